@@ -1,0 +1,15 @@
+"""Certified robustness by randomized smoothing, as a scikit-learn estimator."""
+
+from rs4a.certification import Certification
+from rs4a.classifier import SmoothedClassifier
+from rs4a.exceptions import CertificationWarning, UnsupportedNormError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Certification",
+    "CertificationWarning",
+    "SmoothedClassifier",
+    "UnsupportedNormError",
+    "__version__",
+]

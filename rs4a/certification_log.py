@@ -1,0 +1,208 @@
+"""Certification logs in the field's tab-separated format (Cohen et al. 2019)."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from rs4a.radii import conversion_factor, round_down
+from rs4a.utils.checks import check_norm, format_norm
+
+__all__ = ["CertificationLog"]
+
+_COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
+_ABSTAIN = "-1"
+
+
+@dataclass(frozen=True, eq=False)
+class CertificationLog:
+    """Labels and radii as a log states them: the votes behind them are not known.
+
+    It answers `labels`, `abstained` and `radius(norm)` as a
+    :class:`~rs4a.certification.Certification` does, so that the metrics and displays
+    take either.
+
+    Parameters
+    ----------
+    index : ndarray of shape (n,), int64
+        Position of every input in its data set.
+
+    y_true : ndarray of shape (n,)
+        True labels.
+
+    labels : ndarray of shape (n,)
+        Predicted labels; where the classifier abstained, -1 (or "-1" among strings).
+
+    radii : ndarray of shape (n,), float64
+        Certified radii in the norm of the log; 0 where the classifier abstained.
+
+    abstained : ndarray of shape (n,), bool
+        Where no certificate was reached.
+
+    seconds : ndarray of shape (n,), float64
+        Time spent on every input.
+
+    norm : float
+        Norm of the radii: 1, 2 or inf. The format does not state it.
+
+    dim : int or None
+        Number of coordinates of an input, for conversion to larger norms.
+    """
+
+    index: NDArray[np.int64]
+    y_true: NDArray
+    labels: NDArray
+    radii: NDArray[np.float64]
+    abstained: NDArray[np.bool_]
+    seconds: NDArray[np.float64]
+    norm: float = 2.0
+    dim: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def radius(self, norm: float | None = None) -> NDArray[np.float64]:
+        """Certified radius of every input.
+
+        Parameters
+        ----------
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the norm of the log.
+
+        Returns
+        -------
+        radius : ndarray of shape (n,), float64
+            As stated in the log, or soundly converted from it.
+
+        Raises
+        ------
+        ValueError
+            If the conversion needs `dim` and the log was read without it.
+        """
+        norm = self.norm if norm is None else check_norm(norm)
+        if norm <= self.norm:
+            return self.radii.copy()
+        if self.dim is None:
+            raise ValueError(
+                f"dim is needed to convert radii from {format_norm(self.norm)} to "
+                f"{format_norm(norm)}, got None: read the log with dim=, the number of "
+                "coordinates of one input."
+            )
+        return round_down(self.radii * conversion_factor(self.norm, norm, self.dim))
+
+    def to_tsv(self, path: str | os.PathLike[str]) -> None:
+        """Write the log; numbers keep all their digits.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write.
+        """
+        correct = (self.labels == self.y_true) & ~self.abstained
+        predict = np.where(self.abstained, _ABSTAIN, self.labels.astype(str))
+        columns = [
+            self.index, self.y_true, predict, self.radii, correct.astype(int), self.seconds
+        ]  # fmt: skip
+        frame = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
+        frame.to_csv(path, sep="\t", index=False)
+
+    @classmethod
+    def from_tsv(
+        cls, path: str | os.PathLike[str], *, norm: float = 2, dim: int | None = None
+    ) -> "CertificationLog":
+        """Read a log in the field's format.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Tab-separated file with the columns idx, label, predict, radius, correct and
+            time; predict is -1 where the classifier abstained; time is in seconds or as
+            h:mm:ss.
+
+        norm : {1, 2, inf}, default=2
+            Norm of its radii. Cohen et al.'s logs state l2 radii.
+
+        dim : int, default=None
+            Number of coordinates of one input, for conversion to larger norms.
+
+        Returns
+        -------
+        log : CertificationLog
+            Radii as written, but 0 where the classifier abstained.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing, or a radius is negative or not a number.
+        """
+        frame = pd.read_csv(path, sep="\t", dtype=str)
+        missing = [name for name in _COLUMNS if name not in frame]
+        if missing:
+            raise ValueError(
+                f"{Path(path).name} must have the columns {_COLUMNS}, tab-separated; "
+                f"{missing} are missing."
+            )
+        abstained = (frame["predict"] == _ABSTAIN).to_numpy(dtype=bool)
+        return cls(
+            index=frame["idx"].to_numpy(dtype=np.int64),
+            y_true=_labels(frame["label"]),
+            labels=_labels(frame["predict"]),
+            radii=np.where(abstained, 0.0, _radii(frame["radius"], path)),
+            abstained=abstained,
+            seconds=_seconds(frame["time"]),
+            norm=check_norm(norm),
+            dim=dim,
+        )
+
+
+def make_log(
+    y_true: ArrayLike,
+    labels: NDArray,
+    radii: NDArray[np.float64],
+    abstained: NDArray[np.bool_],
+    seconds: float,
+    norm: float,
+) -> CertificationLog:
+    """Log of a whole run, whose time is shared evenly among its inputs."""
+    y_true = np.asarray(y_true)
+    if y_true.shape != labels.shape:
+        raise ValueError(
+            f"y_true must have shape {labels.shape}, one label for every certified "
+            f"input, got {y_true.shape}."
+        )
+    if _ABSTAIN in labels.astype(str) or _ABSTAIN in y_true.astype(str):
+        raise ValueError(
+            "The label -1 means abstention in this format, got it as a class. Encode the "
+            "labels otherwise, for example by sklearn.preprocessing.LabelEncoder."
+        )
+    each = np.full(len(labels), seconds / max(len(labels), 1))
+    index = np.arange(len(labels))
+    return CertificationLog(index, y_true, labels, radii, abstained, each, norm)
+
+
+def _labels(column: pd.Series) -> NDArray:
+    """Integers if all labels are, else strings."""
+    try:
+        return column.to_numpy(dtype=np.int64)
+    except ValueError:
+        return column.to_numpy(dtype=str)
+
+
+def _radii(column: pd.Series, path: str | os.PathLike[str]) -> NDArray[np.float64]:
+    radii = column.to_numpy(dtype=np.float64)
+    if not (radii >= 0.0).all():
+        raise ValueError(
+            f"radius in {Path(path).name} must be a number of at least 0, got "
+            f"{radii[~(radii >= 0.0)][0]}."
+        )
+    return radii
+
+
+def _seconds(column: pd.Series) -> NDArray[np.float64]:
+    """Times in seconds, or as h:mm:ss as Python prints a timedelta."""
+    if column.str.contains(":").any():
+        column = pd.to_timedelta(column).dt.total_seconds()
+    return column.to_numpy(dtype=np.float64)

@@ -1,0 +1,548 @@
+"""The smoothed classifier: a scikit-learn estimator around a skorch net."""
+
+import time
+import warnings
+from copy import deepcopy
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags, check_random_state, gen_even_slices
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from tqdm.auto import tqdm
+
+from rs4a.bounds import Bound, ClopperPearson
+from rs4a.certification import Certification
+from rs4a.exceptions import CertificationWarning
+from rs4a.networks import MLP
+from rs4a.noises import Gaussian, Noise
+from rs4a.objectives import NoiseAugmentation, Objective
+from rs4a.sampling import Phase, check_outputs, count_votes, evaluating
+from rs4a.training import train
+from rs4a.utils.checks import check_norm
+from rs4a.utils.validation import as_array, check_inputs
+
+__all__ = ["SmoothedClassifier"]
+
+#: Tasks a worker: enough that no worker waits long for the last one.
+_SHARDS_PER_JOB = 4
+
+
+class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Classifier smoothed by noise, whose predictions come with a certified radius.
+
+    The smoothed classifier answers with the class that the net gives most often to
+    noisy copies of an input. The margin of the votes proves a radius within which no
+    change of the input alters the answer.
+
+    Parameters
+    ----------
+    estimator : skorch.NeuralNet, FrozenEstimator or None, default=None
+        Net with one output a class. `fit` trains a clone of it under noise and leaves
+        it as it is, fitted or not; `partial_fit` goes on from its weights. A net in a
+        :class:`~sklearn.frozen.FrozenEstimator` is used as it is, without training.
+        None: a multilayer perceptron for tabular and image-shaped X.
+
+    noise : Noise, default=None
+        Smoothing noise. None: ``Gaussian(sigma=0.25)``.
+
+    objective : Objective, default=None
+        How the net is trained under the noise. None: ``NoiseAugmentation()``.
+
+    bound : Bound, default=None
+        How many votes are drawn and how they become a lower bound on the probability of
+        the top class. None: ``ClopperPearson(n=100_000)``.
+
+    n_selection : int, default=64
+        Votes that choose the class, in `predict` as in `certify`.
+
+    alpha : float, default=0.001
+        Probability with which each single certificate may be wrong.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the noise's own.
+
+    batch_size : int, default=1024
+        Noisy inputs in one forward pass. Votes do not depend on it.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of training and sampling. The votes of an input depend on it and on the
+        input alone; a second `certify` repeats them and is no new evidence. The
+        guarantee holds for whoever does not know the seed.
+
+    n_jobs : int, default=None
+        Number of joblib workers that share the inputs of `predict` and `certify`. A
+        single worker uses all cores too; more pay off on several machines.
+
+    verbose : int, default=0
+        1 shows a progress bar while votes are drawn.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels.
+
+    estimator_ : skorch.NeuralNet
+        The trained, or frozen, net.
+
+    noise_ : Noise
+        The noise of the fit; certificates are about it.
+
+    input_shape_ : tuple of int
+        Shape of one input.
+
+    unit_range_ : bool
+        Whether the inputs of the fit were fractions in [0, 1].
+
+    n_features_in_ : int
+        Length of the first axis of an input: the number of features of tabular X.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if X was a DataFrame with string names.
+
+    References
+    ----------
+    .. [1] Cohen, Rosenfeld, Kolter, "Certified Adversarial Robustness via Randomized
+       Smoothing", ICML 2019, arXiv:1902.02918.
+    .. [2] Yang et al., "Randomized Smoothing of All Shapes and Sizes", ICML 2020,
+       arXiv:2002.08118.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from rs4a import SmoothedClassifier
+    >>> from rs4a.bounds import ClopperPearson
+    >>> from rs4a.noises import Uniform
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = X / 16  # radii are in units of X
+    >>> clf = SmoothedClassifier(
+    ...     noise=Uniform(sigma=0.5), bound=ClopperPearson(n=1000), random_state=0
+    ... )
+    >>> certification = clf.fit(X[:1500], y[:1500]).certify(X[1500:1520])
+    >>> bool(certification.radius(norm=1).max() > 0.8)
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "noise": [Noise, None],
+        "objective": [Objective, None],
+        "bound": [Bound, None],
+        "n_selection": [Interval(Integral, 1, None, closed="left")],
+        "alpha": [Interval(Real, 0, 1, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "n_jobs": [Integral, None],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        noise: Noise | None = None,
+        objective: Objective | None = None,
+        bound: Bound | None = None,
+        n_selection: int = 64,
+        alpha: float = 0.001,
+        norm: float | None = None,
+        batch_size: int = 1024,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ):
+        self.estimator = estimator
+        self.noise = noise
+        self.objective = objective
+        self.bound = bound
+        self.n_selection = n_selection
+        self.alpha = alpha
+        self.norm = norm
+        self.batch_size = batch_size
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    # Training
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Train a clone of the net under noise.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, ..., h, w)
+            Inputs: numpy, pandas or torch. sigma and radii are in units of X.
+
+        y : array-like of shape (n,)
+            Labels of any kind.
+
+        Returns
+        -------
+        self : SmoothedClassifier
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data is not as described, or a frozen net does not
+            know a label.
+        TypeError
+            If `estimator` is not a skorch net.
+        """
+        inputs, labels = check_inputs(self, X, y=as_array(y), reset=True)
+        check_classification_targets(labels)
+        self._start(inputs)
+        if isinstance(self.estimator, FrozenEstimator):
+            self.estimator_ = _fitted_net(self.estimator.estimator)
+            self.classes_ = _output_classes(self.estimator_, inputs)
+            _check_known(labels, self.classes_, "the frozen net")
+            return self
+        self.classes_ = _given_classes(self.estimator, labels)
+        self.estimator_ = self._new_net(inputs)
+        return self._train(inputs, labels)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None
+    ) -> Self:
+        """Train on, from the present weights: for fine-tuning and for data in parts.
+
+        The first call goes on from the weights of a fitted `estimator`, which itself
+        stays as it is; an unfitted one is started anew. As in skorch, one call trains
+        for the net's `max_epochs`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d) or (n, ..., h, w)
+            Inputs.
+
+        y : array-like of shape (n,)
+            Labels.
+
+        classes : array-like of shape (n_classes,), default=None
+            All labels that there will be, for the first call. None: those of a fitted
+            net, or those of `y`.
+
+        Returns
+        -------
+        self : SmoothedClassifier
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or if `y` has a label that the first call did not know.
+        """
+        if isinstance(self.estimator, FrozenEstimator):
+            return self.fit(X, y)
+        first = not hasattr(self, "estimator_")
+        inputs, labels = check_inputs(self, X, y=as_array(y), reset=first)
+        check_classification_targets(labels)
+        if first:
+            self._start(inputs)
+            self._start_net(inputs, labels, classes)
+        return self._train(inputs, labels)
+
+    def _start(self, X: NDArray[np.float32]) -> None:
+        """Check what is used later, and fix what certificates will be about."""
+        if self.norm is not None:
+            check_norm(self.norm)
+        if self.estimator is not None:
+            _check_net(self.estimator)
+        self.noise_: Noise = clone(self.noise or Gaussian(sigma=0.25))
+        self.noise_.scale(X[0].size)
+        self._objective: Objective = clone(self.objective or NoiseAugmentation())
+        self._objective._validate_params()
+        self._resolved_bound().can_certify(self.alpha)
+        self._n_trainings = 0
+        random_state = check_random_state(self.random_state)
+        self._training_seed, self._sampling_seed = random_state.randint(
+            2**62, size=2, dtype=np.int64
+        ).tolist()
+
+    def _start_net(
+        self, X: NDArray[np.float32], y: NDArray, classes: ArrayLike | None
+    ) -> None:
+        """First net of `partial_fit`."""
+        if getattr(self.estimator, "initialized_", False):
+            self.estimator_ = deepcopy(self.estimator)
+            self.classes_ = _output_classes(self.estimator_, X)
+        else:
+            labels = y if classes is None else np.asarray(as_array(classes))
+            self.classes_ = _given_classes(self.estimator, labels)
+            self.estimator_ = self._new_net(X)
+
+    def _new_net(self, X: NDArray[np.float32]) -> NeuralNet:
+        if self.estimator is not None:
+            return clone(self.estimator)
+        variance = X.var(axis=0, dtype=np.float64) + self.noise_.std(X[0].size) ** 2
+        return NeuralNetClassifier(
+            MLP,
+            module__input_shape=X.shape[1:],
+            module__n_classes=max(2, len(self.classes_)),
+            module__mean=X.mean(axis=0, dtype=np.float64),
+            module__std=np.sqrt(variance),
+            criterion=torch.nn.CrossEntropyLoss,
+            optimizer=torch.optim.Adam,
+            lr=0.003,
+            max_epochs=60,
+            iterator_train__shuffle=True,
+            train_split=None,
+            callbacks__print_log=None,
+            verbose=0,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+        )
+
+    def _train(self, X: NDArray[np.float32], y: NDArray) -> Self:
+        _check_known(y, self.classes_, "the first call of partial_fit")
+        order = np.argsort(self.classes_, kind="stable")
+        targets = order[np.searchsorted(self.classes_, y, sorter=order)].astype(np.int64)
+        train(
+            self.estimator_,
+            X,
+            targets,
+            noise=self.noise_,
+            objective=self._objective,
+            seed=self._training_seed + self._n_trainings,
+        )
+        self._n_trainings += 1  # the next call of partial_fit draws other noise
+        return self
+
+    # Prediction
+
+    def predict(self, X: ArrayLike) -> NDArray:
+        """Class that most selection votes name.
+
+        The same label as in `certify`, without a certificate.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Inputs.
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+            Entries of `classes_`.
+        """
+        check_is_fitted(self)
+        return self.classes_[self._selection_counts(X).argmax(axis=1)]
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Share of the selection votes for every class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Inputs.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, n_classes), float64
+            Rows sum to 1. An estimate, not a bound: for bounds, `certify`.
+        """
+        check_is_fitted(self)
+        return self._selection_counts(X) / self.n_selection
+
+    def certify(self, X: ArrayLike) -> Certification:
+        """Draw the votes that certify every input.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Inputs.
+
+        Returns
+        -------
+        certification : Certification
+            The record of the votes; abstentions are part of it and raise nothing.
+
+        Raises
+        ------
+        ValueError
+            If X is not as in `fit`, or the net returns NaN.
+
+        Warns
+        -----
+        CertificationWarning
+            If the bound draws too few votes to certify anything at this `alpha`.
+        """
+        X = self._checked(X)
+        bound = self._resolved_bound()
+        if not bound.can_certify(self.alpha):
+            warnings.warn(
+                f"bound={bound} with alpha={self.alpha} certifies nothing: not even a "
+                "unanimous vote bounds a probability above 1/2. Draw more votes or take "
+                "a larger alpha.",
+                CertificationWarning,
+                stacklevel=2,
+            )
+        start = time.perf_counter()
+        selection_counts = self._count(X, self.n_selection, Phase.SELECTION)
+        counts = self._count(X, bound.votes_per_input, Phase.ESTIMATION)
+        return Certification(
+            classes=self.classes_,
+            selection_counts=selection_counts,
+            counts=counts,
+            noise=self.noise_,
+            dim=X[0].size,
+            bound=bound,
+            alpha=self.alpha,
+            norm=self.norm,
+            seconds=time.perf_counter() - start,
+        )
+
+    def base_score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Accuracy of the net alone, without noise and without any guarantee.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Inputs.
+
+        y : array-like of shape (n,)
+            True labels.
+
+        Returns
+        -------
+        accuracy : float
+            Share of inputs that the undefended net classifies correctly.
+        """
+        X = self._checked(X)
+        labels = []
+        with evaluating(self.estimator_), torch.inference_mode():
+            for batch in np.array_split(X, -(-len(X) // self.batch_size)):
+                outputs = self.estimator_.infer(torch.from_numpy(np.array(batch)))
+                outputs = check_outputs(outputs, len(batch), len(self.classes_))
+                labels.append(outputs[:, : len(self.classes_)].argmax(dim=1).cpu().numpy())
+        return float(accuracy_score(as_array(y), self.classes_[np.concatenate(labels)]))
+
+    def _checked(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Validated inputs of a fitted estimator; parameters may have been set since."""
+        check_is_fitted(self)
+        self._validate_params()
+        return check_inputs(self, X, reset=False)
+
+    def _resolved_bound(self) -> Bound:
+        return self.bound or ClopperPearson()
+
+    def _selection_counts(self, X: ArrayLike) -> NDArray[np.int64]:
+        return self._count(self._checked(X), self.n_selection, Phase.SELECTION)
+
+    def _seed(self) -> int:
+        """Key of the noise: `random_state` if it is a number, else drawn by `fit`."""
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return self._sampling_seed
+
+    def _count(
+        self, X: NDArray[np.float32], n_votes: int, phase: Phase
+    ) -> NDArray[np.int64]:
+        options: dict[str, Any] = {
+            "n_votes": n_votes,
+            "phase": phase,
+            "seed": self._seed(),
+            "n_classes": len(self.classes_),
+            "batch_size": self.batch_size,
+        }
+        with tqdm(
+            total=len(X) * n_votes,
+            desc=f"{phase.name.lower()} votes",
+            unit="vote",
+            unit_scale=True,
+            disable=not self.verbose,
+        ) as bar:
+            jobs = effective_n_jobs(self.n_jobs)
+            if jobs == 1:
+                return count_votes(
+                    self.estimator_, self.noise_, X, progress=bar.update, **options
+                )
+            shards = gen_even_slices(len(X), min(len(X), jobs * _SHARDS_PER_JOB))
+            parts = []
+            for counts in Parallel(n_jobs=self.n_jobs, return_as="generator")(
+                delayed(count_votes)(self.estimator_, self.noise_, X[shard], **options)
+                for shard in shards
+            ):
+                parts.append(counts)
+                bar.update(int(counts.sum()))
+        return np.concatenate(parts)
+
+
+def _check_net(estimator: Any) -> None:
+    """Refuse what is no net with one output a class."""
+    net = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+    if isinstance(net, NeuralNetBinaryClassifier):
+        raise TypeError(
+            "estimator must have one output a class, got a NeuralNetBinaryClassifier "
+            "with one logit. Use skorch.NeuralNetClassifier with two outputs."
+        )
+    if isinstance(net, torch.nn.Module):
+        raise TypeError(
+            f"estimator must be a skorch net, got the torch module {type(net).__name__}. "
+            "Wrap it: skorch.NeuralNetClassifier(module, classes=...), and if it is "
+            "trained, FrozenEstimator(net.initialize())."
+        )
+    if not isinstance(net, NeuralNet):
+        raise TypeError(
+            "estimator must be a skorch.NeuralNetClassifier, one in a FrozenEstimator, "
+            f"or None, got {type(net).__name__}."
+        )
+
+
+def _fitted_net(net: NeuralNet) -> NeuralNet:
+    check_is_fitted(net)
+    return net
+
+
+def _given_classes(net: NeuralNet | None, labels: NDArray) -> NDArray:
+    """Labels of the outputs of a net that is to be trained: its own list, or y's."""
+    given = getattr(net, "classes", None)
+    return np.unique(labels) if given is None else np.asarray(given)
+
+
+def _output_classes(net: NeuralNet, X: NDArray[np.float32]) -> NDArray:
+    """Labels of the outputs of a trained net.
+
+    skorch's targets are indices of outputs. So unless the net was given a list of
+    labels, its labels are 0, 1, ..., also where training met only some of them.
+    """
+    with evaluating(net), torch.inference_mode():
+        outputs = check_outputs(net.infer(torch.from_numpy(np.array(X[:1]))), 1, 2)
+    given = getattr(net, "classes", None)
+    if given is None:
+        return np.arange(outputs.shape[1])
+    if len(given) > outputs.shape[1]:
+        raise ValueError(
+            f"estimator has {outputs.shape[1]} outputs, but its parameter classes lists "
+            f"{len(given)} labels."
+        )
+    return np.asarray(given)
+
+
+def _check_known(y: NDArray, classes: NDArray, who: str) -> None:
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y has labels that {who} does not know: {unknown.tolist()}. Known are "
+            f"{classes.tolist()}."
+        )

@@ -1,0 +1,391 @@
+"""Figures: certified accuracy against radius, and radius against probability."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+from rs4a.metrics.scores import CertifiedPredictions, certified_accuracy_score
+from rs4a.utils.checks import check_norm, format_norm
+
+__all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
+
+#: Lines differ in dashes as well as colour: they must be told apart in black and white.
+_LINE_STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
+_DEFAULT_POINTS = 201
+
+
+class CertifiedAccuracyDisplay:
+    """Certified accuracy against radius, a line a classifier.
+
+    Make one by :meth:`from_estimator` or :meth:`from_certifications`.
+
+    Parameters
+    ----------
+    radii : ndarray of shape (n_radii,)
+        Distances of the adversary, in units of X.
+
+    accuracies : mapping of str to ndarray of shape (n_radii,)
+        Certified accuracy of every classifier.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary, for the label of the axis.
+
+    undefended : mapping of str to float, default=None
+        Accuracy of the net alone, without noise. It is no certificate and holds at
+        radius 0 only, where it is marked.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        Lines of certified accuracy.
+
+    ax_ : matplotlib Axes
+        Axes of the figure.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import CertifiedAccuracyDisplay
+    >>> from rs4a.noises import Uniform
+    >>> votes = np.array([[990, 10], [800, 200]])
+    >>> certification = Certification(
+    ...     np.array([0, 1]), votes, votes, Uniform(lambd=1.0), dim=64
+    ... )
+    >>> display = CertifiedAccuracyDisplay.from_certifications(
+    ...     [0, 0], {"Uniform": certification}, undefended=1.0
+    ... )
+    >>> display.ax_.get_xlabel()
+    'l1 radius'
+    """
+
+    def __init__(
+        self,
+        radii: NDArray[np.float64],
+        accuracies: Mapping[str, NDArray[np.float64]],
+        *,
+        norm: float | None = None,
+        undefended: Mapping[str, float] | None = None,
+    ):
+        self.radii = radii
+        self.accuracies = accuracies
+        self.norm = norm
+        self.undefended = undefended
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : CertifiedAccuracyDisplay
+            Itself, with the attributes of a drawn figure.
+        """
+        self.ax_, self.figure_ = _axes(self, ax)
+        self.lines_ = []
+        for number, (name, accuracy) in enumerate(self.accuracies.items()):
+            style = {"linestyle": _LINE_STYLES[number % len(_LINE_STYLES)], **kwargs}
+            # A certificate holds up to its radius: between two radii the accuracy of
+            # the larger one is what is known.
+            (line,) = self.ax_.plot(
+                self.radii, accuracy, drawstyle="steps-pre", label=name, **style
+            )
+            self.lines_.append(line)
+            self._mark_undefended(name, line.get_color())
+        norm = "" if self.norm is None else f"{format_norm(self.norm)} "
+        self.ax_.set(xlabel=f"{norm}radius", ylabel="certified accuracy", ylim=(0, 1.02))
+        self.ax_.set_xlim(left=0, right=self.radii[-1])
+        self.ax_.legend()
+        return self
+
+    def _mark_undefended(self, name: str, color: Any) -> None:
+        if self.undefended is not None and name in self.undefended:
+            self.ax_.plot(
+                [0.0],
+                [self.undefended[name]],
+                marker="o",
+                fillstyle="none",
+                linestyle="none",
+                color=color,
+                clip_on=False,
+                label=f"{name}: net alone, undefended",
+            )
+
+    @classmethod
+    def from_certifications(
+        cls,
+        y_true: ArrayLike,
+        certifications: CertifiedPredictions | Mapping[str, CertifiedPredictions],
+        *,
+        norm: float | None = None,
+        radii: ArrayLike | None = None,
+        undefended: float | Mapping[str, float] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw certified accuracy from certifications of the same inputs.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            True labels.
+
+        certifications : Certification, CertificationLog, or mapping of str to these
+            Certified predictions, with the name of each line.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the certifications' own.
+
+        radii : array-like of shape (n_radii,), default=None
+            Distances to evaluate at. None: up to the largest certified radius.
+
+        undefended : float or mapping of str to float, default=None
+            Accuracy of the net alone, marked at radius 0.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : CertifiedAccuracyDisplay
+            The drawn figure.
+
+        Raises
+        ------
+        ValueError
+            If the certifications' own norms differ and `norm` is not given.
+        """
+        if not isinstance(certifications, Mapping):
+            certifications = {"smoothed": certifications}
+        norm = _common_norm(certifications) if norm is None else check_norm(norm)
+        grid = _radius_grid(certifications, norm) if radii is None else np.asarray(radii)
+        accuracies = {
+            name: certified_accuracy_score(y_true, each, radius=grid, norm=norm)
+            for name, each in certifications.items()
+        }
+        if undefended is not None and not isinstance(undefended, Mapping):
+            undefended = dict.fromkeys(list(certifications)[:1], undefended)
+        display = cls(grid, accuracies, norm=norm, undefended=undefended)
+        return display.plot(ax=ax, **kwargs)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        norm: float | None = None,
+        radii: ArrayLike | None = None,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Certify inputs and draw their certified accuracy.
+
+        Parameters
+        ----------
+        estimator : SmoothedClassifier
+            Fitted classifier.
+
+        X : array-like of shape (n, ...)
+            Inputs.
+
+        y : array-like of shape (n,)
+            True labels.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the estimator's own.
+
+        radii : array-like of shape (n_radii,), default=None
+            Distances to evaluate at. None: up to the largest certified radius.
+
+        name : str, default=None
+            Name of the line. None: the noise.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot`.
+
+        Returns
+        -------
+        display : CertifiedAccuracyDisplay
+            The drawn figure, with the accuracy of the undefended net at radius 0.
+        """
+        name = str(estimator.noise_) if name is None else name
+        return cls.from_certifications(
+            y,
+            {name: estimator.certify(X)},
+            norm=norm,
+            radii=radii,
+            undefended={name: estimator.base_score(X, y)},
+            ax=ax,
+            **kwargs,
+        )
+
+
+class RadiusDisplay:
+    """Certified radius against the probability of the top class, a line a noise.
+
+    Make one by :meth:`from_noises`.
+
+    Parameters
+    ----------
+    prob_lower : ndarray of shape (n_points,)
+        Probabilities of the top class.
+
+    radii : mapping of str to ndarray of shape (n_points,)
+        Certified radius of every noise, in units of X.
+
+    norm : {1, 2, inf}
+        Norm of the adversary.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        Lines of the noises.
+
+    ax_ : matplotlib Axes
+        Axes of the figure.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> from rs4a.metrics import RadiusDisplay
+    >>> from rs4a.noises import Laplace, Uniform
+    >>> noises = [Laplace(sigma=1.0), Uniform(sigma=1.0)]
+    >>> display = RadiusDisplay.from_noises(noises, norm=1, dim=3072)
+    >>> [line.get_label() for line in display.lines_]
+    ['Laplace(sigma=1.0)', 'Uniform(sigma=1.0)']
+    """
+
+    def __init__(
+        self,
+        prob_lower: NDArray[np.float64],
+        radii: Mapping[str, NDArray[np.float64]],
+        *,
+        norm: float,
+    ):
+        self.prob_lower = prob_lower
+        self.radii = radii
+        self.norm = norm
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : RadiusDisplay
+            Itself, with the attributes of a drawn figure.
+        """
+        self.ax_, self.figure_ = _axes(self, ax)
+        self.lines_ = []
+        for number, (name, radius) in enumerate(self.radii.items()):
+            style = {"linestyle": _LINE_STYLES[number % len(_LINE_STYLES)], **kwargs}
+            self.lines_ += self.ax_.plot(self.prob_lower, radius, label=name, **style)
+        self.ax_.set(
+            xlabel="probability of the top class",
+            ylabel=f"certified {format_norm(self.norm)} radius",
+            xlim=(self.prob_lower[0], self.prob_lower[-1]),
+        )
+        self.ax_.set_ylim(bottom=0)
+        self.ax_.legend()
+        return self
+
+    @classmethod
+    def from_noises(
+        cls,
+        noises: Sequence[Any],
+        *,
+        norm: float,
+        dim: int,
+        prob_lower: ArrayLike | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the radii of several noises.
+
+        Parameters
+        ----------
+        noises : sequence of Noise
+            Noises to compare, usually of one sigma.
+
+        norm : {1, 2, inf}
+            Norm of the adversary.
+
+        dim : int
+            Number of coordinates of one input.
+
+        prob_lower : array-like of shape (n_points,), default=None
+            Probabilities to evaluate at. None: from 0.5 to 0.999.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : RadiusDisplay
+            The drawn figure.
+        """
+        norm = check_norm(norm)
+        if prob_lower is None:
+            prob_lower = np.linspace(0.5, 0.999, _DEFAULT_POINTS)
+        probabilities = np.asarray(prob_lower, dtype=np.float64)
+        radii = {str(n): n.radius(probabilities, norm=norm, dim=dim) for n in noises}
+        return cls(probabilities, radii, norm=norm).plot(ax=ax, **kwargs)
+
+
+def _axes(display: Any, ax: Any) -> tuple[Any, Any]:
+    check_matplotlib_support(f"{type(display).__name__}.plot")
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots()
+    return ax, ax.figure
+
+
+def _common_norm(certifications: Mapping[str, Any]) -> float:
+    norms = {each.norm for each in certifications.values()}
+    if len(norms) > 1:
+        raise ValueError(
+            f"norm must be given: the certifications' own norms differ, {sorted(norms)}."
+        )
+    return norms.pop()
+
+
+def _radius_grid(
+    certifications: Mapping[str, CertifiedPredictions], norm: float
+) -> NDArray[np.float64]:
+    largest = max(float(np.max(each.radius(norm))) for each in certifications.values())
+    return np.linspace(0.0, largest * 1.05 or 1.0, _DEFAULT_POINTS)

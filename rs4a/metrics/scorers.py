@@ -1,0 +1,108 @@
+"""Scorers on certificates, for cross-validation and searches."""
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import ArrayLike
+from sklearn.metrics._scorer import _Scorer
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
+
+from rs4a.metrics.scores import certified_accuracy_score
+from rs4a.utils.validation import as_array
+
+__all__ = ["make_certified_scorer"]
+
+
+def make_certified_scorer(
+    score_func: Callable[..., float] = certified_accuracy_score,
+    *,
+    greater_is_better: bool = True,
+    **kwargs: Any,
+) -> Callable[..., float]:
+    """Make a scorer that certifies the test inputs and scores the certification.
+
+    Several such scorers in one `cross_validate` or search share one certification a
+    fold. Searches are unwrapped to their best estimator. A pipeline with a transformer
+    in front is refused: radii would be in units of the transformed inputs.
+
+    Parameters
+    ----------
+    score_func : callable, default=certified_accuracy_score
+        Score with the signature ``score_func(y_true, certification, **kwargs)``.
+
+    greater_is_better : bool, default=True
+        Whether a high score is good; if not, the scorer changes its sign.
+
+    **kwargs : dict
+        Further arguments of `score_func`, such as `radius` and `norm`.
+
+    Returns
+    -------
+    scorer : callable
+        Scorer with the signature ``scorer(estimator, X, y)``.
+
+    Examples
+    --------
+    >>> from rs4a.metrics import average_certified_radius, make_certified_scorer
+    >>> scoring = {f"r={r}": make_certified_scorer(radius=r, norm=1) for r in (0.5, 1)}
+    >>> scoring["acr"] = make_certified_scorer(average_certified_radius, norm=1)
+    """
+    sign = 1 if greater_is_better else -1
+    return _CertifiedScorer(score_func, sign, kwargs)
+
+
+class _CertifiedScorer(_Scorer):
+    """scikit-learn's scorer, with `certify` in place of `predict`.
+
+    Being one of scikit-learn's own, it takes part in their cache of responses, which is
+    how several scorers come to share one certification.
+    """
+
+    def __init__(self, score_func: Callable[..., float], sign: int, kwargs: dict[str, Any]):
+        # The second method is what a search has: it lets scikit-learn see, before any
+        # scoring, that several scorers ask for the same response.
+        super().__init__(score_func, sign, kwargs, response_method=["certify", "predict"])
+
+    def _score(
+        self,
+        method_caller: Callable[..., Any],
+        estimator: Any,
+        X: ArrayLike,
+        y_true: ArrayLike,
+        **kwargs: Any,
+    ) -> float:
+        classifier = _certifiable(estimator)
+        certification = method_caller(classifier, "certify", X, pos_label=None)
+        score = self._score_func(as_array(y_true), certification, **self._kwargs, **kwargs)
+        return self._sign * score
+
+
+def _certifiable(estimator: Any) -> Any:
+    """Return the classifier whose radii are in units of the inputs that a user gives."""
+    if isinstance(estimator, BaseSearchCV):
+        return _certifiable(estimator.best_estimator_)
+    if isinstance(estimator, Pipeline):
+        _refuse_transformers(estimator)
+        return _certifiable(estimator.steps[-1][1])
+    if not hasattr(estimator, "certify"):
+        raise TypeError(
+            "A certified scorer needs a SmoothedClassifier, or a search over one, got "
+            f"{type(estimator).__name__}."
+        )
+    return estimator
+
+
+def _refuse_transformers(pipeline: Pipeline) -> None:
+    transformers = [
+        f"{name}={step}"
+        for name, step in pipeline.steps[:-1]
+        if step is not None and step != "passthrough"
+    ]
+    if transformers:
+        raise ValueError(
+            f"A certified scorer cannot take a Pipeline with {', '.join(transformers)} in "
+            "front of the classifier: its radii are in units of the transformed inputs "
+            "and say nothing certain about the original ones. Put the transformation "
+            "into the net, as its first layer."
+        )

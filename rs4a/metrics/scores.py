@@ -1,0 +1,170 @@
+"""Scores of a certification against the true labels."""
+
+from typing import Any, Protocol, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import column_or_1d
+
+from rs4a.utils.validation import as_array
+
+__all__ = [
+    "CertifiedPredictions",
+    "abstention_rate",
+    "average_certified_radius",
+    "certified_accuracy_score",
+]
+
+
+class CertifiedPredictions(Protocol):
+    """What a score needs: a `Certification` or a `CertificationLog`."""
+
+    @property
+    def labels(self) -> NDArray:
+        """Predicted labels, (n,)."""
+
+    @property
+    def abstained(self) -> NDArray[np.bool_]:
+        """Where there is no certificate, (n,)."""
+
+    def radius(self, norm: float | None = None) -> NDArray[np.float64]:
+        """Certified radii, (n,)."""
+
+
+@overload
+def certified_accuracy_score(
+    y_true: ArrayLike,
+    certification: CertifiedPredictions,
+    *,
+    radius: float,
+    norm: float | None = None,
+) -> float: ...
+
+
+@overload
+def certified_accuracy_score(
+    y_true: ArrayLike,
+    certification: CertifiedPredictions,
+    *,
+    radius: list[float] | tuple[float, ...] | NDArray,
+    norm: float | None = None,
+) -> NDArray[np.float64]: ...
+
+
+def certified_accuracy_score(
+    y_true: ArrayLike,
+    certification: CertifiedPredictions,
+    *,
+    radius: Any,
+    norm: float | None = None,
+) -> Any:
+    """Share of inputs that are classified correctly, provably up to a distance.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        True labels.
+
+    certification : Certification or CertificationLog
+        Certified predictions for the same inputs.
+
+    radius : float or array-like of shape (n_radii,)
+        Distance of the adversary, in units of X. At 0: the share of correct labels
+        with a certificate.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the certification's own.
+
+    Returns
+    -------
+    score : float or ndarray of shape (n_radii,), float64
+        Certified accuracy at every radius; an abstention counts as an error.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or a radius is negative or NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import certified_accuracy_score
+    >>> from rs4a.noises import Uniform
+    >>> votes = np.array([[1000, 0], [900, 100], [520, 480], [100, 900]])
+    >>> certification = Certification(
+    ...     np.array([0, 1]), votes, votes, Uniform(lambd=1.0), dim=64
+    ... )
+    >>> certified_accuracy_score([0, 0, 0, 0], certification, radius=[0.5, 0.9])
+    array([0.5 , 0.25])
+    """
+    radii = np.asarray(radius, dtype=np.float64)
+    if not (radii >= 0.0).all():
+        raise ValueError(f"radius must be at least 0, got {radius!r}.")
+    correct = _certified_and_correct(y_true, certification)
+    certified = certification.radius(norm)
+    scores = np.mean(correct & (certified >= radii[..., np.newaxis]), axis=-1)
+    return float(scores) if radii.ndim == 0 else scores
+
+
+def average_certified_radius(
+    y_true: ArrayLike, certification: CertifiedPredictions, *, norm: float | None = None
+) -> float:
+    """Mean certified radius, where wrong and abstained inputs count as 0.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        True labels.
+
+    certification : Certification or CertificationLog
+        Certified predictions for the same inputs.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the certification's own.
+
+    Returns
+    -------
+    radius : float
+        In units of X. Equal to the area under the curve of certified accuracy against
+        radius (Zhai et al., "MACER", ICLR 2020).
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    correct = _certified_and_correct(y_true, certification)
+    return float(np.mean(np.where(correct, certification.radius(norm), 0.0)))
+
+
+def abstention_rate(y_true: ArrayLike, certification: CertifiedPredictions) -> float:
+    """Share of inputs without a certificate, whatever their label.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        True labels; they do not matter. A score has them, so that scorers can use it.
+
+    certification : Certification or CertificationLog
+        Certified predictions for the same inputs.
+
+    Returns
+    -------
+    rate : float
+        In [0, 1].
+    """
+    return float(np.mean(certification.abstained))
+
+
+def _certified_and_correct(
+    y_true: ArrayLike, certification: CertifiedPredictions
+) -> NDArray[np.bool_]:
+    labels = certification.labels
+    y = column_or_1d(as_array(y_true), warn=True)
+    if len(y) != len(labels):
+        raise ValueError(
+            f"y_true must have {len(labels)} entries, one for every certified input, got "
+            f"{len(y)}."
+        )
+    return (y == labels) & ~certification.abstained

@@ -1,0 +1,195 @@
+"""Training any skorch net under noise: the one place that touches skorch's inside.
+
+While a net trains, its class is a subclass of the user's own that expands every batch
+into noisy copies and hands their outputs to the objective. The user's `train_step`,
+`get_loss`, callbacks and checkpoints run as they are. Afterwards, also after an error
+or Ctrl-C, the class is the user's again.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNet
+from skorch.dataset import unpack_data
+from skorch.utils import to_tensor
+
+from rs4a.noises import Noise
+from rs4a.objectives import Objective
+from rs4a.sampling import check_outputs, evaluating, net_device
+
+__all__ = ["train", "training_under_noise"]
+
+# torch's default generators are global: two trainings in threads would share them.
+_TRAINING_LOCK = threading.RLock()
+
+
+class _Smoothing(NamedTuple):
+    noise: Noise
+    objective: Objective
+
+
+def train(
+    net: NeuralNet,
+    X: NDArray[np.float32],
+    y: NDArray[np.int64],
+    *,
+    noise: Noise,
+    objective: Objective,
+    seed: int,
+) -> NeuralNet:
+    """Train a net under noise; start anew unless it is initialised.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Net that is trained in place.
+
+    X : ndarray of shape (n, ...), float32
+        Inputs.
+
+    y : ndarray of shape (n,), int64
+        Indices of the net's outputs.
+
+    noise : Noise
+        Smoothing noise, drawn afresh for every batch on the net's device.
+
+    objective : Objective
+        Training objective.
+
+    seed : int
+        Seed of weights, order of batches and noise. torch's global generators are as
+        before afterwards.
+
+    Returns
+    -------
+    net : skorch.NeuralNet
+        The same net.
+
+    Raises
+    ------
+    ValueError
+        If the net's outputs have not a column for every class.
+    """
+    with _TRAINING_LOCK, torch.random.fork_rng(_cuda_devices(net)):
+        torch.manual_seed(seed)
+        if not net.initialized_:
+            net.initialize()
+        with evaluating(net), torch.no_grad():
+            first = torch.from_numpy(np.array(X[:1]))
+            check_outputs(net.infer(first), 1, int(y.max()) + 1)
+        with training_under_noise(net, noise, objective):
+            return net.partial_fit(X, y)
+
+
+def _cuda_devices(net: NeuralNet) -> list[int]:
+    """CUDA devices whose generators a net's training uses."""
+    device = torch.device(net.device or "cpu")
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if device.index is None else device.index]
+
+
+@contextmanager
+def training_under_noise(
+    net: NeuralNet, noise: Noise, objective: Objective
+) -> Iterator[NeuralNet]:
+    """Let a net train, and validate, under noise as long as the context lasts.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Any net whose batches hold one tensor and whose outputs are (n, n_classes).
+
+    noise : Noise
+        Smoothing noise.
+
+    objective : Objective
+        Training objective.
+
+    Yields
+    ------
+    net : skorch.NeuralNet
+        The same net. Copies and pickles of it that callbacks make are of its own class.
+    """
+    plain_class: Any = type(net)
+    # A trailing underscore: skorch reports other attributes as parameters.
+    net.smoothing_ = _Smoothing(noise, objective)
+    net.__class__ = _noisy_class(plain_class)
+    try:
+        yield net
+    finally:
+        net.__class__ = plain_class
+        del net.smoothing_
+
+
+@cache
+def _noisy_class(plain_class: Any) -> Any:
+    """Subclass of a net's class that trains and validates under noise."""
+
+    class NoisyNet(plain_class):
+        def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+            # The noise is drawn here, outside the closure that some optimizers call
+            # several times.
+            noisy, n = _expand(self, batch)
+            return _cut(super().train_step(noisy, **fit_params), n)
+
+        def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+            noisy, n = _expand(self, batch)
+            return _cut(super().validation_step(noisy, **fit_params), n)
+
+        def get_loss(
+            self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any
+        ) -> torch.Tensor:
+            def base_loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+                return plain_get_loss(outputs, y, *args, **kwargs)
+
+            plain_get_loss = super().get_loss
+            outputs = check_outputs(y_pred, len(y_true), 2)
+            objective = self.smoothing_.objective
+            y = to_tensor(y_true, device=outputs.device)
+            grouped = outputs.unflatten(0, (objective.n_samples, -1))
+            return objective.loss(base_loss, grouped, y[: grouped.shape[1]])
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            state: Any = self.__getstate__()
+            plain_state = {k: v for k, v in state.items() if k != "smoothing_"}
+            return _rebuild, (plain_class, plain_state)
+
+    NoisyNet.__name__ = plain_class.__name__
+    NoisyNet.__qualname__ = plain_class.__qualname__
+    NoisyNet.__module__ = plain_class.__module__
+    NoisyNet.__doc__ = plain_class.__doc__
+    return NoisyNet
+
+
+def _rebuild(plain_class: Any, state: dict[str, Any]) -> Any:
+    net = plain_class.__new__(plain_class)
+    net.__setstate__(state)
+    return net
+
+
+def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], int]:
+    """Noisy copies of a batch, stacked, with their targets; and the batch's own size."""
+    X, y = unpack_data(batch)
+    if not isinstance(X, torch.Tensor):
+        raise TypeError(
+            "A net that is trained under noise takes batches of one tensor, got "
+            f"{type(X).__name__}."
+        )
+    noise, objective = net.smoothing_
+    X = to_tensor(X, device=net_device(net))
+    copies = objective.noisy_copies(noise, X)
+    return (copies.flatten(0, 1), y.repeat(len(copies))), len(X)
+
+
+def _cut(step: dict[str, Any], n: int) -> dict[str, Any]:
+    """Outputs of the first copy only, so that scores find one output an input."""
+    outputs = step["y_pred"]
+    first = outputs[0] if isinstance(outputs, tuple) else outputs
+    return {**step, "y_pred": first[:n]}

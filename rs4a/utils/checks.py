@@ -1,0 +1,72 @@
+"""Checks of arguments, each with one error that names the argument."""
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rs4a.exceptions import UnsupportedNormError
+
+__all__ = [
+    "NORMS",
+    "check_dim",
+    "check_norm",
+    "check_positive",
+    "check_probability",
+    "format_norm",
+]
+
+NORMS = (1.0, 2.0, math.inf)
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Refuse a parameter that is neither None nor a positive finite number."""
+    if value is None or (isinstance(value, Real) and 0.0 < float(value) < math.inf):
+        return
+    raise ValueError(
+        f"{name} must be a float in the range (0, inf) or None, got {value!r}."
+    )
+
+
+def check_norm(norm: Any) -> float:
+    """Return the adversary's norm as a float: 1.0, 2.0 or inf."""
+    if isinstance(norm, Real) and float(norm) in NORMS:
+        return float(norm)
+    raise UnsupportedNormError(
+        f"norm must be 1, 2 or inf (math.inf, numpy.inf), got {norm!r}: certified radii "
+        "are known for l1, l2 and linf adversaries."
+    )
+
+
+def format_norm(norm: float) -> str:
+    """Name of an adversary norm: "l1", "l2" or "linf"."""
+    return f"l{norm:g}"
+
+
+def check_dim(dim: Any) -> int:
+    """Return the number of coordinates of an input as an int."""
+    if isinstance(dim, Integral) and int(dim) >= 1:
+        return int(dim)
+    raise ValueError(
+        f"dim must be an int in the range [1, inf), the number of coordinates of one "
+        f"input, got {dim!r}."
+    )
+
+
+def check_probability(prob_lower: ArrayLike) -> NDArray[np.float64]:
+    """Return probabilities as float64; refuse NaN and what lies outside [0, 1]."""
+    values = np.asarray(prob_lower)
+    if values.dtype.kind == "f" and values.dtype.itemsize < 8:
+        raise ValueError(
+            f"prob_lower must be float64, got {values.dtype}: in it 1 - 1e-9 is 1, "
+            "which would certify an infinite radius."
+        )
+    values = np.asarray(values, dtype=np.float64)
+    outside = ~((values >= 0.0) & (values <= 1.0))  # NaN compares false
+    if outside.any():
+        raise ValueError(
+            f"prob_lower must be a probability in [0, 1], got {values[outside].flat[0]}."
+        )
+    return values

@@ -1,0 +1,48 @@
+"""Parameter objects as JSON, without pickle."""
+
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+__all__ = ["from_json", "to_json"]
+
+_JSON_TYPES = (bool, int, float, str, type(None))
+
+
+def to_json(obj: BaseEstimator) -> dict[str, Any]:
+    """Class name and parameters of a noise or bound, as JSON can hold them.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is neither a number, a string nor None.
+    """
+    params = {name: _plain(name, value) for name, value in obj.get_params().items()}
+    return {"class": type(obj).__name__, "params": params}
+
+
+def from_json(data: dict[str, Any], known: dict[str, type[BaseEstimator]]) -> BaseEstimator:
+    """Build the object that `to_json` described, from the classes in `known` only.
+
+    Raises
+    ------
+    ValueError
+        If the class is not in `known`.
+    """
+    name = data["class"]
+    if name not in known:
+        raise ValueError(
+            f"The file names the class {name!r}, which is none of {sorted(known)}. Load "
+            "it with noise=, giving the object that was used."
+        )
+    return known[name](**data["params"])
+
+
+def _plain(name: str, value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    if not isinstance(value, _JSON_TYPES):
+        raise TypeError(
+            f"The parameter {name}={value!r} cannot be saved: only numbers, strings and "
+            "None can."
+        )
+    return value

@@ -1,0 +1,89 @@
+"""Displays hold what they draw."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from rs4a import Certification
+from rs4a.metrics import CertifiedAccuracyDisplay, RadiusDisplay, certified_accuracy_score
+from rs4a.noises import Gaussian, Laplace, Uniform
+
+Y = [0, 0, 0, 0]
+VOTES = np.array([[1000, 0], [900, 100], [700, 300], [100, 900]])
+
+
+def certification(noise):
+    return Certification(np.array([0, 1]), VOTES, VOTES, noise, dim=64)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def test_lines_are_certified_accuracies():
+    both = {"U": certification(Uniform(lambd=1.0)), "L": certification(Laplace(lambd=1.0))}
+    display = CertifiedAccuracyDisplay.from_certifications(Y, both, norm=1)
+    assert [line.get_label() for line in display.lines_] == ["U", "L"]
+    for name, line in zip(both, display.lines_, strict=True):
+        expected = certified_accuracy_score(Y, both[name], radius=display.radii, norm=1)
+        np.testing.assert_array_equal(line.get_ydata(), expected)
+        assert expected[0] == 0.75
+        # The step never lies above the accuracy between two radii.
+        assert line.get_drawstyle() == "steps-pre"
+    assert display.radii[-1] > both["L"].radius(1).max()
+    assert len({line.get_linestyle() for line in display.lines_}) == 2
+    assert display.figure_ is display.ax_.figure
+
+
+def test_radii_and_axes_can_be_given():
+    _, ax = plt.subplots()
+    display = CertifiedAccuracyDisplay.from_certifications(
+        Y, certification(Uniform(lambd=1.0)), radii=[0.0, 0.5, 0.9], ax=ax, linewidth=5
+    )
+    assert display.ax_ is ax
+    np.testing.assert_array_equal(display.lines_[0].get_ydata(), [0.75, 0.5, 0.25])
+    assert display.lines_[0].get_linewidth() == 5
+    assert ax.get_xlabel() == "l1 radius"
+
+
+def test_norms_must_agree():
+    both = {"U": certification(Uniform(lambd=1.0)), "G": certification(Gaussian(lambd=1.0))}
+    with pytest.raises(ValueError, match="norm must be given"):
+        CertifiedAccuracyDisplay.from_certifications(Y, both)
+
+
+def test_all_abstained():
+    nothing = Certification(
+        np.array([0, 1]), VOTES * 0, VOTES * 0, Uniform(lambd=1.0), dim=2
+    )
+    display = CertifiedAccuracyDisplay.from_certifications(Y, nothing)
+    assert (display.lines_[0].get_ydata() == 0).all()
+
+
+def test_from_estimator_marks_the_undefended_net(fitted, digits):
+    X, y = digits[1][:30], digits[3][:30]
+    clf = fitted["Uniform"]
+    display = CertifiedAccuracyDisplay.from_estimator(clf, X, y, norm=1)
+    expected = certified_accuracy_score(y, clf.certify(X), radius=display.radii, norm=1)
+    np.testing.assert_array_equal(display.lines_[0].get_ydata(), expected)
+    name = "Uniform(sigma=0.3)"
+    assert display.undefended == {name: clf.base_score(X, y)}
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == [name, f"{name}: net alone, undefended"]
+
+
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_radius_display(norm):
+    noises = [Gaussian(sigma=1.0), Laplace(sigma=1.0), Uniform(sigma=1.0)]
+    display = RadiusDisplay.from_noises(noises, norm=norm, dim=3072)
+    for noise, line in zip(noises, display.lines_, strict=True):
+        expected = noise.radius(display.prob_lower, norm=norm, dim=3072)
+        np.testing.assert_array_equal(line.get_ydata(), expected)
+    assert len({line.get_linestyle() for line in display.lines_}) == 3
+    assert (
+        f"{'linf' if norm == math.inf else f'l{norm}'} radius" in display.ax_.get_ylabel()
+    )

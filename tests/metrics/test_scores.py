@@ -1,0 +1,89 @@
+"""Scores on certifications and logs, against their definitions."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rs4a import Certification
+from rs4a.metrics import abstention_rate, average_certified_radius, certified_accuracy_score
+from rs4a.noises import Uniform
+
+LOG = Path(__file__).parents[1] / "data/cohen_cifar10_resnet110_sigma_0.25.tsv"
+VOTES = np.array([[1000, 0], [900, 100], [520, 480], [100, 900], [500, 500]])
+CERTIFICATION = Certification(np.array([0, 1]), VOTES, VOTES, Uniform(lambd=1.0), dim=64)
+Y = [0, 0, 0, 0, 0]
+
+
+def test_certified_accuracy_counts_correct_and_far():
+    radius = CERTIFICATION.radius(1)
+    assert CERTIFICATION.abstained.tolist() == [False, False, True, False, True]
+    score = certified_accuracy_score(Y, CERTIFICATION, radius=0.5, norm=1)
+    assert isinstance(score, float)
+    assert score == 2 / 5
+    assert certified_accuracy_score(Y, CERTIFICATION, radius=float(radius[1])) == 2 / 5
+    assert (
+        certified_accuracy_score(Y, CERTIFICATION, radius=float(radius[1]) + 1e-9) == 1 / 5
+    )
+
+
+def test_abstentions_are_errors_even_at_radius_zero():
+    assert certified_accuracy_score(Y, CERTIFICATION, radius=0) == 2 / 5
+
+
+def test_several_radii_in_any_order_and_kind():
+    expected = [0.2, 0.4, 0.0]
+    for radii in ([0.9, 0.5, 2.0], (0.9, 0.5, 2.0), np.array([0.9, 0.5, 2.0])):
+        np.testing.assert_array_equal(
+            certified_accuracy_score(Y, CERTIFICATION, radius=radii), expected
+        )
+    assert certified_accuracy_score(Y, CERTIFICATION, radius=[]).shape == (0,)
+
+
+def test_average_certified_radius_is_the_area_under_the_curve():
+    grid = np.linspace(0, 1, 200_001)[1:]
+    area = certified_accuracy_score(Y, CERTIFICATION, radius=grid[::20]).mean()
+    assert average_certified_radius(Y, CERTIFICATION) == pytest.approx(area, abs=1e-3)
+    radius = CERTIFICATION.radius()
+    assert average_certified_radius(Y, CERTIFICATION) == (radius[0] + radius[1]) / 5
+
+
+def test_norm_of_the_adversary():
+    assert average_certified_radius(Y, CERTIFICATION, norm=2) == pytest.approx(
+        average_certified_radius(Y, CERTIFICATION, norm=1) / 8
+    )
+
+
+def test_abstention_rate():
+    assert abstention_rate(Y, CERTIFICATION) == 2 / 5
+
+
+def test_torch_labels():
+    assert certified_accuracy_score(torch.tensor(Y), CERTIFICATION, radius=0.5) == 2 / 5
+
+
+def test_published_log():
+    log = Certification.from_tsv(LOG)
+    frame = pd.read_csv(LOG, sep="\t")
+    for radius in (0.0, 0.25, 0.5, 0.75):
+        expected = ((frame["correct"] == 1) & (frame["radius"] >= radius)).mean()
+        assert certified_accuracy_score(log.y_true, log, radius=radius) == expected
+    # Table 1 of Cohen et al. (2019) states 0.77, 0.61, 0.43 for this log, rounded.
+    scores = certified_accuracy_score(log.y_true, log, radius=[0.25, 0.5])
+    np.testing.assert_allclose(scores, [0.60, 0.43], atol=0.015)
+    assert abstention_rate(log.y_true, log) == 43 / 500
+
+
+@pytest.mark.parametrize("radius", [-0.1, np.nan, [0.5, -1.0]])
+def test_bad_radius(radius):
+    with pytest.raises(ValueError, match="radius must be at least 0"):
+        certified_accuracy_score(Y, CERTIFICATION, radius=radius)
+
+
+@pytest.mark.parametrize("score", [certified_accuracy_score, average_certified_radius])
+def test_other_number_of_labels(score):
+    kwargs = {"radius": 0.5} if score is certified_accuracy_score else {}
+    with pytest.raises(ValueError, match="y_true must have 5 entries.*got 3"):
+        score([0, 0, 0], CERTIFICATION, **kwargs)

@@ -1,0 +1,321 @@
+"""The record of votes, its derivations and its files."""
+
+import copy
+import json
+import math
+import pickle
+import zipfile
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rs4a import Certification, UnsupportedNormError
+from rs4a.bounds import ClopperPearson
+from rs4a.certification_log import CertificationLog
+from rs4a.noises import Gaussian, Laplace, Noise, Uniform
+
+VOTES = np.array([[995, 5, 0], [520, 470, 10], [0, 0, 1000], [400, 600, 0]])
+SELECTION = np.array([[64, 0, 0], [30, 30, 4], [0, 0, 64], [40, 24, 0]])
+LOG = Path(__file__).parent / "data/cohen_cifar10_resnet110_sigma_0.25.tsv"
+
+
+def make(classes=("cat", "dog", "emu"), **kwargs):
+    options = {
+        "classes": np.array(classes),
+        "selection_counts": SELECTION,
+        "counts": VOTES,
+        "noise": Uniform(sigma=0.5),
+        "dim": 64,
+        "bound": ClopperPearson(n=1000),
+    }
+    return Certification(**{**options, **kwargs})
+
+
+def same(one, other):
+    for name in (
+        "labels",
+        "counts",
+        "selection_counts",
+        "prob_lower",
+        "abstained",
+        "n_votes",
+    ):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for norm in (None, 1, 2, math.inf):
+        np.testing.assert_array_equal(one.radius(norm), other.radius(norm))
+    assert (one.alpha, one.norm, one.dim) == (other.alpha, other.norm, other.dim)
+    assert repr(one) == repr(other)
+    return True
+
+
+def test_labels_are_the_selected_classes():
+    # The estimation votes of the last input say otherwise: they do not choose.
+    assert make().labels.tolist() == ["cat", "cat", "emu", "cat"]
+
+
+def test_probabilities_are_bounds_on_the_selected_class():
+    expected = ClopperPearson().prob_lower([995, 520, 1000, 400], 1000, 0.001)
+    np.testing.assert_array_equal(make().prob_lower, expected)
+    assert make().prob_lower.dtype == np.float64
+
+
+def test_abstention_and_radius():
+    certification = make()
+    assert certification.abstained.tolist() == [False, True, False, True]
+    radius = certification.radius(norm=1)
+    assert ((radius > 0) == ~certification.abstained).all()
+    expected = Uniform(sigma=0.5).radius(certification.prob_lower, norm=1, dim=64)
+    np.testing.assert_array_equal(radius, expected)
+
+
+@pytest.mark.parametrize(("noise", "own"), [(Gaussian, 2), (Laplace, 1), (Uniform, 1)])
+def test_default_norm_is_the_noise_s_own(noise, own):
+    certification = make(noise=noise(sigma=0.5))
+    np.testing.assert_array_equal(certification.radius(), certification.radius(own))
+
+
+def test_recompute_costs_no_votes():
+    certification = make()
+    other = certification.recompute(alpha=1e-6, norm=2)
+    assert same(other, make(alpha=1e-6, norm=2))
+    assert (other.prob_lower <= certification.prob_lower).all()
+    assert certification.alpha == 0.001
+    assert same(certification.recompute(), certification)
+
+
+@pytest.mark.parametrize("alpha", [0, 1, -0.1, math.nan])
+def test_recompute_refuses_bad_alpha(alpha):
+    with pytest.raises(ValueError, match="alpha must be a float in the range"):
+        make().recompute(alpha=alpha)
+
+
+def test_recompute_refuses_bad_norm():
+    with pytest.raises(UnsupportedNormError, match="norm must be 1, 2 or inf"):
+        make().recompute(norm=3)
+    with pytest.raises(UnsupportedNormError):
+        make().radius(norm=0)
+
+
+def test_record_is_frozen():
+    certification = make()
+    with pytest.raises(FrozenInstanceError):
+        certification.alpha = 0.5
+    for name in ("counts", "selection_counts", "prob_lower", "classes"):
+        with pytest.raises(ValueError, match="read-only"):
+            getattr(certification, name)[0] = 0
+
+
+def test_record_does_not_share_the_caller_s_objects():
+    votes, noise = VOTES.copy(), Uniform(sigma=0.5)
+    certification = make(counts=votes, noise=noise)
+    before = certification.radius()
+    votes[:] = 0
+    noise.set_params(sigma=99.0)
+    np.testing.assert_array_equal(certification.radius(), before)
+
+
+def test_copies():
+    certification = make()
+    assert same(pickle.loads(pickle.dumps(certification)), certification)
+    assert same(copy.deepcopy(certification), certification)
+
+
+def test_frame():
+    frame = make().to_frame()
+    assert list(frame) == [
+        "label", "abstained", "prob_lower", "n_votes",
+        "radius_l1", "radius_l2", "radius_linf",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(frame["radius_l2"], make().radius(2))
+    assert len(make()) == len(frame) == 4
+
+
+BAD = {
+    "negative": ({"counts": -VOTES}, "counts must be an array of whole numbers"),
+    "float": ({"counts": VOTES / 2}, "counts must be an array of whole numbers"),
+    "shapes": ({"counts": VOTES[:2]}, "must have one shape"),
+    "classes": ({"classes": np.array([0, 1])}, "a column for each of the 2 classes"),
+    "dim": ({"dim": 0}, "dim must be an int"),
+    "norm": ({"norm": 5}, "norm must be 1, 2 or inf"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_records(name):
+    change, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        make(**change)
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        np.array(["cat", "dog", "emu"]),
+        np.array(["cat", "dog", "emu"], dtype=object),
+        np.array([3, 7, 12]),
+        np.array([-1.5, 0.0, 2.0]),
+    ],
+    ids=["str", "object", "int", "float"],
+)
+@pytest.mark.parametrize("norm", [None, math.inf])
+def test_save_and_load(tmp_path, classes, norm):
+    certification = make(classes=classes, norm=norm, alpha=0.01, seconds=1.5)
+    certification.save(tmp_path / "record")  # exactly this name, without .npz behind it
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]
+    loaded = Certification.load(tmp_path / "record")
+    assert same(loaded, certification)
+    assert loaded.seconds == 1.5
+
+
+def test_saved_file_holds_arrays_and_json_only(tmp_path):
+    make().save(tmp_path / "record.npz")
+    with np.load(tmp_path / "record.npz", allow_pickle=False) as archive:
+        metadata = json.loads(str(archive["metadata"]))
+    assert metadata["noise"] == {
+        "class": "Uniform",
+        "params": {"sigma": 0.5, "lambd": None},
+    }
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_truncated_file(tmp_path, share):
+    path = tmp_path / "record.npz"
+    make().save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"record\.npz is not a whole Certification"):
+        Certification.load(path)
+
+
+def test_other_files(tmp_path):
+    path = tmp_path / "other.npz"
+    np.savez(path, counts=VOTES)
+    with pytest.raises(ValueError, match="is not a whole Certification"):
+        Certification.load(path)
+    np.savez(path, metadata=np.array([{"a": 1}], dtype=object))  # pickled: must not be read
+    with pytest.raises(ValueError, match="is not a whole Certification"):
+        Certification.load(path)
+    with pytest.raises(FileNotFoundError):
+        Certification.load(tmp_path / "absent.npz")
+
+
+def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "record.npz"
+    make().save(path)
+
+    def full_disk(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        make(alpha=0.5).save(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["record.npz"]
+    assert Certification.load(path).alpha == 0.001
+
+
+class Mine(Uniform):
+    """A user's own noise."""
+
+
+def test_own_noise_is_given_at_load(tmp_path):
+    certification = make(noise=Mine(sigma=0.5))
+    certification.save(tmp_path / "record")
+    with pytest.raises(ValueError, match="'Mine', which is none of.*noise="):
+        Certification.load(tmp_path / "record")
+    assert same(
+        Certification.load(tmp_path / "record", noise=Mine(sigma=0.5)), certification
+    )
+
+
+def test_every_noise_of_the_library_can_be_loaded(tmp_path):
+    for shape in Noise.__subclasses__():
+        if shape.__module__.startswith("rs4a."):
+            make(noise=shape(sigma=1.0)).save(tmp_path / "record")
+            assert type(Certification.load(tmp_path / "record").noise) is shape
+
+
+def test_archive_is_compressed(tmp_path):
+    make(
+        counts=np.tile(VOTES, (1000, 1)), selection_counts=np.tile(SELECTION, (1000, 1))
+    ).save(tmp_path / "record")
+    with zipfile.ZipFile(tmp_path / "record") as archive:
+        assert all(member.compress_type for member in archive.infolist())
+
+
+# Logs in the field's format
+
+
+def test_published_logs_open():
+    log = Certification.from_tsv(LOG)
+    frame = pd.read_csv(LOG, sep="\t")
+    np.testing.assert_array_equal(log.index, frame["idx"])
+    np.testing.assert_array_equal(log.y_true, frame["label"])
+    np.testing.assert_array_equal(log.labels, frame["predict"])
+    np.testing.assert_array_equal(log.radius(2), frame["radius"])
+    np.testing.assert_array_equal(log.seconds, frame["time"])
+    np.testing.assert_array_equal(log.abstained, frame["predict"] == -1)
+    assert len(log) == 500
+    assert log.abstained.sum() == 43
+
+
+@pytest.mark.parametrize("classes", [("cat", "dog", "emu"), (3, 7, 12)])
+def test_tsv_round_trip(tmp_path, classes):
+    certification = make(classes=classes, seconds=8.0)
+    y = np.array(classes)[[0, 0, 1, 2]]
+    certification.to_tsv(tmp_path / "log.tsv", y)
+    header = (tmp_path / "log.tsv").read_text().splitlines()[0]
+    assert header == "idx\tlabel\tpredict\tradius\tcorrect\ttime"
+    log = Certification.from_tsv(tmp_path / "log.tsv", norm=1)
+    np.testing.assert_array_equal(log.y_true, y)
+    np.testing.assert_array_equal(log.abstained, certification.abstained)
+    np.testing.assert_array_equal(
+        log.labels[~log.abstained], certification.labels[~log.abstained]
+    )
+    np.testing.assert_array_equal(log.radius(1), certification.radius(1))
+    np.testing.assert_array_equal(log.seconds, 2.0)
+    frame = pd.read_csv(tmp_path / "log.tsv", sep="\t")
+    assert frame["correct"].tolist() == [1, 0, 0, 0]
+
+
+def test_times_as_python_prints_them(tmp_path):
+    path = tmp_path / "log.tsv"
+    path.write_text(
+        "idx\tlabel\tpredict\tradius\tcorrect\ttime\n0\t3\t3\t0.378\t1\t0:00:15.4\n"
+        "1\t3\t-1\t0.9\t0\t1:00:00\n"
+    )
+    log = Certification.from_tsv(path)
+    np.testing.assert_allclose(log.seconds, [15.4, 3600])
+    assert log.radius().tolist() == [0.378, 0.0]  # no radius where it abstained
+
+
+def test_log_converts_norms_soundly():
+    log = CertificationLog.from_tsv(LOG, norm=2, dim=100)
+    np.testing.assert_array_equal(log.radius(1), log.radius(2))
+    np.testing.assert_allclose(log.radius(math.inf), log.radius(2) / 10, rtol=1e-12)
+    with pytest.raises(ValueError, match="dim is needed"):
+        CertificationLog.from_tsv(LOG).radius(math.inf)
+
+
+def test_bad_logs(tmp_path):
+    path = tmp_path / "log.tsv"
+    path.write_text("idx,label\n0,1\n")
+    with pytest.raises(ValueError, match="must have the columns"):
+        Certification.from_tsv(path)
+    header = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
+    for radius in ("-0.1", "nan"):
+        path.write_text(f"{header}0\t3\t3\t{radius}\t1\t1.0\n")
+        with pytest.raises(ValueError, match=r"radius in log\.tsv must be a number"):
+            Certification.from_tsv(path)
+
+
+def test_tsv_refuses_labels_that_mean_abstention(tmp_path):
+    with pytest.raises(ValueError, match="-1 means abstention"):
+        make(classes=(-1, 0, 1)).to_tsv(tmp_path / "log.tsv", [0, 0, 1, 1])
+    with pytest.raises(ValueError, match="y_true must have shape"):
+        make().to_tsv(tmp_path / "log.tsv", ["cat"])

@@ -1,0 +1,482 @@
+"""Inputs, labels, nets and parameters of SmoothedClassifier; errors in words."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Threshold, frozen, make_net
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
+from torch import nn
+
+from rs4a import CertificationWarning, SmoothedClassifier, UnsupportedNormError
+from rs4a.bounds import ClopperPearson
+from rs4a.noises import Gaussian, Laplace, Uniform
+from rs4a.objectives import NoiseAugmentation
+
+NORMS = [1, 2, math.inf]
+
+
+def quick(estimator=None, **kwargs):
+    options = {
+        "noise": Uniform(sigma=0.3),
+        "bound": ClopperPearson(n=200),
+        "random_state": 0,
+    }
+    return SmoothedClassifier(estimator, **{**options, **kwargs})
+
+
+@pytest.fixture(scope="module")
+def small(digits):
+    X, X_test, y, y_test = digits
+    return X[:200], X_test[:20], y[:200], y_test[:20]
+
+
+@pytest.fixture(scope="module")
+def trained(small):
+    """A trained net, for use in a FrozenEstimator."""
+    return make_net().fit(small[0], small[2].astype(np.int64))
+
+
+# What a user gets
+
+
+@pytest.mark.parametrize("noise", [Gaussian, Laplace, Uniform])
+def test_certification_of_every_noise(fitted, digits, noise):
+    _, X, _, y = digits
+    clf = fitted[noise.__name__]
+    certification = clf.certify(X[:50])
+    assert certification.classes.tolist() == clf.classes_.tolist()
+    np.testing.assert_array_equal(certification.n_votes, 1000)
+    np.testing.assert_array_equal(certification.selection_counts.sum(axis=1), 64)
+    assert np.mean(certification.labels == y[:50]) > 0.8
+    for norm in NORMS:
+        radius = certification.radius(norm)
+        assert radius.dtype == np.float64
+        assert ((radius > 0) == ~certification.abstained).all()
+        assert np.isfinite(radius).all()
+
+
+def test_parameters_set_after_fit_count_at_certify(fitted, digits):
+    X = digits[1][:10]
+    clf = clone(fitted["Uniform"]).set_params(
+        estimator=FrozenEstimator(fitted["Uniform"].estimator_)
+    )
+    clf.fit(X, digits[3][:10])
+    certification = clf.set_params(alpha=0.05, norm=2, n_selection=10, bound__n=77).certify(
+        X
+    )
+    assert certification.alpha == 0.05
+    assert certification.norm == 2
+    assert (certification.n_votes == 77).all()
+    assert (certification.selection_counts.sum(axis=1) == 10).all()
+
+
+def test_certificates_are_about_the_noise_of_the_fit(small):
+    X, X_test, y, _ = small
+    clf = quick().fit(X, y)
+    clf.noise.set_params(sigma=99.0)
+    assert clf.certify(X_test).noise.sigma == 0.3
+
+
+def test_jobs_do_not_change_votes(fitted, digits):
+    X = digits[1][:9]
+    clf = fitted["Uniform"]
+    expected = clf.certify(X)
+    try:
+        parallel = clf.set_params(n_jobs=2).certify(X)
+        np.testing.assert_array_equal(clf.predict(X), expected.labels)
+    finally:
+        clf.set_params(n_jobs=None)
+    np.testing.assert_array_equal(parallel.counts, expected.counts)
+    np.testing.assert_array_equal(parallel.selection_counts, expected.selection_counts)
+
+
+@pytest.mark.parametrize("batch_size", [7, 64, 1024])
+def test_batch_size_does_not_change_votes(fitted, digits, batch_size):
+    X = digits[1][:6]
+    clf = fitted["Laplace"]
+    expected = clf.certify(X).counts
+    try:
+        np.testing.assert_array_equal(
+            clf.set_params(batch_size=batch_size).certify(X).counts, expected
+        )
+    finally:
+        clf.set_params(batch_size=1024)
+
+
+def test_random_state_none_is_fixed_by_fit(small):
+    X, X_test, y, _ = small
+    clf = quick(random_state=None).fit(X, y)
+    np.testing.assert_array_equal(clf.certify(X_test).counts, clf.certify(X_test).counts)
+
+
+def test_random_state_leaves_global_generators_alone(small):
+    X, X_test, y, _ = small
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    quick().fit(X, y).certify(X_test)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_progress_bar(small, capsys):
+    X, X_test, y, _ = small
+    clf = quick(verbose=1).fit(X, y)
+    clf.certify(X_test)
+    assert "estimation votes" in capsys.readouterr().err
+    clf.set_params(verbose=0).certify(X_test)
+    assert capsys.readouterr().err == ""
+
+
+def test_base_score_is_the_net_alone(small, trained):
+    X, X_test, _, y_test = small
+    clf = quick(FrozenEstimator(trained), batch_size=7).fit(X_test, y_test)
+    assert clf.base_score(X_test, y_test) == trained.score(X_test, y_test)
+
+
+def test_too_few_votes_warn(small):
+    X, X_test, y, _ = small
+    clf = quick(bound=ClopperPearson(n=9)).fit(X, y)
+    with pytest.warns(
+        CertificationWarning, match=r"ClopperPearson\(n=9\) with alpha=0.001"
+    ):
+        certification = clf.certify(X_test)
+    assert certification.abstained.all()
+    np.testing.assert_array_equal(certification.radius(), 0.0)
+    clf.set_params(bound=ClopperPearson(n=10)).certify(X_test)  # no warning, or it raises
+
+
+# Inputs
+
+
+def test_kinds_of_inputs(small):
+    X, X_test, y, _ = small
+    clf = quick().fit(X, y)
+    expected = clf.certify(X_test).counts
+    for other in (
+        X_test.astype(np.float64),
+        torch.from_numpy(X_test),
+        torch.from_numpy(X_test).requires_grad_(),
+        X_test.tolist(),
+        np.asfortranarray(X_test),
+    ):
+        np.testing.assert_array_equal(clf.certify(other).counts, expected)
+    coarse = torch.from_numpy(X_test).to(torch.bfloat16)
+    np.testing.assert_array_equal(clf.predict(coarse), clf.predict(coarse.float()))
+    same = quick().fit(torch.from_numpy(X).requires_grad_(), torch.from_numpy(y))
+    np.testing.assert_array_equal(same.certify(X_test).counts, expected)
+
+
+def test_data_frames():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    clf = quick().fit(X, y)
+    assert clf.feature_names_in_.tolist() == list(X)
+    assert clf.score(X, y) > 0.8
+    with pytest.raises(ValueError, match="feature names should match"):
+        clf.predict(X[X.columns[::-1]])
+
+
+def test_wide_scales_are_learnt():
+    """The default net standardises; noise and radii keep the units of X."""
+    X, y = load_iris(return_X_y=True)
+    clf = quick(noise=Uniform(sigma=100.0)).fit(1000 * X, y)
+    certification = clf.certify(1000 * X)
+    assert clf.score(1000 * X, y) > 0.9
+    assert certification.radius(1).max() > 50
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_a_number(small, bad):
+    X, X_test, y, _ = small
+    broken = X_test.copy()
+    broken[3, 0, 2, 2] = bad
+    clf = quick().fit(X, y)
+    for method in (clf.predict, clf.certify):
+        with pytest.raises(ValueError, match="contains NaN|contains infinity"):
+            method(broken)
+    with pytest.raises(ValueError, match="contains NaN|contains infinity"):
+        quick().fit(broken, small[3])
+
+
+def test_integer_images_are_refused(small):
+    X, X_test, y, _ = small
+    clf = quick().fit(X, y)
+    bytes_ = (255 * X_test).astype(np.uint8)
+    with pytest.raises(
+        ValueError, match=r"floating-point images, got dtype uint8.*X / 255"
+    ):
+        clf.certify(bytes_)
+    with pytest.raises(ValueError, match="floating-point images, got dtype uint8"):
+        quick().fit(torch.from_numpy(bytes_), small[3])
+
+
+def test_other_scale_than_in_fit_is_refused(small):
+    X, X_test, y, _ = small
+    flat, flat_test = X.reshape(len(X), -1), X_test.reshape(len(X_test), -1)
+    clf = quick().fit(flat, y)
+    for bad in ((255 * flat_test).astype(np.uint8), np.rint(255 * flat_test)):
+        with pytest.raises(ValueError, match=r"scale that fit saw, \[0, 1\].*X / 255"):
+            clf.certify(bad)
+    clf.certify(np.rint(flat_test))  # black and white is a picture in [0, 1]
+    clf.certify(flat_test + 0.7)  # out of range, but no bytes: an input as any other
+
+
+# Labels
+
+LABELS = {
+    "strings": np.array(["nought", "one", "two"]),
+    "objects": np.array(["nought", "one", "two"], dtype=object),
+    "gaps": np.array([3, 17, 40]),
+    "negative": np.array([-1, 0, 1]),
+    "floats": np.array([0.0, 1.0, 2.0]),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_kinds_of_labels(small, name):
+    X, X_test, y, y_test = small
+    labels = LABELS[name]
+    few, few_test = y < 3, y_test < 3
+    clf = quick().fit(X[few], labels[y[few]])
+    assert clf.classes_.tolist() == sorted(labels.tolist())
+    certification = clf.certify(X_test[few_test])
+    assert set(certification.labels.tolist()) <= set(labels.tolist())
+    assert clf.score(X_test[few_test], labels[y_test[few_test]]) > 0.8
+    np.testing.assert_array_equal(certification.labels, clf.predict(X_test[few_test]))
+
+
+def test_booleans_and_pandas_labels(small):
+    X, X_test, y, y_test = small
+    clf = quick().fit(X, pd.Series(y > 4))
+    assert clf.classes_.tolist() == [False, True]
+    assert clf.score(X_test, pd.Series(y_test > 4)) > 0.6
+
+
+def test_class_absent_from_a_fold(small):
+    """A net with ten outputs meets nine classes: labels stay right."""
+    X, X_test, y, y_test = small
+    keep = y != 5
+    clf = quick(make_net()).fit(X[keep], y[keep])
+    assert clf.classes_.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    certification = clf.certify(X_test)
+    assert certification.counts.shape == (20, 9)
+    assert np.mean(certification.labels == y_test) > 0.6
+
+
+def test_net_that_lists_its_classes(small):
+    X, X_test, y, y_test = small
+    names = np.array(["zero", "one", "two", "three", "four"])  # not sorted
+    few, few_test = y < 4, y_test < 4  # "four" is absent
+    net = make_net(classes=names.tolist(), module__n_classes=5)
+    clf = quick(net).fit(X[few], names[y[few]])
+    assert clf.classes_.tolist() == names.tolist()
+    assert clf.score(X_test[few_test], names[y_test[few_test]]) > 0.8
+    with pytest.raises(ValueError, match=r"does not know: \['nine'\]"):
+        quick(net).fit(X[:2], ["zero", "nine"])
+
+
+def test_continuous_labels_are_refused(small):
+    with pytest.raises(ValueError, match="Unknown label type"):
+        quick().fit(small[0], small[2] + 0.5)
+
+
+# Nets
+
+
+def test_fitted_nets_are_left_alone(small, trained):
+    X, X_test, y, _ = small
+    weights = {k: v.clone() for k, v in trained.module_.state_dict().items()}
+    clf = quick(trained).fit(X, y)
+    assert clf.estimator_ is not trained
+    for name, value in trained.module_.state_dict().items():
+        assert torch.equal(value, weights[name])
+    assert type(trained) is NeuralNetClassifier
+
+
+def test_frozen_nets_are_used_as_they_are(small, trained):
+    X, X_test, y, y_test = small
+    clf = quick(FrozenEstimator(trained)).fit(X_test, y_test)
+    assert clf.estimator_ is trained
+    assert len(trained.history) == 10
+    assert clf.classes_.tolist() == list(range(10))
+    assert clone(clf).fit(X_test[:3], y_test[:3]).estimator_ is trained
+    assert clf.partial_fit(X_test, y_test).estimator_ is trained
+
+
+def test_frozen_net_knows_its_labels(small, trained):
+    X_test, y_test = small[1], small[3]
+    with pytest.raises(
+        ValueError, match=r"labels that the frozen net does not know: \[12, "
+    ):
+        quick(FrozenEstimator(trained)).fit(X_test, y_test + 12)
+    unfitted = FrozenEstimator(make_net())
+    with pytest.raises(NotFittedError):
+        quick(unfitted).fit(X_test, y_test)
+
+
+def test_outputs_of_a_frozen_net_are_indices(small):
+    """skorch's targets are positions; a net trained on {3, 7} has outputs 0 to 9."""
+    X, X_test, y, y_test = small
+    keep = np.isin(y, [3, 7])
+    net = make_net().fit(X[keep], y[keep].astype(np.int64))
+    keep_test = np.isin(y_test, [3, 7])
+    clf = quick(FrozenEstimator(net)).fit(X[keep], y[keep])
+    np.testing.assert_array_equal(clf.predict(X_test[keep_test]), y_test[keep_test])
+
+
+def test_partial_fit_goes_on_from_the_weights(small):
+    X, X_test, y, y_test = small
+    net = make_net(max_epochs=3)
+    clf = quick(net).partial_fit(X[:100], y[:100], classes=np.arange(10))
+    first = clf.score(X_test, y_test)
+    for _ in range(5):
+        clf.partial_fit(X[100:], y[100:])
+    assert len(clf.estimator_.history) == 18
+    assert clf.score(X_test, y_test) > first
+    with pytest.raises(ValueError, match="the first call of partial_fit does not know"):
+        clf.partial_fit(X[:2], [3, 11])
+
+
+def test_partial_fit_fine_tunes_a_copy_of_a_fitted_net(small, trained):
+    X, _, y, _ = small
+    epochs = len(trained.history)
+    weights = trained.module_.layers[0].weight.clone()
+    clf = quick(trained).partial_fit(X, y)
+    assert len(clf.estimator_.history) == 2 * epochs
+    assert len(trained.history) == epochs
+    assert torch.equal(trained.module_.layers[0].weight, weights)
+
+
+def test_partial_fit_draws_fresh_noise_each_call(small):
+    X, _, y, _ = small
+    seen = []
+
+    class Recorder(Threshold):
+        def forward(self, X):
+            if self.training:
+                seen.append(X.clone())
+            return super().forward(X) + self.unused
+
+    net = NeuralNetClassifier(
+        Recorder, max_epochs=1, batch_size=50, train_split=None, verbose=0,
+        criterion=nn.CrossEntropyLoss, callbacks__print_log=None,
+    )  # fmt: skip
+    clf = quick(net)
+    for _ in range(2):
+        clf.partial_fit(X[:50], (y > 4)[:50])
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_default_objective_can_be_given(small):
+    X, X_test, y, _ = small
+    given = quick(objective=NoiseAugmentation()).fit(X, y).certify(X_test).counts
+    np.testing.assert_array_equal(quick().fit(X, y).certify(X_test).counts, given)
+
+
+NO_NETS = {
+    "module": (nn.Linear(64, 10), "skorch net, got the torch module Linear. Wrap it"),
+    "binary": (
+        NeuralNetBinaryClassifier(nn.Linear),
+        "one output a class, got a NeuralNetBinary",
+    ),
+    "other": ("MLP", r"must be a skorch.NeuralNetClassifier.*got str"),
+}
+
+
+@pytest.mark.parametrize("name", NO_NETS)
+def test_what_is_no_net(small, name):
+    estimator, message = NO_NETS[name]
+    with pytest.raises(TypeError, match=message):
+        quick(estimator).fit(small[0], small[2])
+
+
+def test_net_with_too_few_outputs(small):
+    with pytest.raises(ValueError, match="one output a class, at least 10 of them, got 4"):
+        quick(make_net(module__n_classes=4)).fit(small[0], small[2])
+    with pytest.raises(ValueError, match="got 1. A net with one logit needs a second"):
+        quick(make_net(module__n_classes=1)).fit(small[0], small[2] > 4)
+
+
+def test_net_that_returns_nan(small):
+    X, _, y, _ = small
+    clf = quick().fit(X, y)
+    with torch.no_grad():
+        clf.estimator_.module_.layers[-1].bias[:] = torch.nan
+    with pytest.raises(ValueError, match="returned NaN"):
+        clf.certify(X[:3])
+    with pytest.raises(ValueError, match="returned NaN"):
+        clf.predict(X[:3])
+
+
+# Parameters
+
+BAD_PARAMETERS = {
+    "alpha": [0.0, 1.0, -1, 2, math.nan, "x"],
+    "n_selection": [0, -1, 1.5],
+    "batch_size": [0, 2.5],
+    "noise": ["gaussian", 0.5, Uniform],
+    "objective": ["stability"],
+    "bound": [1000, ClopperPearson],
+    "random_state": ["seed"],
+    "n_jobs": [1.5],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(k, v) for k, values in BAD_PARAMETERS.items() for v in values]
+)
+def test_bad_parameters(small, name, value):
+    with pytest.raises(
+        ValueError, match=f"'{name}' parameter of SmoothedClassifier must be"
+    ):
+        quick(**{name: value}).fit(small[0], small[2])
+    clf = quick().fit(small[0], small[2]) if name in ("alpha", "batch_size") else None
+    if clf is not None:
+        with pytest.raises(ValueError, match=f"'{name}' parameter"):
+            clf.set_params(**{name: value}).certify(small[1])
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ({"noise": Uniform()}, "exactly one of sigma and lambd, got neither"),
+        ({"noise": Uniform(sigma=1, lambd=1)}, "exactly one of sigma and lambd, got both"),
+        (
+            {"noise": Uniform(sigma=-1)},
+            r"sigma of Uniform must be a float in the range \(0, inf\)",
+        ),
+        ({"bound": ClopperPearson(n=0)}, "'n' parameter of ClopperPearson"),
+        (
+            {"objective": NoiseAugmentation(n_samples=0)},
+            "'n_samples' parameter of NoiseAugment",
+        ),
+    ],
+)
+def test_bad_nested_parameters(small, parameter, message):
+    with pytest.raises(ValueError, match=message):
+        quick(**parameter).fit(small[0], small[2])
+
+
+@pytest.mark.parametrize("norm", [3, 0, "2"])
+def test_unknown_norm(small, norm):
+    with pytest.raises(UnsupportedNormError, match="norm must be 1, 2 or inf"):
+        quick(norm=norm).fit(small[0], small[2])
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "certify"])
+def test_unfitted(small, method):
+    with pytest.raises(NotFittedError):
+        getattr(quick(), method)(small[1])
+
+
+def test_frozen_threshold_net():
+    """The nets that the validity tests rest on: labels by the known threshold."""
+    clf = quick(frozen(Threshold, ["low", "high"]), noise=Gaussian(sigma=0.1))
+    X = np.array([[-1.0, 0.0], [1.0, 0.0]], dtype=np.float32)
+    assert clf.fit(X, ["low", "high"]).predict(X).tolist() == ["low", "high"]

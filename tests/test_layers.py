@@ -1,0 +1,49 @@
+"""Imports run one way, from the numerics up to the classifier."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import rs4a
+
+ROOT = Path(rs4a.__file__).parent
+
+# Every module may import what stands before it, and its own package.
+LAYERS = [
+    "exceptions", "utils", "radii", "noises", "bounds", "sampling", "certification_log",
+    "certification", "objectives", "training", "classifier",
+]  # fmt: skip
+LEAVES = {"networks": set(), "metrics": {"exceptions", "utils", "radii", "certification"}}
+
+
+def allowed(layer):
+    if layer in LEAVES:
+        return LEAVES[layer]
+    before = set(LAYERS[: LAYERS.index(layer)])
+    return before | {"networks"} if layer == "classifier" else before
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "rs4a":
+            yield from (["rs4a", alias.name] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.split(".")
+
+
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+    layer = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    used = {parts[1] for parts in imports(path) if parts[0] == "rs4a" and len(parts) > 1}
+    assert used - {layer} <= allowed(layer)
+
+
+def test_every_module_has_a_layer():
+    found = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in MODULES}
+    assert found == set(LAYERS) | set(LEAVES)

@@ -1,0 +1,236 @@
+"""Votes depend on the seed and the input alone, and the net is left as it was."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import Threshold, frozen
+from torch import nn
+
+from rs4a.noises import Gaussian, Laplace, Uniform
+from rs4a.sampling import Phase, check_outputs, count_votes, evaluating
+
+NOISES = [Gaussian(sigma=0.5), Laplace(sigma=0.5), Uniform(sigma=0.5)]
+
+
+def votes(net, X, **kwargs):
+    options = {
+        "noise": NOISES[0],
+        "n_votes": 700,  # more than a block, and no multiple of one
+        "phase": Phase.ESTIMATION,
+        "seed": 0,
+        "n_classes": 10,
+        "batch_size": 1024,
+    }
+    options.update(kwargs)
+    return count_votes(net, X=X, **options)
+
+
+@pytest.fixture(scope="module")
+def net(fitted):
+    return fitted["Gaussian"].estimator_
+
+
+@pytest.fixture(scope="module")
+def X(digits):
+    return digits[1][:12]
+
+
+@pytest.fixture(scope="module")
+def expected(net, X):
+    return votes(net, X)
+
+
+def test_every_vote_is_counted(expected):
+    assert expected.dtype == np.int64
+    np.testing.assert_array_equal(expected.sum(axis=1), 700)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 100, 5000])
+def test_batch_size_does_not_matter(net, X, expected, batch_size):
+    np.testing.assert_array_equal(votes(net, X, batch_size=batch_size), expected)
+
+
+def test_order_and_subset_do_not_matter(net, X, expected):
+    order = np.random.default_rng(0).permutation(len(X))
+    np.testing.assert_array_equal(votes(net, X[order]), expected[order])
+    np.testing.assert_array_equal(votes(net, X[3:5]), expected[3:5])
+    np.testing.assert_array_equal(votes(net, X[7:8]), expected[7:8])
+
+
+def test_threads_do_not_matter(net, X, expected):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        np.testing.assert_array_equal(votes(net, X), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_seed_and_phase_matter(net, X, expected):
+    assert not np.array_equal(votes(net, X, seed=1), expected)
+    assert not np.array_equal(votes(net, X, phase=Phase.SELECTION), expected)
+
+
+@pytest.mark.parametrize("noise", NOISES, ids=str)
+def test_forward_passes_are_full(noise):
+    """Many inputs with few votes each share batches."""
+    sizes = []
+
+    class Recorder(Threshold):
+        def forward(self, X):
+            sizes.append(len(X))
+            return super().forward(X)
+
+    inputs = np.random.default_rng(0).random((50, 6), dtype=np.float32)
+    net = frozen(Recorder, [0, 1]).estimator
+    votes(net, inputs, noise=noise, n_votes=64, n_classes=2, batch_size=256)
+    assert [size for size in sizes if size != 64] == [256] * 12 + [50 * 64 - 12 * 256] * (
+        50 * 64 - 12 * 256 != 64
+    )
+
+
+def test_streams_of_inputs_and_blocks_are_independent():
+    """No two draws of 30 inputs with several blocks coincide."""
+    seen = []
+
+    class Recorder(Threshold):
+        def forward(self, X):
+            seen.append(X.clone())
+            return super().forward(X)
+
+    inputs = np.repeat(np.arange(30, dtype=np.float32), 3).reshape(30, 3)
+    net = frozen(Recorder, [0, 1]).estimator
+    for phase in Phase:
+        votes(net, inputs, n_votes=1100, n_classes=2, phase=phase)
+    noise = torch.cat(seen)
+    noise = noise - noise.round()  # sigma is small against the distance of the inputs
+    assert len(torch.unique(noise, dim=0)) >= 0.999 * 30 * 1100 * 2
+
+
+def test_frequencies_follow_the_probability():
+    """Pooled over inputs, the share of votes is P(e <= t), in every phase."""
+    inputs = np.random.default_rng(0).random((200, 3), dtype=np.float32)
+    inputs[:, 0] = 0.0
+    net = frozen(Threshold, [0, 1], module__t=0.5).estimator
+    for phase in Phase:
+        counts = votes(net, inputs, n_votes=2000, n_classes=2, phase=phase)
+        share = counts[:, 0].sum() / counts.sum()
+        assert share == pytest.approx(0.841345, abs=5 * np.sqrt(0.1335 / counts.sum()))
+        # Binomial, not less or more: the inputs' counts vary as independent draws do.
+        spread = counts[:, 0].var() / (2000 * 0.1335)
+        assert 0.6 < spread < 1.5
+
+
+class Almost(Threshold):
+    """Outputs whose last bits depend on the size of the batch, as real nets' do."""
+
+    def forward(self, X):
+        wobble = 1e-6 * ((len(X) * 2654435761) % 7 - 3)
+        near = torch.where(X[:, :1] > 0, wobble, 1.0)
+        return torch.cat([near, torch.zeros_like(near)], dim=1) + 5.0
+
+
+@pytest.mark.parametrize("batch_size", [7, 64, 1000])
+def test_near_ties_do_not_depend_on_the_batch(batch_size):
+    inputs = np.zeros((3, 4), dtype=np.float32)
+    inputs[:, 1] = range(3)
+    net = frozen(Almost, [0, 1]).estimator
+    counts = votes(net, inputs, n_classes=2, batch_size=batch_size)
+    np.testing.assert_array_equal(counts, votes(net, inputs, n_classes=2, batch_size=333))
+    assert counts.sum(axis=1).tolist() == [700] * 3
+
+
+class Broken(nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.output = output
+
+    def forward(self, X):
+        if isinstance(self.output, BaseException):
+            raise self.output
+        return self.output(X)
+
+
+BAD_OUTPUTS = {
+    "NaN": (lambda X: torch.full((len(X), 2), torch.nan), "returned NaN"),
+    "one NaN": (
+        lambda X: torch.tensor([[torch.nan, 1.0]]).repeat(len(X), 1),
+        "returned NaN",
+    ),
+    "one logit": (lambda X: X[:, :1], "one output a class, at least 2"),
+    "flat": (lambda X: X[:, 0], r"outputs of shape \(batch, n_classes\)"),
+    "images": (lambda X: X[:, :, None], r"outputs of shape \(batch, n_classes\)"),
+    "dict": (lambda X: {"logits": X}, "must return a tensor"),
+    "other batch": (lambda X: X[:1, :2], r"outputs of shape \(batch, n_classes\)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OUTPUTS)
+def test_bad_outputs(name):
+    output, message = BAD_OUTPUTS[name]
+    net = frozen(Broken, [0, 1], module__output=output).estimator
+    with pytest.raises(ValueError, match=message):
+        votes(net, np.zeros((3, 4), dtype=np.float32), n_classes=2)
+
+
+def test_infinite_outputs_are_votes():
+    def output(X):
+        return torch.tensor([[torch.inf, 0.0], [0.0, -torch.inf]]).repeat(len(X), 1)[
+            : len(X)
+        ]
+
+    net = frozen(Broken, [0, 1], module__output=output).estimator
+    counts = votes(net, np.zeros((3, 4), dtype=np.float32), n_classes=2)
+    np.testing.assert_array_equal(counts, [[700, 0]] * 3)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("out of memory")])
+def test_net_is_left_as_it_was_after_an_error(error):
+    net = frozen(Broken, [0, 1], module__output=error).estimator
+    net.module_.train()
+    net.module_.linear.eval()
+    with pytest.raises(type(error)):
+        votes(net, np.zeros((3, 4), dtype=np.float32), n_classes=2)
+    assert net.module_.training
+    assert not net.module_.linear.training
+
+
+def test_evaluation_mode_is_temporary():
+    net = frozen(Broken, [0, 1], module__output=None).estimator
+    net.module_.train()
+    with evaluating(net):
+        assert not net.module_.training
+        assert not net.module_.linear.training
+    assert net.module_.training
+    assert net.module_.linear.training
+
+
+def test_votes_need_no_gradient(net, X):
+    grad_modes = []
+    handle = net.module_.register_forward_hook(
+        lambda *_: grad_modes.append(torch.is_inference_mode_enabled())
+    )
+    try:
+        votes(net, X[:2], n_votes=8)
+    finally:
+        handle.remove()
+    assert all(grad_modes)
+
+
+def test_double_precision_nets_get_double_inputs(X):
+    net = frozen(nn.Linear, [0, 1], module__in_features=4, module__out_features=2).estimator
+    net.module_.double()
+    counts = votes(net, np.ones((2, 4), dtype=np.float32), n_classes=2)
+    np.testing.assert_array_equal(counts.sum(axis=1), 700)
+
+
+def test_progress_counts_votes(net, X):
+    done = []
+    votes(net, X, progress=done.append)
+    assert sum(done) == 700 * len(X)
+
+
+def test_outputs_may_come_with_others():
+    logits = torch.zeros(5, 3)
+    assert check_outputs((logits, "hidden"), 5, 3) is logits

@@ -1,0 +1,140 @@
+"""Certificates hold: by simulation with a known truth, and against attacks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import Threshold, frozen
+from scipy import stats
+
+from rs4a import SmoothedClassifier
+from rs4a.bounds import ClopperPearson
+from rs4a.noises import Gaussian, Laplace, Uniform
+
+QUANTILES = {
+    Gaussian: stats.norm.ppf,
+    Laplace: stats.laplace.ppf,
+    Uniform: lambda p: 2 * p - 1,
+}
+
+
+# Validity: P(top class) is known, so each single certificate can be judged
+
+
+def known_probability(shape, p, n, n_inputs):
+    """Certification of inputs whose probability of class 0 is exactly p."""
+    net = frozen(Threshold, [0, 1], module__t=float(QUANTILES[shape](p)))
+    clf = SmoothedClassifier(
+        net,
+        noise=shape(lambd=1.0),
+        bound=ClopperPearson(n=n),
+        n_selection=16,
+        random_state=0,
+    )
+    X = np.zeros((n_inputs, 2), dtype=np.float32)
+    X[:, 1] = np.arange(n_inputs)  # ignored by the net; gives each input its own noise
+    return clf.fit(X, np.arange(n_inputs) % 2).certify(X)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [Gaussian, Laplace, Uniform])
+@pytest.mark.parametrize("p", [0.5, 0.6, 0.9, 0.99, 0.9999])
+@pytest.mark.parametrize("n", [20, 100, 1000])
+def test_validity(shape, p, n):
+    n_inputs = 4000
+    certification = known_probability(shape, p, n, n_inputs)
+    truth = np.where(certification.labels == 0, p, 1 - p)
+    for alpha in (0.3, 0.1, 0.01, 0.001):
+        record = certification.recompute(alpha=alpha)
+        wrong = int((record.prob_lower > truth).sum())
+        assert wrong <= stats.binom.ppf(1 - 1e-6, n_inputs, alpha)
+        true_radius = shape(lambd=1.0).radius(np.maximum(truth, 0.5), norm=1, dim=2)
+        assert (
+            (record.radius(1) > true_radius * (1 + 1e-9)) <= (record.prob_lower > truth)
+        ).all()
+
+
+@pytest.mark.slow
+def test_validity_is_not_for_free():
+    """The bound spends its alpha: it would fail with a slightly larger probability."""
+    certification = known_probability(Uniform, 0.9, 1000, 4000).recompute(alpha=0.1)
+    assert (certification.prob_lower > 0.9).mean() > 0.07
+    assert (certification.prob_lower > 0.89).mean() > 0.25
+
+
+@pytest.mark.slow
+def test_selection_votes_do_not_bound():
+    """With p = 1/2 the selected class won by luck; that luck must not certify it."""
+    certification = known_probability(Gaussian, 0.5, 100, 8000).recompute(alpha=0.05)
+    assert (~certification.abstained).mean() <= stats.binom.ppf(1 - 1e-6, 8000, 0.05) / 8000
+
+
+# Attacks: no counterexample inside the certified radius
+
+
+def project(delta, norm, radius):
+    """Nearest perturbation of at most `radius`, (n, d), per row."""
+    radius = radius[:, None]
+    if norm == math.inf:
+        return delta.clamp(-radius, radius)
+    if norm == 2:
+        return delta * (
+            radius / delta.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        ).clamp_max(1)
+    size = delta.abs()
+    ordered = size.sort(dim=1, descending=True).values
+    excess = (ordered.cumsum(1) - radius) / torch.arange(1, size.shape[1] + 1)
+    count = (ordered > excess).sum(1, keepdim=True).clamp_min(1)
+    threshold = excess.gather(1, count - 1).clamp_min(0)
+    return delta.sign() * (size - threshold).clamp_min(0)
+
+
+def step_direction(gradient, norm):
+    if norm == math.inf:
+        return gradient.sign()
+    if norm == 2:
+        return gradient / gradient.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    largest = gradient.abs() >= gradient.abs().topk(4, dim=1).values[:, -1:]
+    return gradient.sign() * largest / 4
+
+
+def attack(clf, X, labels, radius, norm, steps=30, n_samples=64):
+    """PGD on the soft smoothed classifier, with fresh noise at every step."""
+    net = clf.estimator_.module_.eval()
+    x = torch.from_numpy(X).flatten(1)
+    y = torch.from_numpy(np.searchsorted(clf.classes_, labels))
+    radius = torch.from_numpy(radius).float() * (1 - 1e-5)
+    delta = torch.zeros_like(x)
+    for _ in range(steps):
+        delta.requires_grad_()
+        copies = (x + delta).repeat(n_samples, 1)
+        outputs = net(clf.noise_.sample(copies).reshape(-1, *X.shape[1:]))
+        votes = outputs.softmax(1).unflatten(0, (n_samples, -1)).mean(0)
+        loss = -votes.gather(1, y[:, None]).log().sum()
+        (gradient,) = torch.autograd.grad(loss, delta)
+        move = step_direction(gradient, norm) * (3 * radius / steps)[:, None]
+        delta = project(delta.detach() + move, norm, radius)
+    assert (torch.linalg.vector_norm(delta, norm, dim=1) <= radius * (1 + 1e-5)).all()
+    return (x + delta).reshape(X.shape).numpy()
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "Laplace", "Uniform"])
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+def test_no_attack_within_the_certified_radius(fitted, digits, name, norm):
+    torch.manual_seed(0)
+    clf, X = fitted[name], digits[1][:100]
+    certification = clf.certify(X)
+    certain = ~certification.abstained
+    X, labels, radius = (
+        X[certain],
+        certification.labels[certain],
+        certification.radius(norm),
+    )
+    inside = clf.certify(attack(clf, X, labels, radius[certain], norm))
+    flipped = (inside.labels != labels) & ~inside.abstained
+    assert not flipped.any()
+    # The attack has teeth: given more room, it flips a good part of the inputs.
+    beyond = clf.certify(attack(clf, X, labels, 5 * radius[certain] + 0.2, norm))
+    if norm == clf.noise.norms[0]:
+        assert ((beyond.labels != labels) & ~beyond.abstained).mean() > 0.2

@@ -1,0 +1,284 @@
+"""Training under noise: any net, its callbacks, its errors, and nothing left behind."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_net
+from skorch import NeuralNetClassifier
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+    PrintLog,
+)
+from skorch.dataset import ValidSplit
+from skorch.utils import noop
+from torch import nn
+
+from rs4a import SmoothedClassifier
+from rs4a.noises import Gaussian, Uniform
+from rs4a.objectives import NoiseAugmentation, Objective
+from rs4a.training import train, training_under_noise
+
+SEEN = []
+
+
+class Recorder(nn.Module):
+    """Linear net that keeps the batches it saw."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, X):
+        SEEN.append((self.training, X.detach().clone()))
+        return self.linear(X.flatten(1))
+
+
+@pytest.fixture
+def seen():
+    SEEN.clear()
+    return SEEN
+
+
+@pytest.fixture(scope="module")
+def small(digits):
+    return digits[0][:256], digits[2][:256].astype(np.int64)
+
+
+def recorder_net(**kwargs):
+    options = {
+        "criterion": nn.CrossEntropyLoss, "train_split": None, "batch_size": 256,
+        "max_epochs": 2, "verbose": 0, "callbacks__print_log": None,
+    }  # fmt: skip
+    return NeuralNetClassifier(Recorder, **{**options, **kwargs})
+
+
+def run(net, data, *, noise=None, objective=None, seed=0):
+    X, y = data
+    noise, objective = noise or Gaussian(sigma=0.5), objective or NoiseAugmentation()
+    return train(net, X, y, noise=noise, objective=objective, seed=seed)
+
+
+def test_noise_is_drawn_afresh_for_every_batch(seen, small):
+    run(recorder_net(), small)
+    batches = [X for training, X in seen if training]
+    assert len(batches) == 2
+    clean = torch.from_numpy(small[0])
+    for batch in batches:
+        assert (batch - clean).std().item() == pytest.approx(0.5, rel=0.02)
+    assert (batches[0] - batches[1]).std().item() == pytest.approx(0.5 * 2**0.5, rel=0.02)
+
+
+def test_validation_is_under_noise(seen, small):
+    net = run(recorder_net(train_split=ValidSplit(4)), small)
+    validation = [X for training, X in seen[1:] if not training]  # the first: output check
+    assert len(validation) == 2
+    assert all((X < -0.5).any() for X in validation)
+    assert {"valid_loss", "valid_acc", "train_loss"} <= set(net.history[-1])
+
+
+def test_user_s_data_is_left_alone(small):
+    X, y = small[0].copy(), small[1].copy()
+    run(recorder_net(), (X, y))
+    np.testing.assert_array_equal(X, small[0])
+    np.testing.assert_array_equal(y, small[1])
+
+
+def test_several_copies_share_a_batch(seen, small):
+    run(recorder_net(max_epochs=1), small, objective=NoiseAugmentation(n_samples=3))
+    (batch,) = [X for training, X in seen if training]
+    assert batch.shape == (3 * 256, 1, 8, 8)
+    copies = batch.unflatten(0, (3, 256))
+    assert (copies - torch.from_numpy(small[0])).mean(dim=(1, 2, 3, 4)).abs().max() < 0.05
+    assert not torch.equal(copies[0], copies[1])
+
+
+def test_loss_is_the_net_s_own_mean_over_copies():
+    outputs, y = torch.randn(3, 5, 4), torch.tensor([0, 1, 2, 3, 0])
+    loss = NoiseAugmentation(n_samples=3).loss(nn.CrossEntropyLoss(), outputs, y)
+    each = torch.stack([nn.functional.cross_entropy(copy, y) for copy in outputs])
+    assert loss.item() == pytest.approx(each.mean().item(), rel=1e-6)
+
+
+def test_probability_nets_train_with_their_own_criterion(small):
+    """NLLLoss nets output probabilities, which skorch itself turns into logarithms."""
+    net = make_net(module=Softmax, module__input_shape=(1, 8, 8), criterion=nn.NLLLoss)
+    X, y = small
+    clf = SmoothedClassifier(net, noise=Uniform(sigma=0.2), random_state=0).fit(X, y)
+    assert clf.score(X, y) > 0.8
+
+
+class Softmax(nn.Module):
+    def __init__(self, input_shape, n_classes, hidden):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 64), nn.Dropout(0.1), nn.ReLU(),
+            nn.Linear(64, n_classes), nn.Softmax(dim=1),
+        )  # fmt: skip
+
+    def forward(self, X):
+        return self.layers(X)
+
+
+def test_score_callbacks_see_one_output_an_input(small):
+    """Caches of EpochScoring stay aligned with the labels."""
+    net = make_net(
+        train_split=ValidSplit(4),
+        callbacks=[EpochScoring("accuracy", on_train=True, name="train_acc")],
+    )
+    run(net, small, noise=Uniform(sigma=0.1), objective=NoiseAugmentation(n_samples=2))
+    assert net.history[-1, "train_acc"] > 0.8
+    assert net.history[-1, "valid_acc"] > 0.6
+
+
+def test_skorch_s_callbacks_work(small, tmp_path, capsys):
+    net = make_net(
+        max_epochs=30,
+        lr=0.5,
+        optimizer=torch.optim.SGD,
+        train_split=ValidSplit(4),
+        verbose=1,
+        callbacks__print_log=PrintLog(),
+        callbacks=[
+            ("stop", EarlyStopping(patience=3, sink=noop)),
+            ("save", Checkpoint(dirname=tmp_path, f_pickle="net.pkl")),
+            ("schedule", LRScheduler("StepLR", step_size=2, gamma=0.1)),
+        ],
+    )
+    run(net, small)
+    assert len(net.history) < 30  # the learning rate is gone after a few epochs
+    assert "valid_loss" in capsys.readouterr().out
+    assert net.optimizer_.param_groups[0]["lr"] < 0.5
+    plain = make_net().initialize()
+    plain.load_params(f_params=tmp_path / "params.pt")
+    copy_ = pickle.loads((tmp_path / "net.pkl").read_bytes())
+    assert type(copy_) is NeuralNetClassifier
+    assert not hasattr(copy_, "smoothing_")
+
+
+def test_copies_made_in_training_are_plain(small):
+    copies = []
+
+    class Copier(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            copies.extend([copy.deepcopy(net), pickle.loads(pickle.dumps(net))])
+
+    net = make_net(max_epochs=1)
+    net.initialize()
+    copier = Copier()
+    copier.initialize()
+    with training_under_noise(net, Gaussian(sigma=0.5), NoiseAugmentation()):
+        copies.extend([copy.deepcopy(net), pickle.loads(pickle.dumps(net))])
+        assert type(net) is not NeuralNetClassifier
+        assert isinstance(net, NeuralNetClassifier)
+    for each in copies:
+        assert type(each) is NeuralNetClassifier
+        assert not hasattr(each, "smoothing_")
+        assert set(each.get_params(deep=False)) == set(make_net().get_params(deep=False))
+
+
+class Failing(Callback):
+    def __init__(self, error):
+        self.error = error
+
+    def on_batch_end(self, net, **kwargs):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt()])
+def test_nothing_is_left_behind_after_an_error(small, error):
+    net = recorder_net(callbacks=[Failing(error)]).initialize()
+    before = set(net.get_params())
+    if isinstance(error, KeyboardInterrupt):
+        run(net, small)  # skorch's own way: training ends early, the net stays usable
+    else:
+        with pytest.raises(RuntimeError, match="boom"):
+            run(net, small)
+    assert type(net) is NeuralNetClassifier
+    assert "smoothing_" not in vars(net)
+    assert set(net.get_params()) == before
+    assert not net.module_._forward_pre_hooks
+    assert not net.module_._forward_hooks
+
+
+def test_context_restores_the_class_after_any_error():
+    net = recorder_net().initialize()
+    context = training_under_noise(net, Gaussian(sigma=1.0), NoiseAugmentation())
+    with pytest.raises(KeyboardInterrupt), context:  # noqa: PT012
+        assert type(net) is not NeuralNetClassifier
+        raise KeyboardInterrupt
+    assert type(net) is NeuralNetClassifier
+
+
+class OwnSteps(NeuralNetClassifier):
+    """A user's net with own steps; they run, on noisy batches."""
+
+    def train_step_single(self, batch, **fit_params):
+        self.sizes_ = [*getattr(self, "sizes_", []), len(batch[0])]
+        return super().train_step_single(batch, **fit_params)
+
+    def get_loss(self, y_pred, y_true, *args, **kwargs):
+        assert len(y_pred) == len(y_true)
+        return 2 * super().get_loss(y_pred, y_true, *args, **kwargs)
+
+
+def test_user_s_overrides_run(small):
+    net = OwnSteps(
+        Recorder, criterion=nn.CrossEntropyLoss, train_split=None, batch_size=256,
+        max_epochs=2, verbose=0, callbacks__print_log=None,
+    )  # fmt: skip
+    run(net, small, objective=NoiseAugmentation(n_samples=2))
+    assert net.sizes_ == [512, 512]
+    assert type(net) is OwnSteps
+
+
+def test_closures_of_optimizers_see_one_draw(seen, small):
+    """LBFGS evaluates a batch several times: under the same noise, or it diverges."""
+    net = recorder_net(optimizer=torch.optim.LBFGS, optimizer__max_iter=4, max_epochs=1)
+    run(net, small)
+    batches = [X for training, X in seen if training]
+    assert len(batches) > 1
+    assert all(torch.equal(X, batches[0]) for X in batches)
+
+
+def test_training_is_reproducible_and_leaves_torch_s_generator(small):
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    one, two, other = (run(make_net(), small, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(2), expected)
+    weights = [net.module_.layers[0].weight for net in (one, two, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_dictionary_batches_are_refused(small):
+    net = recorder_net().initialize()
+    batch = {"X": torch.zeros(2, 64)}, torch.zeros(2, dtype=torch.int64)
+    with (
+        training_under_noise(net, Gaussian(sigma=1.0), NoiseAugmentation()),
+        pytest.raises(TypeError, match="batches of one tensor, got dict"),
+    ):
+        net.train_step(batch)
+
+
+def test_objectives_of_users_join_in(seen, small):
+    class Spread(Objective):
+        """Two copies; the loss is told which outputs belong together."""
+
+        def __init__(self, n_samples=2):
+            self.n_samples = n_samples
+
+        def loss(self, base_loss, outputs, y):
+            assert outputs.shape == (2, 256, 10)
+            assert y.shape == (256,)
+            return base_loss(outputs.mean(dim=0), y) + outputs.var(dim=0).mean()
+
+    net = run(recorder_net(), small, objective=Spread())
+    assert np.isfinite(net.history[:, "train_loss"]).all()
