@@ -2,8 +2,7 @@
 
 import json
 import os
-import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from rs4a.utils.params import from_json, to_json
 __all__ = ["Certification"]
 
 _FORMAT_VERSION = 1
+_ARRAYS = {"classes", "selection_counts", "counts"}
 _KNOWN_NOISES = {n: getattr(noises, n) for n in noises.__all__ if n != "Noise"}
 _KNOWN_BOUNDS = {n: getattr(bounds, n) for n in bounds.__all__ if n != "Bound"}
 
@@ -81,7 +81,8 @@ class Certification:
     Raises
     ------
     ValueError
-        If the counts are negative or do not fit each other and the classes.
+        If the counts are negative or do not fit each other and the classes, or another
+        argument is out of range.
 
     Examples
     --------
@@ -125,11 +126,22 @@ class Certification:
                 f"counts must have a column for each of the {len(self.classes)} classes, "
                 f"got shape {self.counts.shape}."
             )
+        if len(np.unique(self.classes)) < len(self.classes):
+            raise ValueError(f"classes must differ, got {self.classes.tolist()}.")
+        if not 0.0 < self.alpha < 1.0:
+            raise ValueError(
+                f"alpha must be a float in the range (0, 1), got {self.alpha!r}."
+            )
         store(self, "dim", check_dim(self.dim))
+        self.noise.scale(self.dim)  # refuses a noise without a scale
         store(self, "noise", clone(self.noise))
         store(self, "bound", clone(self.bound or bounds.ClopperPearson()))
         norm = self.noise.norms[0] if self.norm is None else self.norm
         store(self, "norm", check_norm(norm))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies are built anew, so that their arrays are read-only too.
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -228,14 +240,12 @@ class Certification:
         ValueError
             If `alpha` is outside (0, 1).
         """
-        other = replace(
+        return replace(
             self,
             alpha=self.alpha if alpha is None else alpha,
             norm=self.norm if norm is None else norm,
             bound=self.bound if bound is None else bound,
         )
-        _ = other.prob_lower  # refuses a bad alpha here rather than later
-        return other
 
     def to_frame(self) -> pd.DataFrame:
         """Table with a row for every input.
@@ -325,7 +335,7 @@ class Certification:
             "dim": self.dim,
             "alpha": float(self.alpha),
             "norm": str(self._norm),
-            "seconds": self.seconds,
+            "seconds": float(self.seconds),
         }
         path = Path(path)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -379,15 +389,14 @@ class Certification:
                 arrays = {name: archive[name] for name in archive.files}
             metadata = json.loads(str(arrays.pop("metadata")))
             version = metadata["format"]
-        except (
-            zipfile.BadZipFile,
-            EOFError,
-            KeyError,
-            AttributeError,
-            ValueError,
-        ) as error:
+            if set(arrays) != _ARRAYS:
+                raise KeyError(f"arrays {sorted(arrays)}")
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a damaged file fails in many ways
             raise ValueError(
-                f"{Path(path).name} is not a whole Certification: {error}"
+                f"{Path(path).name} is not a whole Certification, as save writes it: "
+                f"{type(error).__name__} in reading it."
             ) from error
         if version != _FORMAT_VERSION:
             raise ValueError(

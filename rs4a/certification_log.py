@@ -138,18 +138,19 @@ class CertificationLog:
         ValueError
             If a column is missing, or a radius is negative or not a number.
         """
-        frame = pd.read_csv(path, sep="\t", dtype=str)
+        frame = pd.read_csv(path, sep="\t", dtype=str, na_filter=False)
         missing = [name for name in _COLUMNS if name not in frame]
         if missing:
             raise ValueError(
                 f"{Path(path).name} must have the columns {_COLUMNS}, tab-separated; "
                 f"{missing} are missing."
             )
+        y_true, labels = _labels(frame)
         abstained = (frame["predict"] == _ABSTAIN).to_numpy(dtype=bool)
         return cls(
             index=frame["idx"].to_numpy(dtype=np.int64),
-            y_true=_labels(frame["label"]),
-            labels=_labels(frame["predict"]),
+            y_true=y_true,
+            labels=labels,
             radii=np.where(abstained, 0.0, _radii(frame["radius"], path)),
             abstained=abstained,
             seconds=_seconds(frame["time"]),
@@ -173,6 +174,7 @@ def make_log(
             f"y_true must have shape {labels.shape}, one label for every certified "
             f"input, got {y_true.shape}."
         )
+    y_true = y_true.astype(labels.dtype) if labels.dtype.kind == "f" else y_true
     if _ABSTAIN in labels.astype(str) or _ABSTAIN in y_true.astype(str):
         raise ValueError(
             "The label -1 means abstention in this format, got it as a class. Encode the "
@@ -183,12 +185,16 @@ def make_log(
     return CertificationLog(index, y_true, labels, radii, abstained, each, norm)
 
 
-def _labels(column: pd.Series) -> NDArray:
-    """Integers if all labels are, else strings."""
-    try:
-        return column.to_numpy(dtype=np.int64)
-    except ValueError:
-        return column.to_numpy(dtype=str)
+def _labels(frame: pd.DataFrame) -> tuple[NDArray, NDArray]:
+    """True and predicted labels: integers if all of both are, else strings."""
+    columns = frame["label"], frame["predict"]
+    for dtype in (np.int64, np.str_):
+        try:
+            y_true, labels = (column.to_numpy(dtype=dtype) for column in columns)
+        except ValueError:
+            continue
+        break
+    return y_true, labels
 
 
 def _radii(column: pd.Series, path: str | os.PathLike[str]) -> NDArray[np.float64]:

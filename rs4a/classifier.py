@@ -32,7 +32,7 @@ from rs4a.exceptions import CertificationWarning
 from rs4a.networks import MLP
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import NoiseAugmentation, Objective
-from rs4a.sampling import Phase, check_outputs, count_votes, evaluating
+from rs4a.sampling import Phase, check_outputs, count_votes, evaluating, probe, to_net
 from rs4a.training import train
 from rs4a.utils.checks import check_norm
 from rs4a.utils.validation import as_array, check_inputs
@@ -95,13 +95,15 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels.
+        Labels, sorted; those of a net with a list of `classes` in its order.
 
     estimator_ : skorch.NeuralNet
         The trained, or frozen, net.
 
     noise_ : Noise
-        The noise of the fit; certificates are about it.
+        The noise of the fit; certificates are about it, and another `noise` counts from
+        the next fit on. `bound`, `n_selection`, `alpha`, `norm`, `batch_size`,
+        `random_state`, `n_jobs` and `verbose` count at once.
 
     input_shape_ : tuple of int
         Shape of one input.
@@ -150,6 +152,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    estimator_: NeuralNet
+
     def __init__(
         self,
         estimator: Any = None,
@@ -182,6 +186,33 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         return tags
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, also those inside the parameter objects.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name: ``alpha=0.01``, ``noise__sigma=0.5``.
+
+        Returns
+        -------
+        self : SmoothedClassifier
+            The same estimator.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no object that has it.
+        """
+        for name in params:
+            owner, nested, _ = name.partition("__")
+            if nested and owner not in params and getattr(self, owner, self) is None:
+                raise ValueError(
+                    f"{name} cannot be set: {owner} is None, the default. Give an object "
+                    f"first, as in SmoothedClassifier({owner}=...)."
+                )
+        return super().set_params(**params)
+
     # Training
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -212,14 +243,18 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         inputs, labels = check_inputs(self, X, y=as_array(y), reset=True)
         check_classification_targets(labels)
         self._start(inputs)
+        if hasattr(self, "estimator_"):  # after an error there is no half a fit
+            del self.estimator_
         if isinstance(self.estimator, FrozenEstimator):
-            self.estimator_ = _fitted_net(self.estimator.estimator)
-            self.classes_ = _output_classes(self.estimator_, inputs)
+            net = _fitted_net(self.estimator.estimator)
+            self.classes_ = _output_classes(net, inputs)
             _check_known(labels, self.classes_, "the frozen net")
+            self.estimator_ = net
             return self
         self.classes_ = _given_classes(self.estimator, labels)
-        self.estimator_ = self._new_net(inputs)
-        return self._train(inputs, labels)
+        return self._train(
+            self._new_net(inputs), inputs, labels, "the net's list of classes"
+        )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -260,8 +295,10 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_classification_targets(labels)
         if first:
             self._start(inputs)
-            self._start_net(inputs, labels, classes)
-        return self._train(inputs, labels)
+            net = self._start_net(inputs, labels, classes)
+        else:
+            net = self.estimator_
+        return self._train(net, inputs, labels, "the first call of partial_fit")
 
     def _start(self, X: NDArray[np.float32]) -> None:
         """Check what is used later, and fix what certificates will be about."""
@@ -273,7 +310,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.noise_.scale(X[0].size)
         self._objective: Objective = clone(self.objective or NoiseAugmentation())
         self._objective._validate_params()
-        self._resolved_bound().can_certify(self.alpha)
+        self._resolved_bound().can_certify(self.alpha)  # refuses a bad number of votes
         self._n_trainings = 0
         random_state = check_random_state(self.random_state)
         self._training_seed, self._sampling_seed = random_state.randint(
@@ -282,15 +319,16 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _start_net(
         self, X: NDArray[np.float32], y: NDArray, classes: ArrayLike | None
-    ) -> None:
+    ) -> NeuralNet:
         """First net of `partial_fit`."""
-        if getattr(self.estimator, "initialized_", False):
-            self.estimator_ = deepcopy(self.estimator)
-            self.classes_ = _output_classes(self.estimator_, X)
-        else:
-            labels = y if classes is None else np.asarray(as_array(classes))
+        labels = y if classes is None else np.asarray(as_array(classes))
+        if not getattr(self.estimator, "initialized_", False):
             self.classes_ = _given_classes(self.estimator, labels)
-            self.estimator_ = self._new_net(X)
+            return self._new_net(X)
+        net = deepcopy(self.estimator)
+        self.classes_ = _output_classes(net, X)
+        _check_known(labels, self.classes_, "the fitted net")
+        return net
 
     def _new_net(self, X: NDArray[np.float32]) -> NeuralNet:
         if self.estimator is not None:
@@ -313,16 +351,17 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
 
-    def _train(self, X: NDArray[np.float32], y: NDArray) -> Self:
-        _check_known(y, self.classes_, "the first call of partial_fit")
+    def _train(self, net: NeuralNet, X: NDArray[np.float32], y: NDArray, who: str) -> Self:
+        _check_known(y, self.classes_, who)
         order = np.argsort(self.classes_, kind="stable")
         targets = order[np.searchsorted(self.classes_, y, sorter=order)].astype(np.int64)
-        train(
-            self.estimator_,
+        self.estimator_ = train(
+            net,
             X,
             targets,
             noise=self.noise_,
             objective=self._objective,
+            n_classes=len(self.classes_),
             seed=self._training_seed + self._n_trainings,
         )
         self._n_trainings += 1  # the next call of partial_fit draws other noise
@@ -344,8 +383,13 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         labels : ndarray of shape (n,)
             Entries of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If X is not as in `fit`, or the net returns NaN.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "estimator_")
         return self.classes_[self._selection_counts(X).argmax(axis=1)]
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -360,8 +404,13 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         proba : ndarray of shape (n, n_classes), float64
             Rows sum to 1. An estimate, not a bound: for bounds, `certify`.
+
+        Raises
+        ------
+        ValueError
+            If X is not as in `fit`, or the net returns NaN.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "estimator_")
         return self._selection_counts(X) / self.n_selection
 
     def certify(self, X: ArrayLike) -> Certification:
@@ -370,7 +419,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n, ...)
-            Inputs.
+            Inputs. They are rounded to float32 first, and certified as rounded.
 
         Returns
         -------
@@ -427,20 +476,28 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         -------
         accuracy : float
             Share of inputs that the undefended net classifies correctly.
+
+        Raises
+        ------
+        ValueError
+            If X is not as in `fit`.
         """
         X = self._checked(X)
         labels = []
         with evaluating(self.estimator_), torch.inference_mode():
             for batch in np.array_split(X, -(-len(X) // self.batch_size)):
-                outputs = self.estimator_.infer(torch.from_numpy(np.array(batch)))
+                images = to_net(self.estimator_, torch.from_numpy(np.array(batch)))
+                outputs = self.estimator_.infer(images)
                 outputs = check_outputs(outputs, len(batch), len(self.classes_))
                 labels.append(outputs[:, : len(self.classes_)].argmax(dim=1).cpu().numpy())
         return float(accuracy_score(as_array(y), self.classes_[np.concatenate(labels)]))
 
     def _checked(self, X: ArrayLike) -> NDArray[np.float32]:
         """Validated inputs of a fitted estimator; parameters may have been set since."""
-        check_is_fitted(self)
+        check_is_fitted(self, "estimator_")
         self._validate_params()
+        if self.norm is not None:
+            check_norm(self.norm)
         return check_inputs(self, X, reset=False)
 
     def _resolved_bound(self) -> Bound:
@@ -526,17 +583,9 @@ def _output_classes(net: NeuralNet, X: NDArray[np.float32]) -> NDArray:
     skorch's targets are indices of outputs. So unless the net was given a list of
     labels, its labels are 0, 1, ..., also where training met only some of them.
     """
-    with evaluating(net), torch.inference_mode():
-        outputs = check_outputs(net.infer(torch.from_numpy(np.array(X[:1]))), 1, 2)
     given = getattr(net, "classes", None)
-    if given is None:
-        return np.arange(outputs.shape[1])
-    if len(given) > outputs.shape[1]:
-        raise ValueError(
-            f"estimator has {outputs.shape[1]} outputs, but its parameter classes lists "
-            f"{len(given)} labels."
-        )
-    return np.asarray(given)
+    n_outputs = probe(net, X, 2 if given is None else len(given))
+    return np.arange(n_outputs) if given is None else np.asarray(given)
 
 
 def _check_known(y: NDArray, classes: NDArray, who: str) -> None:

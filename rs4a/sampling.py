@@ -7,6 +7,7 @@ nor on their order. Blocks of several inputs share forward passes.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -16,18 +17,32 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rs4a.noises import Noise
 
-__all__ = ["Phase", "check_outputs", "count_votes", "evaluating", "net_device"]
+__all__ = [
+    "Phase",
+    "check_outputs",
+    "count_votes",
+    "evaluating",
+    "net_device",
+    "probe",
+    "to_net",
+]
 
 #: Numbers in a block: long enough to hide the seeding, short enough for a CPU's cache.
 _BLOCK_NUMBERS = 2**19
 _MAX_BLOCK_VOTES = 512
-#: Two outputs nearer than this, relative to the largest of the row, count as tied:
-#: the last bits of a forward pass depend on the shape of its batch.
-_TIE_TOLERANCE = 2.0**-14
+#: Two outputs nearer than this, relative to the largest of the row, count as tied: the
+#: last bits of a forward pass depend on the shape of its batch. GPUs may multiply in
+#: TF32, with 10 bits.
+_TIE_TOLERANCE = {"cpu": 2.0**-14, "other": 2.0**-9, "half": 2.0**-6}
 _TIE_BATCH = 64
+
+_MODES_LOCK = threading.Lock()
+#: By the id of a net in evaluation: its users, and its modules' modes before.
+_MODES: dict[int, tuple[int, list[bool]]] = {}
 
 
 class Phase(IntEnum):
@@ -100,9 +115,10 @@ def count_votes(
     ValueError
         If the net's outputs have another shape or hold NaN.
     """
-    device, dtype = net_device(net), _net_dtype(net)
+    device = net_device(net)
+    batch_size = min(batch_size, len(X) * n_votes)
     tally = _Tally(net, len(X), n_classes, device)
-    blocks = _blocks(X, n_votes, phase, seed, device, dtype)
+    blocks = _blocks(X, n_votes, phase, seed, device)
     with evaluating(net), torch.inference_mode(), _drawing_threads(device) as pool:
         for rows, noisy in _noisy_batches(noise, blocks, batch_size, pool):
             tally.add(torch.as_tensor(rows, device=device), noisy)
@@ -114,28 +130,95 @@ def count_votes(
 
 @contextmanager
 def evaluating(net: Any) -> Iterator[None]:
-    """Put a net's modules into evaluation mode, and each back as it was afterwards."""
-    modules = list(net.module_.modules())
-    modes = [module.training for module in modules]
-    net.module_.eval()
+    """Put a net's modules into evaluation mode, and each back as it was afterwards.
+
+    Threads may share a net: the first one in keeps the modes, the last one out restores
+    them.
+    """
+    modules = [module for root in _roots(net) for module in root.modules()]
+    with _MODES_LOCK:
+        users, modes = _MODES.get(id(net), (0, [module.training for module in modules]))
+        _MODES[id(net)] = users + 1, modes
+        for module in modules:
+            module.training = False
     try:
         yield
     finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+        with _MODES_LOCK:
+            users, modes = _MODES.pop(id(net))
+            if users > 1:
+                _MODES[id(net)] = users - 1, modes
+            else:
+                for module, mode in zip(modules, modes, strict=True):
+                    module.training = mode
+
+
+def _roots(net: Any) -> list[torch.nn.Module]:
+    """Modules of a skorch net, which may have more than one."""
+    return [getattr(net, f"{name}_") for name in net._modules]
 
 
 def net_device(net: Any) -> torch.device:
     """Device on which a net computes."""
-    parameter = next(net.module_.parameters(), None)
-    if parameter is not None:
-        return parameter.device
+    for root in _roots(net):
+        for parameter in root.parameters():
+            return parameter.device
     return torch.device(net.device or "cpu")
 
 
-def _net_dtype(net: Any) -> torch.dtype:
-    floating = (p.dtype for p in net.module_.parameters() if p.is_floating_point())
-    return next(floating, torch.float32)
+def to_net(net: Any, noisy: torch.Tensor) -> torch.Tensor:
+    """Noisy inputs on a net's device and in its dtype.
+
+    Noise is added in float32 before: to round the clean input to half precision might
+    move it farther than its radius, to round the noisy one is part of the classifier.
+    """
+    parameters = (p for root in _roots(net) for p in root.parameters())
+    dtype = next((p.dtype for p in parameters if p.is_floating_point()), noisy.dtype)
+    return noisy.to(device=net_device(net), dtype=dtype)
+
+
+def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> int:
+    """Number of outputs of a net; an error where it cannot be smoothed.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    X : ndarray of shape (n, ...), float32
+        Inputs, of which the first is tried.
+
+    n_classes : int
+        Number of outputs that there must be at least.
+
+    Returns
+    -------
+    n_outputs : int
+        Length of the second axis of the outputs.
+
+    Raises
+    ------
+    ValueError
+        If the net cannot take the input, its outputs have another shape, or it takes
+        statistics over the batch: then it is no function of one input.
+    """
+    for root in _roots(net):
+        for name, module in root.named_modules():
+            if isinstance(module, _BatchNorm) and module.running_mean is None:
+                raise ValueError(
+                    f"The net's layer {name} normalises by the statistics of its batch, so "
+                    "its answer depends on other inputs and nothing can be certified. "
+                    "Use track_running_stats=True."
+                )
+    first = torch.from_numpy(np.array(X[:1]))
+    with evaluating(net), torch.inference_mode():
+        try:
+            outputs = net.infer(to_net(net, first))
+        except RuntimeError as error:
+            raise ValueError(
+                f"The net cannot take X, whose inputs have shape {X.shape[1:]}: {error}"
+            ) from error
+        return check_outputs(outputs, 1, n_classes).shape[1]
 
 
 def check_outputs(outputs: Any, batch_size: int, n_classes: int) -> torch.Tensor:
@@ -154,9 +237,10 @@ def check_outputs(outputs: Any, batch_size: int, n_classes: int) -> torch.Tensor
             f"a batch of {batch_size}."
         )
     if shape[1] < max(2, n_classes):
+        hint = " A net with one logit needs a second one." if shape[1] == 1 else ""
         raise ValueError(
             f"The net must return one output a class, at least {max(2, n_classes)} of "
-            f"them, got {shape[1]}. A net with one logit needs a second one."
+            f"them, got {shape[1]}.{hint}"
         )
     return outputs
 
@@ -170,12 +254,11 @@ def _blocks(
     phase: Phase,
     seed: int,
     device: torch.device,
-    dtype: torch.dtype,
 ) -> Iterator[_Block]:
     size = _block_size(X[0].size if len(X) else 1)
     for row, values in enumerate(X):
         first, step = _stream_key(values, seed)
-        x = torch.from_numpy(np.array(values)).to(device=device, dtype=dtype)
+        x = torch.from_numpy(np.array(values)).to(device)
         for index, start in enumerate(range(0, n_votes, size)):
             # An odd step makes the seeds of one input distinct, also in the 32 bits
             # that torch's CPU generator keeps of them.
@@ -344,7 +427,8 @@ class _Tally:
             self._count(some_rows, outputs.argmax(dim=1), torch.ones_like(some_rows))
 
     def _forward(self, noisy: torch.Tensor) -> torch.Tensor:
-        outputs = check_outputs(self.net.infer(noisy), len(noisy), self.n_classes)
+        outputs = self.net.infer(to_net(self.net, noisy))
+        outputs = check_outputs(outputs, len(noisy), self.n_classes)
         return outputs[:, : self.n_classes]
 
     def _count(
@@ -357,5 +441,7 @@ class _Tally:
 def _leaders(outputs: torch.Tensor) -> torch.Tensor:
     """How many outputs of a row are the largest, nearly; 0 if the row holds NaN."""
     top = outputs.amax(dim=1, keepdim=True)
-    margin = _TIE_TOLERANCE * outputs.abs().amax(dim=1, keepdim=True)
+    kind = outputs.device.type if outputs.device.type == "cpu" else "other"
+    kind = "half" if outputs.dtype.itemsize < 4 else kind
+    margin = _TIE_TOLERANCE[kind] * outputs.abs().amax(dim=1, keepdim=True)
     return (outputs >= top - margin).sum(dim=1)

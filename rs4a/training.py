@@ -21,7 +21,7 @@ from skorch.utils import to_tensor
 
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
-from rs4a.sampling import check_outputs, evaluating, net_device
+from rs4a.sampling import check_outputs, net_device, probe, to_net
 
 __all__ = ["train", "training_under_noise"]
 
@@ -41,6 +41,7 @@ def train(
     *,
     noise: Noise,
     objective: Objective,
+    n_classes: int,
     seed: int,
 ) -> NeuralNet:
     """Train a net under noise; start anew unless it is initialised.
@@ -62,9 +63,12 @@ def train(
     objective : Objective
         Training objective.
 
+    n_classes : int
+        Number of classes, of which `y` may lack some.
+
     seed : int
-        Seed of weights, order of batches and noise. torch's global generators are as
-        before afterwards.
+        Seed of weights, order of batches and noise. torch's and numpy's global
+        generators are as before afterwards.
 
     Returns
     -------
@@ -74,17 +78,31 @@ def train(
     Raises
     ------
     ValueError
-        If the net's outputs have not a column for every class.
+        If the net cannot take `X` or has not one output a class.
+
+    Notes
+    -----
+    Ctrl-C ends the training early and keeps what was learnt, which is skorch's way.
     """
-    with _TRAINING_LOCK, torch.random.fork_rng(_cuda_devices(net)):
-        torch.manual_seed(seed)
+    with _TRAINING_LOCK, _seeded(seed, _cuda_devices(net)):
         if not net.initialized_:
             net.initialize()
-        with evaluating(net), torch.no_grad():
-            first = torch.from_numpy(np.array(X[:1]))
-            check_outputs(net.infer(first), 1, int(y.max()) + 1)
+        probe(net, X, n_classes)
         with training_under_noise(net, noise, objective):
             return net.partial_fit(X, y)
+
+
+@contextmanager
+def _seeded(seed: int, cuda_devices: list[int]) -> Iterator[None]:
+    """Seed the global generators: torch's, and numpy's, which skorch's splits read."""
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(cuda_devices):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def _cuda_devices(net: NeuralNet) -> list[int]:
@@ -133,23 +151,35 @@ def _noisy_class(plain_class: Any) -> Any:
     """Subclass of a net's class that trains and validates under noise."""
 
     class NoisyNet(plain_class):
+        smoothing_: _Smoothing | None = None  # a clone made in training has none
+
         def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+            if self.smoothing_ is None:
+                return super().train_step(batch, **fit_params)
             # The noise is drawn here, outside the closure that some optimizers call
             # several times.
             noisy, n = _expand(self, batch)
             return _cut(super().train_step(noisy, **fit_params), n)
 
         def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+            if self.smoothing_ is None:
+                return super().validation_step(batch, **fit_params)
             noisy, n = _expand(self, batch)
             return _cut(super().validation_step(noisy, **fit_params), n)
 
         def get_loss(
             self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any
         ) -> torch.Tensor:
-            def base_loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-                return plain_get_loss(outputs, y, *args, **kwargs)
-
             plain_get_loss = super().get_loss
+            if self.smoothing_ is None:
+                return plain_get_loss(y_pred, y_true, *args, **kwargs)
+
+            def base_loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+                # A loss of the user's own may want what else the net returned.
+                others = y_pred[1:] if isinstance(y_pred, tuple) else ()
+                whole = (outputs, *others) if others and len(y) == len(y_true) else outputs
+                return plain_get_loss(whole, y, *args, **kwargs)
+
             outputs = check_outputs(y_pred, len(y_true), 2)
             objective = self.smoothing_.objective
             y = to_tensor(y_true, device=outputs.device)
@@ -185,7 +215,7 @@ def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], in
     noise, objective = net.smoothing_
     X = to_tensor(X, device=net_device(net))
     copies = objective.noisy_copies(noise, X)
-    return (copies.flatten(0, 1), y.repeat(len(copies))), len(X)
+    return (to_net(net, copies.flatten(0, 1)), y.repeat(len(copies))), len(X)
 
 
 def _cut(step: dict[str, Any], n: int) -> dict[str, Any]:

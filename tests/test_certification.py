@@ -15,6 +15,7 @@ import pytest
 from rs4a import Certification, UnsupportedNormError
 from rs4a.bounds import ClopperPearson
 from rs4a.certification_log import CertificationLog
+from rs4a.metrics import certified_accuracy_score
 from rs4a.noises import Gaussian, Laplace, Noise, Uniform
 
 VOTES = np.array([[995, 5, 0], [520, 470, 10], [0, 0, 1000], [400, 600, 0]])
@@ -123,6 +124,11 @@ def test_copies():
     assert same(copy.deepcopy(certification), certification)
 
 
+def test_copies_are_read_only_too():
+    for other in (pickle.loads(pickle.dumps(make())), copy.deepcopy(make())):
+        assert not other.counts.flags.writeable
+
+
 def test_frame():
     frame = make().to_frame()
     assert list(frame) == [
@@ -139,6 +145,9 @@ BAD = {
     "shapes": ({"counts": VOTES[:2]}, "must have one shape"),
     "classes": ({"classes": np.array([0, 1])}, "a column for each of the 2 classes"),
     "dim": ({"dim": 0}, "dim must be an int"),
+    "alpha": ({"alpha": 7}, "alpha must be a float in the range"),
+    "noise": ({"noise": Uniform()}, "exactly one of sigma and lambd"),
+    "equal classes": ({"classes": np.array([0, 0, 1])}, "classes must differ"),
     "norm": ({"norm": 5}, "norm must be 1, 2 or inf"),
 }
 
@@ -191,6 +200,23 @@ def test_truncated_file(tmp_path, share):
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError, match=r"record\.npz is not a whole Certification"):
         Certification.load(path)
+
+
+def test_any_flipped_byte_is_noticed_or_harmless(tmp_path):
+    path = tmp_path / "record.npz"
+    make().save(path)
+    content = path.read_bytes()
+    for position in range(0, len(content), 7):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x10
+        path.write_bytes(bytes(damaged))
+        try:
+            loaded = Certification.load(path)
+        except ValueError:
+            with pytest.raises(ValueError, match="is not a whole Certification"):
+                Certification.load(path)
+        else:
+            assert same(loaded, make())
 
 
 def test_other_files(tmp_path):
@@ -281,6 +307,20 @@ def test_tsv_round_trip(tmp_path, classes):
     np.testing.assert_array_equal(log.seconds, 2.0)
     frame = pd.read_csv(tmp_path / "log.tsv", sep="\t")
     assert frame["correct"].tolist() == [1, 0, 0, 0]
+
+
+def test_tsv_keeps_labels_that_look_like_something_else(tmp_path):
+    votes = np.diag([990, 990, 990]) + 5
+    for classes in (("NA", "null", "cat"), ("1", "2", "x"), (1.0, 2.0, 3.0)):
+        certification = make(classes=classes, counts=votes, selection_counts=votes)
+        y = np.array(classes)[[1, 0, 2]]
+        certification.to_tsv(tmp_path / "log.tsv", y)
+        log = Certification.from_tsv(tmp_path / "log.tsv", norm=1)
+        assert log.labels.astype(str).tolist() == [str(name) for name in classes]
+        assert certified_accuracy_score(log.y_true, log, radius=0.1) == pytest.approx(1 / 3)
+    make(classes=(1.0, 2.0, 3.0)).to_tsv(tmp_path / "log.tsv", [1, 1, 2, 3])
+    log = Certification.from_tsv(tmp_path / "log.tsv")
+    assert certified_accuracy_score(log.y_true, log, radius=0.1) == 1 / 4
 
 
 def test_times_as_python_prints_them(tmp_path):

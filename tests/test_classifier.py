@@ -216,6 +216,19 @@ def test_integer_images_are_refused(small):
         quick().fit(torch.from_numpy(bytes_), small[3])
 
 
+def test_whole_numbers_in_tables_are_no_bytes():
+    X = np.random.default_rng(0).random((60, 2))
+    clf = quick().fit(X, X[:, 0] > 0.5)
+    assert clf.predict([[2.0, 0.0]]).tolist() == [True]
+
+
+def test_read_only_inputs(small):
+    X, X_test, y, _ = small
+    X = X.copy()
+    X.setflags(write=False)
+    quick().fit(X, y).certify(X[:3])
+
+
 def test_other_scale_than_in_fit_is_refused(small):
     X, X_test, y, _ = small
     flat, flat_test = X.reshape(len(X), -1), X_test.reshape(len(X_test), -1)
@@ -353,6 +366,30 @@ def test_partial_fit_fine_tunes_a_copy_of_a_fitted_net(small, trained):
     assert torch.equal(trained.module_.layers[0].weight, weights)
 
 
+def test_partial_fit_after_a_failed_first_call(small):
+    X, X_test, y, _ = small
+    clf = quick(make_net())
+    with pytest.raises(ValueError, match="the first call of partial_fit does not know"):
+        clf.partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(NotFittedError):
+        clf.predict(X_test)
+    assert clf.partial_fit(X, y).classes_.tolist() == list(range(10))
+
+
+def test_failed_fit_is_no_fit(small):
+    X, X_test, y, _ = small
+    clf = quick().fit(X, y)
+    with pytest.raises(ValueError, match="at least 10 of them, got 4"):
+        clf.set_params(estimator=make_net(module__n_classes=4)).fit(X, y)
+    with pytest.raises(NotFittedError):
+        clf.predict(X_test)
+
+
+def test_classes_of_a_fitted_net_are_its_own(small, trained):
+    with pytest.raises(ValueError, match="labels that the fitted net does not know"):
+        quick(trained).partial_fit(small[0], small[2], classes=list("abcdefghij"))
+
+
 def test_partial_fit_draws_fresh_noise_each_call(small):
     X, _, y, _ = small
     seen = []
@@ -463,8 +500,22 @@ def test_bad_nested_parameters(small, parameter, message):
         quick(**parameter).fit(small[0], small[2])
 
 
+def test_numbers_inside_a_default_cannot_be_set():
+    with pytest.raises(ValueError, match=r"noise__sigma cannot be set: noise is None"):
+        SmoothedClassifier().set_params(noise__sigma=1.0)
+    clf = SmoothedClassifier().set_params(noise=Uniform(), noise__sigma=1.0)
+    assert clf.noise.sigma == 1.0
+
+
+def test_frozen_net_of_another_shape(small, trained):
+    with pytest.raises(ValueError, match=r"cannot take X, whose inputs have shape \(5,\)"):
+        quick(FrozenEstimator(trained)).fit(np.zeros((3, 5)), [0, 1, 2])
+
+
 @pytest.mark.parametrize("norm", [3, 0, "2"])
 def test_unknown_norm(small, norm):
+    with pytest.raises(UnsupportedNormError, match="norm must be 1, 2 or inf"):
+        quick().fit(small[0], small[2]).set_params(norm=norm).certify(small[1])
     with pytest.raises(UnsupportedNormError, match="norm must be 1, 2 or inf"):
         quick(norm=norm).fit(small[0], small[2])
 

@@ -1,11 +1,15 @@
 """Votes depend on the seed and the input alone, and the net is left as it was."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from conftest import Threshold, frozen
+from skorch import NeuralNetClassifier
 from torch import nn
 
+from rs4a import SmoothedClassifier
 from rs4a.noises import Gaussian, Laplace, Uniform
 from rs4a.sampling import Phase, check_outputs, count_votes, evaluating
 
@@ -194,6 +198,83 @@ def test_net_is_left_as_it_was_after_an_error(error):
         votes(net, np.zeros((3, 4), dtype=np.float32), n_classes=2)
     assert net.module_.training
     assert not net.module_.linear.training
+
+
+def test_threads_may_share_a_net():
+    """Dropout stays off until the last thread is done, and the mode comes back."""
+    net = frozen(Noisy, [0, 1]).estimator
+    net.module_.train()
+    inputs = np.random.default_rng(0).random((40, 4), dtype=np.float32)
+    expected = votes(net, inputs, n_classes=2)
+    with ThreadPoolExecutor(4) as pool:
+        runs = [
+            pool.submit(votes, net, inputs[: 10 + 10 * i], n_classes=2) for i in range(4)
+        ]
+        for i, run in enumerate(runs):
+            np.testing.assert_array_equal(run.result(), expected[: 10 + 10 * i])
+    assert all(module.training for module in net.module_.modules())
+
+
+class Noisy(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.BatchNorm1d(4), nn.Dropout(0.9), nn.Linear(4, 2))
+
+
+class TwoModules(NeuralNetClassifier):
+    def initialize_module(self):
+        super().initialize_module()
+        self.head_ = nn.Dropout(0.9)
+        return self
+
+    def infer(self, x, **params):
+        return self.head_(super().infer(x, **params))
+
+
+def test_all_modules_of_a_net_are_evaluated():
+    net = TwoModules(nn.Linear, module__in_features=4, module__out_features=2).initialize()
+    net.head_.train()
+    inputs = np.ones((3, 4), dtype=np.float32)
+    expected = votes(net, inputs, n_classes=2)
+    np.testing.assert_array_equal(votes(net, inputs, n_classes=2), expected)
+    assert net.head_.training
+
+
+class BatchStatistics(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2))
+
+
+def test_nets_that_mix_their_inputs_are_refused():
+    clf = SmoothedClassifier(frozen(BatchStatistics, [0, 1]), noise=NOISES[0])
+    with pytest.raises(
+        ValueError, match="layer 0 normalises by the statistics of its batch"
+    ):
+        clf.fit(np.zeros((4, 4)), [0, 1, 0, 1])
+
+
+class Midpoint(nn.Module):
+    """Computes in float32, but has a parameter of half precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
+
+    def forward(self, X):
+        margin = X.float().flatten(1).mean(1) - 0.501953125
+        return torch.stack([-margin, margin], dim=1)
+
+
+def test_inputs_are_rounded_after_the_noise_and_not_before():
+    """Two inputs 0.006 apart in l2; in bfloat16 they would be on either side at once."""
+    inputs = np.stack([np.full(3072, 0.5019), np.full(3072, 0.5020)]).astype(np.float32)
+    net = frozen(Midpoint, [0, 1]).estimator
+    noise = Gaussian(sigma=0.25)
+    counts = votes(net, inputs, noise=noise, n_classes=2, n_votes=4000)
+    assert (np.abs(counts / 4000 - 0.5) < 0.05).all()
+
+
+def test_batches_are_no_larger_than_the_votes(net, X, expected):
+    np.testing.assert_array_equal(votes(net, X, batch_size=10**12), expected)
 
 
 def test_evaluation_mode_is_temporary():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_net
+from sklearn.base import clone
 from skorch import NeuralNetClassifier
 from skorch.callbacks import (
     Callback,
@@ -21,6 +22,7 @@ from skorch.utils import noop
 from torch import nn
 
 from rs4a import SmoothedClassifier
+from rs4a.bounds import ClopperPearson
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import NoiseAugmentation, Objective
 from rs4a.training import train, training_under_noise
@@ -62,7 +64,7 @@ def recorder_net(**kwargs):
 def run(net, data, *, noise=None, objective=None, seed=0):
     X, y = data
     noise, objective = noise or Gaussian(sigma=0.5), objective or NoiseAugmentation()
-    return train(net, X, y, noise=noise, objective=objective, seed=seed)
+    return train(net, X, y, noise=noise, objective=objective, n_classes=10, seed=seed)
 
 
 def test_noise_is_drawn_afresh_for_every_batch(seen, small):
@@ -256,6 +258,69 @@ def test_training_is_reproducible_and_leaves_torch_s_generator(small):
     weights = [net.module_.layers[0].weight for net in (one, two, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_splits_at_random_are_reproducible(small):
+    """skorch's ValidSplit reads numpy's global generator, which is left as it was."""
+    np.random.seed(3)
+    expected = np.random.rand()
+    np.random.seed(3)
+    nets = [run(make_net(train_split=ValidSplit(0.2)), small) for _ in range(2)]
+    assert np.random.rand() == expected
+    assert torch.equal(*(net.module_.layers[0].weight for net in nets))
+
+
+class TwoOutputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, X):
+        return self.linear(X.flatten(1)), X.flatten(1).mean(dim=1)
+
+
+class OwnLoss(NeuralNetClassifier):
+    """A loss of the user's own that wants everything that the net returns."""
+
+    def get_loss(self, y_pred, y_true, *args, **kwargs):
+        outputs, means = y_pred
+        return super().get_loss(outputs, y_true, *args, **kwargs) + 0 * means.mean()
+
+
+def test_own_loss_sees_all_that_the_net_returns(small):
+    net = OwnLoss(
+        TwoOutputs, criterion=nn.CrossEntropyLoss, train_split=None, max_epochs=1,
+        verbose=0, callbacks__print_log=None,
+    )  # fmt: skip
+    run(net, small, objective=NoiseAugmentation(n_samples=2))
+    assert len(net.history) == 1
+
+
+class Double(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10).double()
+
+    def forward(self, X):
+        return self.linear(X.flatten(1))
+
+
+def test_double_precision_nets_train_and_certify(small):
+    net = NeuralNetClassifier(
+        Double, criterion=nn.CrossEntropyLoss, train_split=None, max_epochs=2, verbose=0,
+        callbacks__print_log=None,
+    )  # fmt: skip
+    clf = SmoothedClassifier(net, noise=Uniform(sigma=0.2), bound=ClopperPearson(n=100))
+    assert clf.fit(*small).certify(small[0][:5]).n_votes.tolist() == [100] * 5
+    assert 0 <= clf.base_score(*small) <= 1
+
+
+def test_clones_made_in_training_train_plainly(small):
+    net = make_net(max_epochs=1).initialize()
+    X, y = small
+    with training_under_noise(net, Gaussian(sigma=50.0), NoiseAugmentation(n_samples=2)):
+        other = clone(net).set_params(max_epochs=10).fit(X, y)
+    assert other.score(X, y) > 0.8
 
 
 def test_dictionary_batches_are_refused(small):

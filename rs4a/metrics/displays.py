@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import CertifiedPredictions, certified_accuracy_score
 from rs4a.utils.checks import check_norm, format_norm
 
@@ -153,7 +154,8 @@ class CertifiedAccuracyDisplay:
             Distances to evaluate at. None: up to the largest certified radius.
 
         undefended : float or mapping of str to float, default=None
-            Accuracy of the net alone, marked at radius 0.
+            Accuracy of the net alone, marked at radius 0; a single number belongs to the
+            first certification.
 
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
@@ -169,12 +171,15 @@ class CertifiedAccuracyDisplay:
         Raises
         ------
         ValueError
-            If the certifications' own norms differ and `norm` is not given.
+            If there is no certification, or their own norms differ and `norm` is not
+            given.
         """
         if not isinstance(certifications, Mapping):
             certifications = {"smoothed": certifications}
+        if not certifications:
+            raise ValueError("certifications must hold at least one, got none.")
         norm = _common_norm(certifications) if norm is None else check_norm(norm)
-        grid = _radius_grid(certifications, norm) if radii is None else np.asarray(radii)
+        grid = _radius_grid(certifications, norm) if radii is None else np.unique(radii)
         accuracies = {
             name: certified_accuracy_score(y_true, each, radius=grid, norm=norm)
             for name, each in certifications.items()
@@ -202,7 +207,7 @@ class CertifiedAccuracyDisplay:
         Parameters
         ----------
         estimator : SmoothedClassifier
-            Fitted classifier.
+            Fitted classifier, or a search over one.
 
         X : array-like of shape (n, ...)
             Inputs.
@@ -230,6 +235,7 @@ class CertifiedAccuracyDisplay:
         display : CertifiedAccuracyDisplay
             The drawn figure, with the accuracy of the undefended net at radius 0.
         """
+        estimator = certifiable(estimator)
         name = str(estimator.noise_) if name is None else name
         return cls.from_certifications(
             y,

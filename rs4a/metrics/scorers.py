@@ -1,6 +1,7 @@
 """Scorers on certificates, for cross-validation and searches."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -9,9 +10,10 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
 from rs4a.metrics.scores import certified_accuracy_score
+from rs4a.utils.checks import check_norm
 from rs4a.utils.validation import as_array
 
-__all__ = ["make_certified_scorer"]
+__all__ = ["certifiable", "make_certified_scorer"]
 
 
 def make_certified_scorer(
@@ -42,12 +44,23 @@ def make_certified_scorer(
     scorer : callable
         Scorer with the signature ``scorer(estimator, X, y)``.
 
+    Raises
+    ------
+    ValueError
+        If `radius` is missing or negative, or `norm` is none of 1, 2 and inf.
+
     Examples
     --------
     >>> from rs4a.metrics import average_certified_radius, make_certified_scorer
     >>> scoring = {f"r={r}": make_certified_scorer(radius=r, norm=1) for r in (0.5, 1)}
     >>> scoring["acr"] = make_certified_scorer(average_certified_radius, norm=1)
     """
+    if score_func is certified_accuracy_score:
+        radius = kwargs.get("radius")
+        if not (isinstance(radius, Real) and float(radius) >= 0.0):
+            raise ValueError(f"radius must be a float of at least 0, got {radius!r}.")
+    if kwargs.get("norm") is not None:
+        check_norm(kwargs["norm"])
     sign = 1 if greater_is_better else -1
     return _CertifiedScorer(score_func, sign, kwargs)
 
@@ -72,19 +85,24 @@ class _CertifiedScorer(_Scorer):
         y_true: ArrayLike,
         **kwargs: Any,
     ) -> float:
-        classifier = _certifiable(estimator)
+        classifier = certifiable(estimator)
         certification = method_caller(classifier, "certify", X, pos_label=None)
         score = self._score_func(as_array(y_true), certification, **self._kwargs, **kwargs)
         return self._sign * score
 
 
-def _certifiable(estimator: Any) -> Any:
+def certifiable(estimator: Any) -> Any:
     """Return the classifier whose radii are in units of the inputs that a user gives."""
     if isinstance(estimator, BaseSearchCV):
-        return _certifiable(estimator.best_estimator_)
+        if not hasattr(estimator, "best_estimator_"):
+            raise ValueError(
+                f"A certified scorer needs a search with a best estimator, got refit="
+                f"{estimator.refit!r}."
+            )
+        return certifiable(estimator.best_estimator_)
     if isinstance(estimator, Pipeline):
         _refuse_transformers(estimator)
-        return _certifiable(estimator.steps[-1][1])
+        return certifiable(estimator.steps[-1][1])
     if not hasattr(estimator, "certify"):
         raise TypeError(
             "A certified scorer needs a SmoothedClassifier, or a search over one, got "

@@ -162,6 +162,13 @@ def _certified_and_correct(
 ) -> NDArray[np.bool_]:
     labels = certification.labels
     y = column_or_1d(as_array(y_true), warn=True)
+    if y.dtype == object:
+        y = np.asarray(y.tolist())
+    if len(y) and (y.dtype.kind in "US") != (labels.dtype.kind in "US"):
+        raise ValueError(
+            f"y_true must have labels as the certification has them, such as "
+            f"{labels[0]!r}, got {y[0]!r}."
+        )
     if len(y) != len(labels):
         raise ValueError(
             f"y_true must have {len(labels)} entries, one for every certified input, got "

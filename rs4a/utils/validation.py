@@ -62,6 +62,9 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, **kwargs: Any) -> Any:
         estimator, X, reset=reset, dtype=np.float32, order="C", allow_nd=True, **kwargs
     )
     values = checked[0] if isinstance(checked, tuple) else checked
+    if not values.flags.writeable:  # torch takes no read-only memory
+        values = values.copy()
+        checked = (values, *checked[1:]) if isinstance(checked, tuple) else values
     if reset:
         estimator.input_shape_ = values.shape[1:]
         estimator.unit_range_ = _holds_fractions(values)
@@ -88,7 +91,9 @@ def _holds_fractions(X: NDArray[np.float32]) -> bool:
 
 def _refuse_bytes(X: NDArray[np.float32]) -> None:
     """Refuse whole numbers up to 255 where fit saw fractions in [0, 1]."""
-    if 1.0 < X.max() <= 255.0 and X.min() >= 0.0 and np.array_equal(X, np.rint(X)):
+    # A table may well hold a row of small whole numbers; an image hardly does.
+    largest = 1.0 if X.ndim > 2 else 16.0
+    if largest < X.max() <= 255.0 and X.min() >= 0.0 and np.array_equal(X, np.rint(X)):
         raise ValueError(
             f"X must have the scale that fit saw, [0, 1], got whole numbers up to "
             f"{X.max():g}. Scale it likewise: X / 255 for bytes."

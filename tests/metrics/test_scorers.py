@@ -184,6 +184,23 @@ def test_other_classifiers_are_refused(data):
         SCORING["r=0.1"](other, *data)
 
 
+@pytest.mark.parametrize("bad", [{}, {"radius": -1}, {"radius": [0.1]}, {"radius": None}])
+def test_bad_radius_is_refused_at_once(bad):
+    with pytest.raises(ValueError, match="radius must be a float of at least 0"):
+        make_certified_scorer(norm=1, **bad)
+
+
+def test_bad_norm_is_refused_at_once():
+    with pytest.raises(ValueError, match="norm must be 1, 2 or inf"):
+        make_certified_scorer(radius=0.1, norm=5)
+
+
+def test_search_without_refit_is_refused(clf, data):
+    search = GridSearchCV(clf, {"alpha": [0.01]}, cv=2, refit=False).fit(*data)
+    with pytest.raises(ValueError, match="needs a search with a best estimator"):
+        SCORING["acr"](search, *data)
+
+
 def test_frozen_smoothed_classifier(clf, data):
     frozen = FrozenEstimator(clf.fit(*data))
     assert SCORING["acr"](frozen, *data) == SCORING["acr"](clf, *data)

@@ -76,6 +76,15 @@ def test_published_log():
     assert abstention_rate(log.y_true, log) == 43 / 500
 
 
+def test_other_kind_of_labels():
+    with pytest.raises(ValueError, match="y_true must have labels as the certification"):
+        certified_accuracy_score([str(label) for label in Y], CERTIFICATION, radius=0.5)
+    assert (
+        certified_accuracy_score(pd.Series(Y, dtype=object), CERTIFICATION, radius=0.5)
+        == 0.4
+    )
+
+
 @pytest.mark.parametrize("radius", [-0.1, np.nan, [0.5, -1.0]])
 def test_bad_radius(radius):
     with pytest.raises(ValueError, match="radius must be at least 0"):
