@@ -17,22 +17,32 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_random_state, gen_even_slices
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
-from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
+from skorch import NeuralNet
 from tqdm.auto import tqdm
 
 from rs4a.bounds import Bound, ClopperPearson
 from rs4a.certification import Certification
 from rs4a.exceptions import CertificationWarning
-from rs4a.networks import MLP
+from rs4a.nets import (
+    check_known,
+    check_net,
+    check_outputs,
+    default_net,
+    evaluating,
+    given_classes,
+    output_classes,
+    to_net,
+)
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import NoiseAugmentation, Objective
-from rs4a.sampling import Phase, check_outputs, count_votes, evaluating, probe, to_net
+from rs4a.sampling import Phase, count_votes
 from rs4a.training import train
 from rs4a.utils.checks import check_norm
 from rs4a.utils.validation import as_array, check_inputs
@@ -246,12 +256,17 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if hasattr(self, "estimator_"):  # after an error there is no half a fit
             del self.estimator_
         if isinstance(self.estimator, FrozenEstimator):
-            net = _fitted_net(self.estimator.estimator)
-            self.classes_ = _output_classes(net, inputs)
-            _check_known(labels, self.classes_, "the frozen net")
+            net = self.estimator.estimator
+            if not getattr(net, "initialized_", False):
+                raise NotFittedError(
+                    "The net in the FrozenEstimator is not fitted: call net.fit, or "
+                    "net.initialize and net.load_params, before."
+                )
+            self.classes_ = output_classes(net, inputs)
+            check_known(labels, self.classes_, "the frozen net")
             self.estimator_ = net
             return self
-        self.classes_ = _given_classes(self.estimator, labels)
+        self.classes_ = given_classes(self.estimator, labels)
         return self._train(
             self._new_net(inputs), inputs, labels, "the net's list of classes"
         )
@@ -305,7 +320,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if self.norm is not None:
             check_norm(self.norm)
         if self.estimator is not None:
-            _check_net(self.estimator)
+            check_net(self.estimator)
         self.noise_: Noise = clone(self.noise or Gaussian(sigma=0.25))
         self.noise_.scale(X[0].size)
         self._objective: Objective = clone(self.objective or NoiseAugmentation())
@@ -323,36 +338,20 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """First net of `partial_fit`."""
         labels = y if classes is None else np.asarray(as_array(classes))
         if not getattr(self.estimator, "initialized_", False):
-            self.classes_ = _given_classes(self.estimator, labels)
+            self.classes_ = given_classes(self.estimator, labels)
             return self._new_net(X)
         net = deepcopy(self.estimator)
-        self.classes_ = _output_classes(net, X)
-        _check_known(labels, self.classes_, "the fitted net")
+        self.classes_ = output_classes(net, X)
+        check_known(labels, self.classes_, "the fitted net")
         return net
 
     def _new_net(self, X: NDArray[np.float32]) -> NeuralNet:
         if self.estimator is not None:
             return clone(self.estimator)
-        variance = X.var(axis=0, dtype=np.float64) + self.noise_.std(X[0].size) ** 2
-        return NeuralNetClassifier(
-            MLP,
-            module__input_shape=X.shape[1:],
-            module__n_classes=max(2, len(self.classes_)),
-            module__mean=X.mean(axis=0, dtype=np.float64),
-            module__std=np.sqrt(variance),
-            criterion=torch.nn.CrossEntropyLoss,
-            optimizer=torch.optim.Adam,
-            lr=0.003,
-            max_epochs=60,
-            iterator_train__shuffle=True,
-            train_split=None,
-            callbacks__print_log=None,
-            verbose=0,
-            device="cuda" if torch.cuda.is_available() else "cpu",
-        )
+        return default_net(X, len(self.classes_), self.noise_.std(X[0].size))
 
     def _train(self, net: NeuralNet, X: NDArray[np.float32], y: NDArray, who: str) -> Self:
-        _check_known(y, self.classes_, who)
+        check_known(y, self.classes_, who)
         order = np.argsort(self.classes_, kind="stable")
         targets = order[np.searchsorted(self.classes_, y, sorter=order)].astype(np.int64)
         self.estimator_ = train(
@@ -543,55 +542,3 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 parts.append(counts)
                 bar.update(int(counts.sum()))
         return np.concatenate(parts)
-
-
-def _check_net(estimator: Any) -> None:
-    """Refuse what is no net with one output a class."""
-    net = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
-    if isinstance(net, NeuralNetBinaryClassifier):
-        raise TypeError(
-            "estimator must have one output a class, got a NeuralNetBinaryClassifier "
-            "with one logit. Use skorch.NeuralNetClassifier with two outputs."
-        )
-    if isinstance(net, torch.nn.Module):
-        raise TypeError(
-            f"estimator must be a skorch net, got the torch module {type(net).__name__}. "
-            "Wrap it: skorch.NeuralNetClassifier(module, classes=...), and if it is "
-            "trained, FrozenEstimator(net.initialize())."
-        )
-    if not isinstance(net, NeuralNet):
-        raise TypeError(
-            "estimator must be a skorch.NeuralNetClassifier, one in a FrozenEstimator, "
-            f"or None, got {type(net).__name__}."
-        )
-
-
-def _fitted_net(net: NeuralNet) -> NeuralNet:
-    check_is_fitted(net)
-    return net
-
-
-def _given_classes(net: NeuralNet | None, labels: NDArray) -> NDArray:
-    """Labels of the outputs of a net that is to be trained: its own list, or y's."""
-    given = getattr(net, "classes", None)
-    return np.unique(labels) if given is None else np.asarray(given)
-
-
-def _output_classes(net: NeuralNet, X: NDArray[np.float32]) -> NDArray:
-    """Labels of the outputs of a trained net.
-
-    skorch's targets are indices of outputs. So unless the net was given a list of
-    labels, its labels are 0, 1, ..., also where training met only some of them.
-    """
-    given = getattr(net, "classes", None)
-    n_outputs = probe(net, X, 2 if given is None else len(given))
-    return np.arange(n_outputs) if given is None else np.asarray(given)
-
-
-def _check_known(y: NDArray, classes: NDArray, who: str) -> None:
-    unknown = np.setdiff1d(y, classes)
-    if len(unknown):
-        raise ValueError(
-            f"y has labels that {who} does not know: {unknown.tolist()}. Known are "
-            f"{classes.tolist()}."
-        )

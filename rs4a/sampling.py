@@ -7,7 +7,6 @@ nor on their order. Blocks of several inputs share forward passes.
 """
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -17,19 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from rs4a.nets import check_outputs, evaluating, net_device, to_net
 from rs4a.noises import Noise
 
-__all__ = [
-    "Phase",
-    "check_outputs",
-    "count_votes",
-    "evaluating",
-    "net_device",
-    "probe",
-    "to_net",
-]
+__all__ = ["Phase", "count_votes"]
 
 #: Numbers in a block: long enough to hide the seeding, short enough for a CPU's cache.
 _BLOCK_NUMBERS = 2**19
@@ -39,10 +30,6 @@ _MAX_BLOCK_VOTES = 512
 #: TF32, with 10 bits.
 _TIE_TOLERANCE = {"cpu": 2.0**-14, "other": 2.0**-9, "half": 2.0**-6}
 _TIE_BATCH = 64
-
-_MODES_LOCK = threading.Lock()
-#: By the id of a net in evaluation: its users, and its modules' modes before.
-_MODES: dict[int, tuple[int, list[bool]]] = {}
 
 
 class Phase(IntEnum):
@@ -126,123 +113,6 @@ def count_votes(
                 progress(len(rows))
         tally.settle()
     return tally.counts.cpu().numpy()
-
-
-@contextmanager
-def evaluating(net: Any) -> Iterator[None]:
-    """Put a net's modules into evaluation mode, and each back as it was afterwards.
-
-    Threads may share a net: the first one in keeps the modes, the last one out restores
-    them.
-    """
-    modules = [module for root in _roots(net) for module in root.modules()]
-    with _MODES_LOCK:
-        users, modes = _MODES.get(id(net), (0, [module.training for module in modules]))
-        _MODES[id(net)] = users + 1, modes
-        for module in modules:
-            module.training = False
-    try:
-        yield
-    finally:
-        with _MODES_LOCK:
-            users, modes = _MODES.pop(id(net))
-            if users > 1:
-                _MODES[id(net)] = users - 1, modes
-            else:
-                for module, mode in zip(modules, modes, strict=True):
-                    module.training = mode
-
-
-def _roots(net: Any) -> list[torch.nn.Module]:
-    """Modules of a skorch net, which may have more than one."""
-    return [getattr(net, f"{name}_") for name in net._modules]
-
-
-def net_device(net: Any) -> torch.device:
-    """Device on which a net computes."""
-    for root in _roots(net):
-        for parameter in root.parameters():
-            return parameter.device
-    return torch.device(net.device or "cpu")
-
-
-def to_net(net: Any, noisy: torch.Tensor) -> torch.Tensor:
-    """Noisy inputs on a net's device and in its dtype.
-
-    Noise is added in float32 before: to round the clean input to half precision might
-    move it farther than its radius, to round the noisy one is part of the classifier.
-    """
-    parameters = (p for root in _roots(net) for p in root.parameters())
-    dtype = next((p.dtype for p in parameters if p.is_floating_point()), noisy.dtype)
-    return noisy.to(device=net_device(net), dtype=dtype)
-
-
-def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> int:
-    """Number of outputs of a net; an error where it cannot be smoothed.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised net.
-
-    X : ndarray of shape (n, ...), float32
-        Inputs, of which the first is tried.
-
-    n_classes : int
-        Number of outputs that there must be at least.
-
-    Returns
-    -------
-    n_outputs : int
-        Length of the second axis of the outputs.
-
-    Raises
-    ------
-    ValueError
-        If the net cannot take the input, its outputs have another shape, or it takes
-        statistics over the batch: then it is no function of one input.
-    """
-    for root in _roots(net):
-        for name, module in root.named_modules():
-            if isinstance(module, _BatchNorm) and module.running_mean is None:
-                raise ValueError(
-                    f"The net's layer {name} normalises by the statistics of its batch, so "
-                    "its answer depends on other inputs and nothing can be certified. "
-                    "Use track_running_stats=True."
-                )
-    first = torch.from_numpy(np.array(X[:1]))
-    with evaluating(net), torch.inference_mode():
-        try:
-            outputs = net.infer(to_net(net, first))
-        except RuntimeError as error:
-            raise ValueError(
-                f"The net cannot take X, whose inputs have shape {X.shape[1:]}: {error}"
-            ) from error
-        return check_outputs(outputs, 1, n_classes).shape[1]
-
-
-def check_outputs(outputs: Any, batch_size: int, n_classes: int) -> torch.Tensor:
-    """Return a net's outputs, (batch, C), or say what is wrong with their shape."""
-    if isinstance(outputs, tuple):  # skorch's convention: the first counts
-        outputs = outputs[0]
-    if not isinstance(outputs, torch.Tensor):
-        raise ValueError(
-            "The net must return a tensor of shape (batch, n_classes), got "
-            f"{type(outputs).__name__}."
-        )
-    shape = tuple(outputs.shape)
-    if outputs.ndim != 2 or shape[0] != batch_size:
-        raise ValueError(
-            f"The net must return outputs of shape (batch, n_classes), got {shape} for "
-            f"a batch of {batch_size}."
-        )
-    if shape[1] < max(2, n_classes):
-        hint = " A net with one logit needs a second one." if shape[1] == 1 else ""
-        raise ValueError(
-            f"The net must return one output a class, at least {max(2, n_classes)} of "
-            f"them, got {shape[1]}.{hint}"
-        )
-    return outputs
 
 
 # The stream of noisy inputs

@@ -19,9 +19,9 @@ from skorch import NeuralNet
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 
+from rs4a.nets import check_outputs, net_device, probe, to_net
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
-from rs4a.sampling import check_outputs, net_device, probe, to_net
 
 __all__ = ["train", "training_under_noise"]
 

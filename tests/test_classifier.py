@@ -329,7 +329,9 @@ def test_frozen_net_knows_its_labels(small, trained):
     ):
         quick(FrozenEstimator(trained)).fit(X_test, y_test + 12)
     unfitted = FrozenEstimator(make_net())
-    with pytest.raises(NotFittedError):
+    with pytest.raises(
+        NotFittedError, match="The net in the FrozenEstimator is not fitted"
+    ):
         quick(unfitted).fit(X_test, y_test)
 
 

@@ -11,8 +11,8 @@ ROOT = Path(rs4a.__file__).parent
 
 # Every module may import what stands before it, and its own package.
 LAYERS = [
-    "exceptions", "utils", "radii", "noises", "bounds", "sampling", "certification_log",
-    "certification", "objectives", "training", "classifier",
+    "exceptions", "utils", "radii", "noises", "bounds", "nets", "sampling",
+    "certification_log", "certification", "objectives", "training", "classifier",
 ]  # fmt: skip
 LEAVES = {"networks": set(), "metrics": {"exceptions", "utils", "radii", "certification"}}
 
@@ -21,7 +21,7 @@ def allowed(layer):
     if layer in LEAVES:
         return LEAVES[layer]
     before = set(LAYERS[: LAYERS.index(layer)])
-    return before | {"networks"} if layer == "classifier" else before
+    return before | {"networks"} if layer == "nets" else before
 
 
 def imports(path):

@@ -10,8 +10,9 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from rs4a import SmoothedClassifier
+from rs4a.nets import check_outputs, evaluating
 from rs4a.noises import Gaussian, Laplace, Uniform
-from rs4a.sampling import Phase, check_outputs, count_votes, evaluating
+from rs4a.sampling import Phase, count_votes
 
 NOISES = [Gaussian(sigma=0.5), Laplace(sigma=0.5), Uniform(sigma=0.5)]
 
