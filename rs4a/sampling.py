@@ -7,9 +7,10 @@ nor on their order. Blocks of several inputs share forward passes.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -152,10 +153,22 @@ def _stream_key(values: NDArray[np.float32], seed: int) -> tuple[int, int]:
 
 @contextmanager
 def _drawing_threads(device: torch.device) -> Iterator[ThreadPoolExecutor | None]:
-    """Threads that draw blocks at the same time: torch draws on one CPU thread only."""
-    threads = torch.get_num_threads()
-    use_threads = device.type == "cpu" and threads > 1
-    with ThreadPoolExecutor(threads) if use_threads else nullcontext() as pool:
+    """Threads that draw blocks beside the net: torch draws on one CPU thread only.
+
+    One core is left to the forward pass, and a drawing thread starts no others: they
+    would wait for each other more than they help.
+    """
+    cores = torch.get_num_threads()
+    if device.type != "cpu" or cores == 1:
+        yield None
+        return
+    n_threads = cores - 1
+    with ThreadPoolExecutor(
+        n_threads, initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        all_there = threading.Barrier(n_threads)
+        list(pool.map(lambda _: all_there.wait(), range(n_threads)))
+        torch.set_num_threads(cores)  # the last setting is also what later threads get
         yield pool
 
 
