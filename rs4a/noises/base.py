@@ -145,8 +145,8 @@ class Noise(BaseEstimator, ABC):
             Source of randomness, on the device of `x`. None: torch's default one.
 
         out : torch.Tensor, default=None
-            Memory for the result, of the shape, dtype and device of `x`. None: new
-            memory.
+            Memory for the result, of the shape, dtype and device of `x`, but not that of
+            `x`. None: new memory.
 
         Returns
         -------
@@ -157,6 +157,8 @@ class Noise(BaseEstimator, ABC):
         ------
         TypeError
             If `x` is not a floating-point tensor.
+        ValueError
+            If `out` is `x`.
 
         Examples
         --------
@@ -168,6 +170,8 @@ class Noise(BaseEstimator, ABC):
         if not (isinstance(x, torch.Tensor) and x.is_floating_point()):
             kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
             raise TypeError(f"x must be a floating-point torch.Tensor, got {kind}.")
+        if out is x:
+            raise ValueError("out must be other memory than x, got x itself.")
         scale = self.scale(x[0].numel() if len(x) else 1)
         noise = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
         # Half precision has too few values to draw from: float32, then rounded.

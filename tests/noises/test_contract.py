@@ -81,6 +81,8 @@ def test_sample_writes_where_it_is_told(noise):
     out = torch.empty(4, 64)
     assert noise.sample(x, generator(1), out=out) is out
     assert torch.equal(out, noise.sample(x, generator(1)))
+    with pytest.raises(ValueError, match="out must be other memory than x"):
+        noise.sample(x, out=x)
 
 
 def test_gradients_flow_through(noise):
