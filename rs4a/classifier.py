@@ -250,11 +250,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         TypeError
             If `estimator` is not a skorch net.
         """
+        if hasattr(self, "estimator_"):  # after an error there is no half a fit
+            del self.estimator_
         inputs, labels = check_inputs(self, X, y=as_array(y), reset=True)
         check_classification_targets(labels)
         self._start(inputs)
-        if hasattr(self, "estimator_"):  # after an error there is no half a fit
-            del self.estimator_
         if isinstance(self.estimator, FrozenEstimator):
             net = self.estimator.estimator
             if not getattr(net, "initialized_", False):

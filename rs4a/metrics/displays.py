@@ -323,7 +323,7 @@ class RadiusDisplay:
             xlim=(self.prob_lower[0], self.prob_lower[-1]),
         )
         self.ax_.set_ylim(bottom=0)
-        self.ax_.legend()
+        self.ax_.legend(loc="upper left")
         return self
 
     @classmethod
