@@ -19,6 +19,8 @@ References
 # %%
 # Images in [0, 1], enlarged to 16x16: as in larger pictures, neighbouring pixels say the
 # same, and a net can tell the image from the noise. Radii are about the enlarged images.
+# On the 8x8 originals, with an MLP, little noise was best everywhere, and Laplace noise led
+# at large radii: the choice depends on the data.
 import argparse
 
 import matplotlib.pyplot as plt
