@@ -188,12 +188,10 @@ def make_log(
 def _labels(frame: pd.DataFrame) -> tuple[NDArray, NDArray]:
     """True and predicted labels: integers if all of both are, else strings."""
     columns = frame["label"], frame["predict"]
-    for dtype in (np.int64, np.str_):
-        try:
-            y_true, labels = (column.to_numpy(dtype=dtype) for column in columns)
-        except ValueError:
-            continue
-        break
+    try:
+        y_true, labels = (column.to_numpy(dtype=np.int64) for column in columns)
+    except ValueError:
+        y_true, labels = (column.to_numpy(dtype=np.str_) for column in columns)
     return y_true, labels
 
 

@@ -26,10 +26,7 @@ __all__ = ["Phase", "count_votes"]
 #: Numbers in a block: long enough to hide the seeding, short enough for a CPU's cache.
 _BLOCK_NUMBERS = 2**19
 _MAX_BLOCK_VOTES = 512
-#: Two outputs nearer than this, relative to the largest of the row, count as tied: the
-#: last bits of a forward pass depend on the shape of its batch. GPUs may multiply in
-#: TF32, with 10 bits.
-_TIE_TOLERANCE = {"cpu": 2.0**-14, "other": 2.0**-9, "half": 2.0**-6}
+#: Size of the batches in which inputs with nearly tied outputs are classified again.
 _TIE_BATCH = 64
 
 
@@ -324,7 +321,16 @@ class _Tally:
 def _leaders(outputs: torch.Tensor) -> torch.Tensor:
     """How many outputs of a row are the largest, nearly; 0 if the row holds NaN."""
     top = outputs.amax(dim=1, keepdim=True)
-    kind = outputs.device.type if outputs.device.type == "cpu" else "other"
-    kind = "half" if outputs.dtype.itemsize < 4 else kind
-    margin = _TIE_TOLERANCE[kind] * outputs.abs().amax(dim=1, keepdim=True)
+    margin = _tie_tolerance(outputs) * outputs.abs().amax(dim=1, keepdim=True)
     return (outputs >= top - margin).sum(dim=1)
+
+
+def _tie_tolerance(outputs: torch.Tensor) -> float:
+    """Share of the largest output below which two outputs count as tied.
+
+    The last bits of a forward pass depend on the shape of its batch. GPUs may multiply
+    in TF32, with 10 bits.
+    """
+    if outputs.dtype.itemsize < 4:
+        return 2.0**-6
+    return 2.0**-14 if outputs.device.type == "cpu" else 2.0**-9

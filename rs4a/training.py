@@ -1,4 +1,4 @@
-"""Training any skorch net under noise: the one place that touches skorch's inside.
+"""Training any skorch net under noise: the one place that changes what skorch does.
 
 While a net trains, its class is a subclass of the user's own that expands every batch
 into noisy copies and hands their outputs to the objective. The user's `train_step`,

@@ -70,7 +70,6 @@ def test_published_log():
     for radius in (0.0, 0.25, 0.5, 0.75):
         expected = ((frame["correct"] == 1) & (frame["radius"] >= radius)).mean()
         assert certified_accuracy_score(log.y_true, log, radius=radius) == expected
-    # Table 1 of Cohen et al. (2019) states 0.77, 0.61, 0.43 for this log, rounded.
     scores = certified_accuracy_score(log.y_true, log, radius=[0.25, 0.5])
     np.testing.assert_allclose(scores, [0.60, 0.43], atol=0.015)
     assert abstention_rate(log.y_true, log) == 43 / 500
