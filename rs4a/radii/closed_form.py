@@ -15,13 +15,31 @@ References
    arXiv:2002.08118.
 """
 
+import math
+from functools import lru_cache
+
 import numpy as np
+from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
+from scipy.special import bernoulli, betaincinv, binom, digamma, factorial, ndtri
 
-from rs4a.radii.rounding import FloatArray, complement
+from rs4a.radii.rounding import FloatArray, complement, round_down
 
-__all__ = ["gaussian_l2", "laplace_l1", "uniform_l1", "uniform_linf"]
+__all__ = [
+    "gaussian_l2",
+    "laplace_l1",
+    "pareto_l1",
+    "uniform_ball_l2",
+    "uniform_l1",
+    "uniform_linf",
+]
+
+#: Where the series of the hypergeometric function around 0 and around 1 meet.
+_PARETO_BORDER = math.log(2.0)
+_TERMS_AROUND_ZERO, _TERMS_AROUND_ONE = 54, 18
+_UNIFORM_BALL_DEGREE = 20
+#: Error of a sum of some fifty terms, or of the inverse of an incomplete beta function.
+_SERIES_ERROR = 2.0**-40
 
 
 def gaussian_l2(prob_lower: ArrayLike) -> FloatArray:
@@ -96,3 +114,85 @@ def uniform_linf(prob_lower: ArrayLike, dim: int) -> FloatArray:
     """
     log_mass = np.log1p(complement(prob_lower) - 0.5)
     return np.maximum(-2.0 * np.expm1(log_mass / dim), 0.0) + 0.0
+
+
+def pareto_l1(prob_lower: ArrayLike, a: float) -> FloatArray:
+    """Density prod (1 + |x_i|)^-(a + 1), l1 adversary; a sound lower bound ([Y]).
+
+    q / a * 2F1(1, c; 1 + c; q^(1/c)) with q = 2 prob_lower - 1 and c = a / (a + 1). Near
+    q = 1 the function is a logarithm, and the distance of q from 1 is all that counts:
+    there the series in log(q) / c is summed, elsewhere the one in q^(1/c).
+
+    Parameters
+    ----------
+    prob_lower : array-like of any shape
+        Lower bounds on the probability of the top class.
+
+    a : float
+        Exponent of the tail, above 0.
+
+    Returns
+    -------
+    radius : ndarray of float64, of the shape of `prob_lower`
+        At unit scale, rounded down.
+    """
+    c = a / (a + 1.0)
+    p0 = complement(prob_lower)
+    with np.errstate(divide="ignore"):  # q = 0: the radius is 0
+        y = -np.log1p(-2.0 * p0) / c
+    power = np.exp(-np.maximum(y, _PARETO_BORDER))
+    around_zero = Polynomial(1.0 / (np.arange(_TERMS_AROUND_ZERO) + c))(power)
+    near = np.minimum(y, _PARETO_BORDER)
+    with np.errstate(divide="ignore"):  # q = 1: the radius is infinite
+        around_one = digamma(1.0) - digamma(c) - np.log(near) - _bernoulli_series(c)(-near)
+    values = np.where(y < _PARETO_BORDER, around_one, (1.0 - 2.0 * p0) * around_zero) / (
+        a + 1.0
+    )
+    return round_down(values, _SERIES_ERROR)
+
+
+def _bernoulli_series(c: float) -> Polynomial:
+    """Sum over n > 0 of B_n(c) x^n / (n n!)."""
+    degree = np.arange(_TERMS_AROUND_ONE)
+    numbers = bernoulli(_TERMS_AROUND_ONE)
+    values = [
+        sum(binom(n, i) * numbers[i] * c ** (n - i) for i in range(n + 1)) for n in degree
+    ]
+    return Polynomial(
+        np.append(0.0, np.array(values[1:]) / (degree[1:] * factorial(degree[1:])))
+    )
+
+
+def uniform_ball_l2(prob_lower: ArrayLike, dim: int) -> FloatArray:
+    """Noise uniform on the unit ball, l2 adversary; exact ([Y]).
+
+    The R with cap_{d+2}(R / 2) = 3/4 - prob_lower / 2, that is
+    I_{R^2 / 4}(1/2, (d + 1) / 2) = prob_lower - 1/2. R is a smooth odd function of the
+    right side, at most 1/2, so that a short Chebyshev series has all its digits.
+
+    Parameters
+    ----------
+    prob_lower : array-like of any shape
+        Lower bounds on the probability of the top class.
+
+    dim : int
+        Number of coordinates d of an input.
+
+    Returns
+    -------
+    radius : ndarray of float64, of the shape of `prob_lower`
+        At unit scale, rounded down.
+    """
+    share = 0.5 - complement(prob_lower)
+    return round_down(share * _uniform_ball_ratio(dim)(share**2), _SERIES_ERROR)
+
+
+@lru_cache(maxsize=64)
+def _uniform_ball_ratio(dim: int) -> Chebyshev:
+    """R / share as a function of share^2."""
+
+    def exact(squared: FloatArray) -> FloatArray:
+        share = np.sqrt(squared)
+        return 2.0 * np.sqrt(betaincinv(0.5, 0.5 * (dim + 1), share)) / share
+
+    return Chebyshev.interpolate(exact, _UNIFORM_BALL_DEGREE, domain=[0.0, 0.25])

@@ -11,32 +11,23 @@ each, and the radius inherits their relative error: 2^-37 in all, taken off at t
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rs4a.radii.differential import Pieces, integral, pieces_of_lines
 from rs4a.radii.rounding import FloatArray, complement, round_down
 
 __all__ = ["laplace_linf"]
 
 _TABLE_ERROR = 2.0**-37
 #: Weights below this, relative to the central one, are left out. Float64 complements
-#: of a probability are 0 or at least 2^-54, far inside what is kept.
+#: of a probability are 0 or at least 2^-53, far inside what is kept.
 _SMALLEST_WEIGHT = 1e-250
 
 
-class _Pieces(NamedTuple):
-    """Breakpoints of Phi with their integrals, by descending mass, from 1/2 down."""
-
-    mass: FloatArray
-    phi: FloatArray
-    slope: FloatArray  # of the piece that begins at this breakpoint and goes down
-    radius: FloatArray  # integral of dp / Phi from this breakpoint up to 1/2
-
-
 @lru_cache(maxsize=64)
-def _pieces(dim: int) -> _Pieces:
+def _pieces(dim: int) -> Pieces:
     lowest = dim // 2 + 1  # the first m with P_m <= 1/2
     count = np.arange(lowest, dim + 1, dtype=np.float64)
     # 40 standard deviations of B hold every weight above _SMALLEST_WEIGHT.
@@ -54,18 +45,8 @@ def _pieces(dim: int) -> _Pieces:
         mass, phi = np.append(0.5, mass), np.append(phi[0], phi)
         slope = np.append(0.0, slope)
     mass[0] = 0.5  # by symmetry, exactly
-    steps = _integral(mass[1:], mass[:-1], phi[1:], slope[:-1])
-    return _Pieces(mass, phi, slope, np.concatenate([[0.0], np.cumsum(steps)]))
-
-
-def _integral(
-    low: FloatArray, high: FloatArray, phi_low: FloatArray, slope: FloatArray
-) -> FloatArray:
-    """Integrate dp / Phi over [low, high], where Phi is linear with this slope."""
-    safe_slope = np.where(slope == 0.0, 1.0, slope)
-    with np.errstate(divide="ignore"):  # Phi(0) = 0: the integral is infinite
-        width = (high - low) / phi_low
-    return np.where(slope == 0.0, width, np.log1p(safe_slope * width) / safe_slope)
+    # Every line goes through the breakpoint at its lower end; the last one through 0.
+    return pieces_of_lines(mass, np.append(mass[1:], 0.0), np.append(phi[1:], 0.0), slope)
 
 
 def laplace_linf(prob_lower: ArrayLike, dim: int) -> FloatArray:
@@ -84,13 +65,4 @@ def laplace_linf(prob_lower: ArrayLike, dim: int) -> FloatArray:
     radius : ndarray of float64, of the shape of `prob_lower`
         Certified linf radius; 0 at probabilities up to 1/2.
     """
-    p0 = complement(prob_lower)
-    pieces = _pieces(dim)
-    # The piece that holds p0 begins at the smallest breakpoint not below it.
-    piece = np.searchsorted(-pieces.mass, -p0, side="right") - 1
-    start, slope = pieces.mass[piece], pieces.slope[piece]
-    next_mass, next_phi = np.append(pieces.mass, 0.0), np.append(pieces.phi, 0.0)
-    phi = next_phi[piece + 1] + slope * (p0 - next_mass[piece + 1])
-    phi = np.where(slope == 0.0, pieces.phi[piece], phi)
-    radius = pieces.radius[piece] + _integral(p0, start, phi, slope)
-    return round_down(radius, _TABLE_ERROR)
+    return round_down(integral(_pieces(dim), complement(prob_lower)), _TABLE_ERROR)

@@ -1,0 +1,114 @@
+"""Gauss's rule on panels that lie where the integrand has something to say.
+
+Many integrals at once, a row each. The panels of a row are placed on a grid, with equal
+progress of its features from edge to edge; a wrong place costs accuracy, never validity.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs4a.radii.rounding import FloatArray
+
+__all__ = ["crossings", "edges_of_equal_progress", "gauss_rule"]
+
+_BISECTIONS = 55
+
+
+def edges_of_equal_progress(
+    grid: FloatArray, features: list[FloatArray], n_panels: int
+) -> FloatArray:
+    """Edges between which the features travel equally far.
+
+    Parameters
+    ----------
+    grid : ndarray of shape (n_rows, n_grid)
+        Ascending in every row.
+
+    features : list of ndarray of shape (n_rows, n_grid)
+        Values on the grid.
+
+    n_panels : int
+        Number of panels.
+
+    Returns
+    -------
+    edges : ndarray of shape (n_rows, n_panels + 1)
+        Ascending, from the first to the last point of the grid.
+    """
+    steps = sum(np.abs(np.diff(feature, axis=1)) for feature in features)
+    progress = np.pad(np.cumsum(steps, axis=1), ((0, 0), (1, 0)))
+    share = np.linspace(0.0, 1.0, n_panels + 1)
+    return np.stack(
+        [
+            np.interp(share * way[-1], way, row)
+            for way, row in zip(progress, grid, strict=True)
+        ]
+    )
+
+
+def gauss_rule(
+    edges: FloatArray, n_nodes: int, half_powers: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Gauss-Legendre nodes and weights of every panel.
+
+    Parameters
+    ----------
+    edges : ndarray of shape (n_rows, n_panels + 1)
+        Ascending.
+
+    n_nodes : int
+        Nodes of a panel.
+
+    half_powers : bool
+        Whether the integrand may begin at an edge like a half-integer power. The
+        substitution x = u^2 (3 - 2u) turns it into an integer one.
+
+    Returns
+    -------
+    nodes, weights : ndarray of shape (n_rows, n_panels * n_nodes)
+    """
+    x, weight = np.polynomial.legendre.leggauss(n_nodes)
+    x, weight = 0.5 * (x + 1.0), 0.5 * weight
+    if half_powers:
+        x, weight = x * x * (3.0 - 2.0 * x), weight * 6.0 * x * (1.0 - x)
+    width = np.diff(edges, axis=1)[:, :, None]
+    nodes = edges[:, :-1, None] + width * x
+    return nodes.reshape(len(edges), -1), (width * weight).reshape(len(edges), -1)
+
+
+def crossings(
+    grid: FloatArray, inside: Callable[[FloatArray], NDArray[np.bool_]], n_max: int
+) -> FloatArray:
+    """Where a condition changes along each row, to the last bit.
+
+    Parameters
+    ----------
+    grid : ndarray of shape (n_rows, n_grid)
+        Ascending in every row; a condition that changes twice between two points is
+        not noticed.
+
+    inside : callable
+        Maps points, (n_rows, n), to whether the condition holds there.
+
+    n_max : int
+        How many changes to look for.
+
+    Returns
+    -------
+    places : ndarray of shape (n_rows, n_max)
+        Filled up with the end of the grid.
+    """
+    holds = inside(grid)
+    changes = holds[:, 1:] != holds[:, :-1]
+    first = np.argsort(~changes, axis=1, kind="stable")[:, :n_max]
+    low = np.take_along_axis(grid, first, axis=1)
+    high = np.take_along_axis(grid, first + 1, axis=1)
+    below = np.take_along_axis(holds, first, axis=1)
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        same = inside(middle) == below
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    found = np.take_along_axis(changes, first, axis=1)
+    return np.where(found, low, grid[:, -1:])
