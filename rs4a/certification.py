@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from inspect import isabstract
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ __all__ = ["Certification"]
 
 _FORMAT_VERSION = 1
 _ARRAYS = {"classes", "selection_counts", "counts"}
-_KNOWN_NOISES = {n: getattr(noises, n) for n in noises.__all__ if n != "Noise"}
-_KNOWN_BOUNDS = {n: getattr(bounds, n) for n in bounds.__all__ if n != "Bound"}
+_KNOWN_NOISES, _KNOWN_BOUNDS = (
+    {n: getattr(module, n) for n in module.__all__ if not isabstract(getattr(module, n))}
+    for module in (noises, bounds)
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
@@ -15,7 +16,13 @@ from rs4a.bounds import ClopperPearson
 from rs4a.networks import MLP
 from rs4a.noises import Gaussian, Laplace, Uniform
 
+# The first radius in a dimension builds a table, later ones do not: no deadline.
+settings.register_profile("rs4a", deadline=None)
+settings.load_profile("rs4a")
+
 matplotlib.use("agg")
+# Small nets gain nothing from threads, and lose much where other processes are busy.
+torch.set_num_threads(1)
 
 NOISES = [Gaussian(sigma=0.3), Laplace(sigma=0.3), Uniform(sigma=0.3)]
 

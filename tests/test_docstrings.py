@@ -9,7 +9,7 @@ from numpydoc.validate import validate
 MODULES = [
     "rs4a", "rs4a.bounds", "rs4a.metrics", "rs4a.networks", "rs4a.noises",
     "rs4a.objectives", "rs4a.radii",
-    "rs4a.certification_log",
+    "rs4a.certification_log", "rs4a.testing",
 ]  # fmt: skip
 
 # Order, spelling and sections of numpydoc; sections that not every object needs
@@ -33,7 +33,8 @@ def public_objects():
             if inspect.isclass(thing):
                 for method, value in vars(thing).items():
                     function = getattr(value, "__func__", value)
-                    if not method.startswith("_") and inspect.isfunction(function):
+                    hidden = method.startswith(("_", "test_"))
+                    if not hidden and inspect.isfunction(function):
                         yield f"{thing.__module__}.{thing.__qualname__}.{method}"
 
 
@@ -46,7 +47,7 @@ def test_docstring(name):
 CLASSES = [
     name for name in sorted(set(public_objects())) if name.rsplit(".", 1)[-1][0].isupper()
 ]
-NO_EXAMPLE = {"Noise", "Bound", "Objective", "CertificationLog",
+NO_EXAMPLE = {"Noise", "RadialNoise", "Bound", "Objective", "CertificationLog",
               "CertificationWarning", "UnsupportedNormError"}  # fmt: skip
 
 

@@ -14,7 +14,11 @@ LAYERS = [
     "exceptions", "utils", "radii", "noises", "bounds", "nets", "sampling",
     "certification_log", "certification", "objectives", "training", "classifier",
 ]  # fmt: skip
-LEAVES = {"networks": set(), "metrics": {"exceptions", "utils", "radii", "certification"}}
+LEAVES = {
+    "networks": set(),
+    "metrics": {"exceptions", "utils", "radii", "certification"},
+    "testing": {"exceptions", "radii", "noises"},
+}
 
 
 def allowed(layer):

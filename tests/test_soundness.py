@@ -5,12 +5,24 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import Threshold, frozen
+from conftest import Threshold, frozen, make_net
 from scipy import stats
 
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
-from rs4a.noises import Gaussian, Laplace, Uniform
+from rs4a.noises import (
+    Exp1,
+    Exp2,
+    ExpInf,
+    Expp,
+    Gaussian,
+    Laplace,
+    Pareto,
+    Pow2,
+    PowInf,
+    Uniform,
+    UniformBall,
+)  # fmt: skip
 
 QUANTILES = {
     Gaussian: stats.norm.ppf,
@@ -119,22 +131,41 @@ def attack(clf, X, labels, radius, norm, steps=30, n_samples=64):
     return (x + delta).reshape(X.shape).numpy()
 
 
+def assert_no_attack_succeeds(clf, X, norm, room=0.2):
+    certification = clf.certify(X)
+    certain = ~certification.abstained
+    X, labels = X[certain], certification.labels[certain]
+    radius = certification.radius(norm)[certain]
+    inside = clf.certify(attack(clf, X, labels, radius, norm))
+    flipped = (inside.labels != labels) & ~inside.abstained
+    assert not flipped.any()
+    # The attack has teeth: given more room, it flips a good part of the inputs.
+    beyond = clf.certify(attack(clf, X, labels, 5 * radius + room, norm))
+    if norm == clf.noise.norms[0]:
+        assert ((beyond.labels != labels) & ~beyond.abstained).mean() > 0.2
+
+
 @pytest.mark.parametrize("name", ["Gaussian", "Laplace", "Uniform"])
 @pytest.mark.parametrize("norm", [1, 2, math.inf])
 def test_no_attack_within_the_certified_radius(fitted, digits, name, norm):
     torch.manual_seed(0)
-    clf, X = fitted[name], digits[1][:100]
-    certification = clf.certify(X)
-    certain = ~certification.abstained
-    X, labels, radius = (
-        X[certain],
-        certification.labels[certain],
-        certification.radius(norm),
-    )
-    inside = clf.certify(attack(clf, X, labels, radius[certain], norm))
-    flipped = (inside.labels != labels) & ~inside.abstained
-    assert not flipped.any()
-    # The attack has teeth: given more room, it flips a good part of the inputs.
-    beyond = clf.certify(attack(clf, X, labels, 5 * radius[certain] + 0.2, norm))
-    if norm == clf.noise.norms[0]:
-        assert ((beyond.labels != labels) & ~beyond.abstained).mean() > 0.2
+    assert_no_attack_succeeds(fitted[name], digits[1][:100], norm)
+
+
+#: Of every other kind one, attacked in its own norm.
+OTHER_KINDS = [
+    Pareto(0.3, a=5), Expp(0.3, p=0.7), Expp(0.3, p=3), UniformBall(0.3), Exp2(0.3, j=60),
+    Pow2(0.3, a=36), ExpInf(0.3, k=2, j=60), PowInf(0.3, a=80), Exp1(0.3, k=3),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", OTHER_KINDS, ids=str)
+def test_no_attack_within_the_radius_of_other_kinds(noise, digits):
+    X_train, X_test, y_train, _ = digits
+    clf = SmoothedClassifier(
+        make_net(), noise=noise, bound=ClopperPearson(n=1000), random_state=0
+    ).fit(X_train, y_train)
+    torch.manual_seed(0)
+    norm = noise.norms[0]
+    assert_no_attack_succeeds(clf, X_test[:60], norm, room=3.0 if norm == 1 else 0.2)

@@ -1,6 +1,26 @@
 """Smoothing noises: parameter objects that sample and that know their radii."""
 
 from rs4a.noises.base import Noise
-from rs4a.noises.iid import Gaussian, Laplace, Uniform
+from rs4a.noises.clean import Clean
+from rs4a.noises.cross_polytope import Exp1
+from rs4a.noises.cubical import ExpInf, PowInf
+from rs4a.noises.iid import Expp, Gaussian, Laplace, Pareto, Uniform
+from rs4a.noises.radial import RadialNoise
+from rs4a.noises.spherical import Exp2, Pow2, UniformBall
 
-__all__ = ["Gaussian", "Laplace", "Noise", "Uniform"]
+__all__ = [
+    "Clean",
+    "Exp1",
+    "Exp2",
+    "ExpInf",
+    "Expp",
+    "Gaussian",
+    "Laplace",
+    "Noise",
+    "Pareto",
+    "Pow2",
+    "PowInf",
+    "RadialNoise",
+    "Uniform",
+    "UniformBall",
+]

@@ -1,7 +1,8 @@
 """What every smoothing noise has in common."""
 
+import math
+import sys
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from rs4a.utils.checks import (
 
 __all__ = ["Noise"]
 
+#: Heavy tails reach far beyond sigma.
+_LARGEST_SHARE = 1e-4
+
 
 class Noise(BaseEstimator, ABC):
     """Base class of additive smoothing noise.
@@ -28,8 +32,9 @@ class Noise(BaseEstimator, ABC):
     (`get_params`, `set_params`, `clone`), so that searches sweep it and its numbers.
 
     A subclass says what its distribution is at unit scale (`_unit_sigma`,
-    `_fill_unit_noise`, and `_unit_radius` for the norms in `norms`). Scale, conversion
-    to other norms, checks and rounding are done here.
+    `_fill_noise`, `_unit_radius` for the norms in `norms`, and `_check_shape` if it has
+    parameters besides its scale). Scale, conversion to other norms, checks and rounding
+    are done here.
 
     Parameters
     ----------
@@ -42,28 +47,37 @@ class Noise(BaseEstimator, ABC):
         must be given when the noise is used.
     """
 
-    #: Norms of the adversary with a direct guarantee, the noise's own first.
-    norms: ClassVar[tuple[float, ...]]
-
     def __init__(self, sigma: float | None = None, *, lambd: float | None = None):
         self.sigma = sigma
         self.lambd = lambd
+
+    @property
+    @abstractmethod
+    def norms(self) -> tuple[float, ...]:
+        """Norms of the adversary with a direct guarantee, the noise's own first."""
 
     @abstractmethod
     def _unit_sigma(self, dim: int) -> float:
         """Sigma of the noise of scale 1."""
 
     @abstractmethod
-    def _fill_unit_noise(
+    def _fill_noise(
         self, out: torch.Tensor, generator: torch.Generator | None
-    ) -> None:
-        """Overwrite `out`, (n, ...) in float32 or float64, with noise of scale 1."""
+    ) -> float | torch.Tensor:
+        """Overwrite `out` with noise, up to the factor that gives it scale 1.
+
+        `out` is (n, ...), contiguous, in float32 or float64. The factor is returned: a
+        number, or a tensor of shape (n,) in float64.
+        """
 
     @abstractmethod
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
         """Radius of the noise of scale 1 for a norm in `norms`."""
+
+    def _check_shape(self, dim: int) -> None:
+        """Refuse parameters that leave no density or no variance in `dim` coordinates."""
 
     def _check_scale(self) -> None:
         for name in ("sigma", "lambd"):
@@ -75,6 +89,19 @@ class Noise(BaseEstimator, ABC):
                 f"sigma={self.sigma}, lambd={self.lambd}. Give sigma, the standard "
                 "deviation of a coordinate, or lambd, the scale of the distribution."
             )
+
+    def _checked_unit_sigma(self, dim: int) -> float:
+        self._check_shape(dim)
+        try:
+            unit_sigma = self._unit_sigma(dim)
+        except OverflowError:
+            unit_sigma = math.inf
+        if not sys.float_info.min < unit_sigma < sys.float_info.max:
+            raise ValueError(
+                f"{self} has sigma / lambd = {unit_sigma:g} in {dim} coordinates, which "
+                "float64 cannot hold: its shape parameters are too extreme."
+            )
+        return unit_sigma
 
     def scale(self, dim: int) -> float:
         """Scale lambda of the noise on inputs of `dim` coordinates.
@@ -102,11 +129,11 @@ class Noise(BaseEstimator, ABC):
         0.866
         """
         self._check_scale()
-        dim = check_dim(dim)
+        unit_sigma = self._checked_unit_sigma(check_dim(dim))
         if self.lambd is not None:
             return float(self.lambd)
         assert self.sigma is not None
-        return float(self.sigma) / self._unit_sigma(dim)
+        return float(self.sigma) / unit_sigma
 
     def std(self, dim: int) -> float:
         """Sigma of the noise on inputs of `dim` coordinates: `scale` read backwards.
@@ -122,10 +149,11 @@ class Noise(BaseEstimator, ABC):
             Standard deviation of a coordinate, in units of X.
         """
         self._check_scale()
+        unit_sigma = self._checked_unit_sigma(check_dim(dim))
         if self.sigma is not None:
             return float(self.sigma)
         assert self.lambd is not None
-        return float(self.lambd) * self._unit_sigma(check_dim(dim))
+        return float(self.lambd) * unit_sigma
 
     def sample(
         self,
@@ -158,7 +186,7 @@ class Noise(BaseEstimator, ABC):
         TypeError
             If `x` is not a floating-point tensor.
         ValueError
-            If `out` is `x`.
+            If `out` is `x`, or sigma is more than the dtype can hold.
 
         Examples
         --------
@@ -172,14 +200,34 @@ class Noise(BaseEstimator, ABC):
             raise TypeError(f"x must be a floating-point torch.Tensor, got {kind}.")
         if out is x:
             raise ValueError("out must be other memory than x, got x itself.")
-        scale = self.scale(x[0].numel() if len(x) else 1)
+        if len(x) == 0:
+            return x.clone() if out is None else out
+        dim = x[0].numel()
+        scale = self.scale(dim)
+        self._check_fits(x.dtype, dim)
         noise = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
-        # Half precision has too few values to draw from: float32, then rounded.
-        draw = noise if noise.dtype.itemsize >= 4 else noise.to(torch.float32)
-        self._fill_unit_noise(draw, generator)
-        if x.requires_grad and out is None:
-            return torch.add(x, draw, alpha=scale).to(x.dtype)
-        return torch.add(x, draw, alpha=scale, out=noise)
+        draw = noise
+        if noise.dtype.itemsize < 4 or not noise.is_contiguous():
+            # Half precision has too few values to draw from: float32, then rounded.
+            draw = torch.empty(
+                x.shape, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
+            )
+        factor = self._fill_noise(draw, generator)
+        result = None if x.requires_grad and out is None else noise
+        if isinstance(factor, torch.Tensor):
+            factor = (factor * scale).to(draw.dtype).view(-1, *[1] * (x.dim() - 1))
+            noisy = torch.addcmul(x, draw, factor, out=result)
+        else:
+            noisy = torch.add(x, draw, alpha=factor * scale, out=result)
+        return noisy.to(x.dtype)
+
+    def _check_fits(self, dtype: torch.dtype, dim: int) -> None:
+        largest = torch.finfo(dtype).max
+        if self.std(dim) > _LARGEST_SHARE * largest:
+            raise ValueError(
+                f"{self} has sigma = {self.std(dim):g} in {dim} coordinates, too much for "
+                f"{dtype}, which ends at {largest:g}: draws would be infinite."
+            )
 
     def radius(self, prob_lower: ArrayLike, norm: float, dim: int) -> NDArray[np.float64]:
         """Certified radius, given a lower bound on the top class's probability.

@@ -12,6 +12,7 @@ from rs4a.exceptions import UnsupportedNormError
 __all__ = [
     "NORMS",
     "check_dim",
+    "check_in_range",
     "check_norm",
     "check_positive",
     "check_probability",
@@ -27,6 +28,21 @@ def check_positive(name: str, value: Any) -> None:
         return
     raise ValueError(
         f"{name} must be a float in the range (0, inf) or None, got {value!r}."
+    )
+
+
+def check_in_range(
+    name: str, value: Any, low: float, high: float, *, closed: bool = False, why: str
+) -> None:
+    """Refuse a number outside (low, high), or [low, high) if `closed`, saying why."""
+    if isinstance(value, Real) and (
+        low < float(value) < high or (closed and float(value) == low)
+    ):
+        return
+    bracket = "[" if closed else "("
+    raise ValueError(
+        f"{name} must be a float in the range {bracket}{low:.10g}, {high:.10g}), got "
+        f"{value!r}: {why}."
     )
 
 

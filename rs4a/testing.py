@@ -1,0 +1,265 @@
+"""Checks for noises of your own, as a pytest class to inherit from. Needs pytest."""
+
+import copy
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from rs4a.exceptions import UnsupportedNormError
+from rs4a.noises import Noise
+from rs4a.radii import conversion_factor
+
+__all__ = ["NoiseContract"]
+
+NORMS = (1.0, 2.0, math.inf)
+#: From just above 1/2 to just below 1.
+PROBABILITIES = 1.0 - np.concatenate(
+    [0.5 - np.logspace(-9, -1, 20), np.logspace(-0.5, -12, 30)]
+)
+
+
+class NoiseContract:
+    """What every smoothing noise must satisfy; inherit to check a noise of your own.
+
+    Define a fixture `noise` that returns the noise to check, or several by `params`. The
+    parameters must be good in every dimension in `dims`.
+
+    Notes
+    -----
+    What the checks cannot know is the density: that the radius holds for it must be
+    shown by theory, or by the Neyman-Pearson lemma on a grid. But no half-space may refute
+    it: `test_no_half_space_refutes_the_radius` draws the noise and tries.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> from rs4a.noises import Laplace
+    >>> from rs4a.testing import NoiseContract
+    >>> class TestLaplace(NoiseContract):
+    ...     @pytest.fixture(params=[Laplace(sigma=0.5), Laplace(lambd=2.0)], ids=str)
+    ...     def noise(self, request):
+    ...         return request.param
+    """
+
+    #: Numbers of coordinates in which the noise is checked.
+    dims: tuple[int, ...] = (2, 64, 3072)
+
+    def test_is_a_parameter_object(self, noise: Noise) -> None:
+        """The constructor stores, and copies of all kinds are equal."""
+        params = noise.get_params()
+        assert vars(noise) == params
+        assert clone(noise) is not noise
+        assert clone(noise).get_params() == params
+        assert pickle.loads(pickle.dumps(noise)).get_params() == params
+        assert copy.deepcopy(noise).get_params() == params
+        assert rescaled(noise, sigma=2.0).sigma == 2.0
+
+    def test_repr_shows_what_was_given(self, noise: Noise) -> None:
+        """It can be typed in again."""
+        assert repr(noise).startswith(f"{type(noise).__name__}(")
+        name = "sigma" if noise.sigma is not None else "lambd"
+        assert f"{name}={getattr(noise, name)}" in repr(noise)
+
+    def test_scale_and_std_are_inverse(self, noise: Noise) -> None:
+        """A lambda means a sigma, and that sigma means the lambda."""
+        for dim in self.dims:
+            by_sigma = rescaled(noise, sigma=noise.std(dim))
+            assert by_sigma.scale(dim) == pytest.approx(noise.scale(dim), rel=1e-12)
+            assert rescaled(noise, lambd=noise.scale(dim)).std(dim) == pytest.approx(
+                noise.std(dim), rel=1e-12
+            )
+
+    @pytest.mark.parametrize("shape", [(100, 4), (20, 3, 8, 8), (1, 4), (0, 5)])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+    def test_sample_keeps_shape_dtype_and_input(
+        self, noise: Noise, shape: tuple[int, ...], dtype: torch.dtype
+    ) -> None:
+        """A noisy copy is like the input, and the input stays as it was."""
+        x = torch.rand(shape, generator=generator(0)).to(dtype)
+        before = x.clone()
+        noisy = noise.sample(x, generator=generator(0))
+        assert (noisy.shape, noisy.dtype, noisy.device) == (x.shape, x.dtype, x.device)
+        assert torch.equal(x, before)
+        assert noisy.isfinite().all()
+
+    def test_sample_is_repeatable(self, noise: Noise) -> None:
+        """The generator decides everything; torch's default one is the default."""
+        x = torch.zeros(10, 64)
+        first = noise.sample(x, generator(3))
+        assert torch.equal(noise.sample(x, generator(3)), first)
+        assert not torch.equal(noise.sample(x, generator(4)), first)
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            assert torch.equal(noise.sample(x), first)
+
+    def test_sample_writes_where_it_is_told(self, noise: Noise) -> None:
+        """`out` receives the result, contiguous or not, but may not be `x`."""
+        x = torch.rand(4, 64, generator=generator(0))
+        wanted = noise.sample(x, generator(1))
+        for out in (torch.empty(4, 64), torch.empty(64, 4).T):
+            assert noise.sample(x, generator(1), out=out) is out
+            assert torch.equal(out, wanted)
+        with pytest.raises(ValueError, match="out must be other memory than x"):
+            noise.sample(x, out=x)
+
+    def test_gradients_flow_through(self, noise: Noise) -> None:
+        """D noisy / d x is 1, and asking for it changes no draw."""
+        x = torch.rand(4, 64, generator=generator(0)).requires_grad_()
+        noisy = noise.sample(x, generator(1))
+        assert torch.equal(noisy, noise.sample(x.detach(), generator(1)))
+        (gradient,) = torch.autograd.grad(noisy.sum(), x)
+        assert torch.equal(gradient, torch.ones_like(x))
+
+    def test_sample_takes_inputs_that_share_memory(self, noise: Noise) -> None:
+        """Rows of an expanded tensor get noise of their own."""
+        x = torch.rand(1, 64, generator=generator(0))
+        noisy = noise.sample(x.expand(50, 64), generator(1))
+        assert torch.equal(noisy, noise.sample(x.repeat(50, 1), generator(1)))
+        assert len(noisy.unique(dim=0)) == 50
+
+    def test_sigma_is_the_standard_deviation(self, noise: Noise) -> None:
+        """E||e||^2 / d is sigma^2, to within five standard errors."""
+        for dim in self.dims:
+            rows = max(200, 300_000 // dim)
+            draws = noise.sample(torch.zeros(rows, dim), generator(5)).double()
+            mean_square = (draws / noise.std(dim)).pow(2).mean(dim=1)
+            error = 5.0 * mean_square.std().item() / math.sqrt(rows)
+            assert mean_square.mean().item() == pytest.approx(1.0, abs=max(error, 1e-3))
+            assert abs(draws.mean().item()) < 1e-2 * noise.std(dim)
+
+    def test_image_and_vector_get_the_same_noise(self, noise: Noise) -> None:
+        """Only the number of coordinates counts, not their arrangement."""
+        image = noise.sample(torch.zeros(30, 4, 4, 4), generator(6))
+        assert torch.equal(
+            image.flatten(1), noise.sample(torch.zeros(30, 64), generator(6))
+        )
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_radius_grows_with_the_probability(self, noise: Noise, norm: float) -> None:
+        """It is 0 up to probability 1/2, never negative, and never NaN."""
+        for dim in self.dims:
+            radius = noise.radius(PROBABILITIES, norm=norm, dim=dim)
+            assert (radius >= 0.0).all()
+            assert np.isfinite(radius).all()
+            assert (np.diff(radius) >= -1e-9 * radius[1:]).all()
+            nothing = noise.radius([0.0, 0.3, 0.5], norm=norm, dim=dim)
+            np.testing.assert_array_equal(nothing, 0.0)
+            assert not np.signbit(nothing).any()
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_radius_is_equivariant_in_sigma(self, noise: Noise, norm: float) -> None:
+        """Twice the sigma, twice the radius."""
+        for dim in self.dims:
+            unit = rescaled(noise, sigma=1.0).radius(PROBABILITIES, norm=norm, dim=dim)
+            for sigma in (1e-3, 7.3):
+                np.testing.assert_allclose(
+                    rescaled(noise, sigma=sigma).radius(PROBABILITIES, norm=norm, dim=dim),
+                    sigma * unit,
+                    rtol=1e-12,
+                )
+
+    def test_radii_of_different_norms_agree(self, noise: Noise) -> None:
+        """l1 >= l2 >= linf, and none is below what another one implies."""
+        for dim in self.dims:
+            radii = {n: noise.radius(PROBABILITIES, norm=n, dim=dim) for n in NORMS}
+            assert (radii[1.0] >= radii[2.0] * (1 - 1e-9)).all()
+            assert (radii[2.0] >= radii[math.inf] * (1 - 1e-9)).all()
+            for source in noise.norms:
+                for target in NORMS:
+                    implied = radii[source] * conversion_factor(source, target, dim)
+                    assert (radii[target] >= implied * (1 - 1e-9)).all()
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_no_half_space_refutes_the_radius(self, noise: Noise, norm: float) -> None:
+        """For a classifier <x, u> <= c of probability p, the boundary is that far away.
+
+        The distance of a half-space in l_p is its l2 distance over the dual norm of u. It
+        is estimated from draws at p plus five standard errors.
+        """
+        rows = 20_000
+        for dim in (d for d in self.dims if d <= 64):
+            draws = noise.sample(torch.zeros(rows, dim), generator(8)).double()
+            directions = np.eye(1, dim)[0], np.ones(dim), np.linspace(0.1, 1.0, dim)
+            for u in directions:
+                dual = np.linalg.norm(u, {1.0: math.inf, 2.0: 2.0, math.inf: 1.0}[norm])
+                along = np.sort(np.abs(draws.numpy() @ u))
+                for p in (0.55, 0.7, 0.9, 0.99):
+                    share = 2.0 * p - 1.0  # noise is symmetric: P(|<e, u>| <= c)
+                    error = 5.0 * math.sqrt(share * (1.0 - share) / rows)
+                    place = min(rows - 1, math.ceil(rows * (share + error)))
+                    limit = along[place] / dual
+                    assert float(noise.radius(p, norm=norm, dim=dim)) <= limit
+
+    def test_radius_is_float64_of_the_same_shape(self, noise: Noise) -> None:
+        """Scalars, lists and arrays are taken."""
+        for prob_lower in (0.7, [0.6, 0.7], np.full((2, 3), 0.9)):
+            for norm in NORMS:
+                radius = noise.radius(prob_lower, norm=norm, dim=self.dims[0])
+                assert radius.dtype == np.float64
+                assert radius.shape == np.shape(prob_lower)
+
+    def test_guarantee_says_where_a_radius_comes_from(self, noise: Noise) -> None:
+        """The direct norms are those in `norms`."""
+        assert set(noise.norms) <= set(NORMS)
+        for norm in NORMS:
+            assert noise.guarantee(norm).startswith("direct") == (norm in noise.norms)
+
+    @pytest.mark.parametrize("norm", [0, 3, 1.5, "2", None, math.nan, -1])
+    def test_refuses_an_unknown_norm(self, noise: Noise, norm: Any) -> None:
+        """Only l1, l2 and linf."""
+        with pytest.raises(UnsupportedNormError, match="norm must be 1, 2 or inf"):
+            noise.radius(0.9, norm=norm, dim=self.dims[0])
+
+    @pytest.mark.parametrize("prob_lower", [math.nan, -0.1, 1.1, [0.7, math.nan]])
+    def test_refuses_what_is_no_probability(self, noise: Noise, prob_lower: Any) -> None:
+        """A radius is never silently wrong."""
+        with pytest.raises(ValueError, match="prob_lower must be a probability"):
+            noise.radius(prob_lower, norm=1, dim=self.dims[0])
+
+    @pytest.mark.parametrize("dim", [0, -1, 2.5, None])
+    def test_refuses_a_bad_dim(self, noise: Noise, dim: Any) -> None:
+        """Dimensions are positive integers."""
+        with pytest.raises(ValueError, match="dim must be an int"):
+            noise.radius(0.9, norm=1, dim=dim)
+
+    @pytest.mark.parametrize("name", ["sigma", "lambd"])
+    @pytest.mark.parametrize("value", [0, 0.0, -1.0, math.nan, math.inf, "0.5", [1.0]])
+    def test_refuses_a_bad_scale(self, noise: Noise, name: str, value: Any) -> None:
+        """At use, since the constructor stores only."""
+        bad = rescaled(noise, **{name: value})
+        message = rf"{name} of \w+ must be a float in the range"
+        with pytest.raises(ValueError, match=message):
+            bad.radius(0.9, norm=1, dim=self.dims[0])
+        with pytest.raises(ValueError, match=message):
+            bad.sample(torch.zeros(2, self.dims[0]))
+
+    def test_takes_exactly_one_of_sigma_and_lambd(self, noise: Noise) -> None:
+        """Neither and both are refused."""
+        for given, word in (({}, "neither"), ({"sigma": 1.0, "lambd": 1.0}, "both")):
+            with pytest.raises(ValueError, match=f"sigma and lambd, got {word}"):
+                rescaled(noise, **given).scale(self.dims[0])
+
+    def test_refuses_to_sample_into_what_is_no_float_tensor(self, noise: Noise) -> None:
+        """Integers and numpy arrays are no place for noise."""
+        for x in (np.zeros((2, 3)), torch.zeros(2, 3, dtype=torch.int64)):
+            with pytest.raises(TypeError, match=r"floating-point torch\.Tensor"):
+                noise.sample(x)  # type: ignore[arg-type]
+
+    def test_refuses_more_than_the_dtype_can_hold(self, noise: Noise) -> None:
+        """Infinite draws would be classified as something."""
+        with pytest.raises(ValueError, match=r"too much for torch\.float32"):
+            rescaled(noise, sigma=1e36).sample(torch.zeros(2, self.dims[0]))
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def rescaled(noise: Noise, **scale: Any) -> Noise:
+    """Copy with another scale: `sigma` or `lambd`."""
+    return clone(noise).set_params(**{"sigma": None, "lambd": None, **scale})
