@@ -1,27 +1,54 @@
-"""The README's Python runs as it stands there."""
+"""The Python of the README and of the how-to pages runs as it stands there."""
 
 import re
+import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 
-README = Path(__file__).parents[1] / "README.md"
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+HOW_TO = sorted((ROOT / "docs/how_to").glob("*.md"))
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
-def test_python_blocks_run_in_order(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 2
+def run_python_blocks(page, monkeypatch):
+    """In order, in one namespace; a block that begins with `# name.py` is that module."""
     namespace = {}
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for block in blocks:
-            exec(compile(block, str(README), "exec"), namespace)
+            place, name = namespace, re.match(r"# (\w+)\.py\n", block)
+            if name:
+                module = ModuleType(name[1])
+                monkeypatch.setitem(sys.modules, name[1], module)
+                place = vars(module)
+            exec(compile(block, str(page), "exec"), place)
+    return namespace, len(blocks)
+
+
+def test_readme_runs(capsys, monkeypatch):
+    namespace, n_blocks = run_python_blocks(README, monkeypatch)
+    assert n_blocks == 2
     printed = capsys.readouterr().out
     assert "radius_l1" in printed
     assert "noise__sigma" in printed
     assert namespace["certification"].radius(norm=1).max() > 0.3
 
 
-def test_pictures_and_pages_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_how_to_runs(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    namespace, n_blocks = run_python_blocks(page, monkeypatch)
+    assert n_blocks
+    assert namespace["certification"].radius(norm=1).max() > 0.3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pictures_and_pages_exist(page):
+    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
         if not target.startswith("http"):
-            assert (README.parent / target).exists(), target
+            assert (page.parent / target).exists(), target
