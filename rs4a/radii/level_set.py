@@ -8,7 +8,7 @@ coordinates
 
     P(L > +-t) = E_r cap_d((r^2 + e^2 - s^2) / (2 r e)),   psi(s) = psi(r) -+ t.
 
-The curve (p0, e) is computed at some two hundred t, all at once: for each the e that
+The curve (p0, e) is computed at some 250 t, all at once: for each the e that
 makes -t the median, then p0. The threshold t is a log likelihood ratio, hence
 p0 <= exp(-t) / 2, which bounds its range. Between the points a spline of degree 7 runs
 from log z to log e, with z the normal quantile of 1 - p0.
@@ -20,8 +20,8 @@ larger one is a smooth function of it, but not the other way round. Near p0 = 1/
 Error: two Gauss rules of different order are compared at every point, and panels are
 halved until they agree; the better one is orders of magnitude nearer to the truth than
 the two to each other. So is the spline compared with one of every second point, which
-also notices a point that lies apart from the curve. A fiftieth of the differences is
-taken off, besides 1e-7.
+also notices a point that lies apart from the curve. A fiftieth of the rules' difference
+and a hundredth of the splines' are taken off, besides 1e-7.
 """
 
 from collections.abc import Callable
@@ -41,9 +41,11 @@ from rs4a.radii.special import bounded_exp
 
 __all__ = ["exp_two_l2", "pow_two_l2"]
 
-#: Thresholds are t = tau^2 / 2, tau nearly the normal quantile of 1 - p0: a geometric
-#: sequence up to 1/2, then an arithmetic one.
-_SMALL_LOG_TAU, _LARGE_TAU = np.arange(-40.0, -0.8, 0.35), np.arange(0.5, 8.75, 0.1)
+#: Thresholds are t = tau^2 / 2, tau nearly the normal quantile of 1 - p0: from 1/2 on an
+#: arithmetic sequence, below a geometric one, over a range of logarithms that is stretched
+#: where much of the mass is near 0 and 1/2 - p0 is a small power of t.
+_LARGE_TAU = np.arange(0.5, 8.75, 0.08)
+_SMALL_LOG_TAU_RANGE, _N_SMALL_TAU = 39.2, 150
 _LARGEST_STRETCH = 8.5
 #: Radial quantiles Phi(y); 1e-28 of the mass lies beyond either end.
 _Y = np.linspace(-11.0, 11.0, 67)
@@ -64,11 +66,14 @@ _REACH = 1.0
 _STEP_TOLERANCE = 1e-11
 _MAX_PASSES = 12
 _NEAR, _NEAR_KINKED = 0.1, 1e-4
-_DEGREE = 7
 #: Difference of the two rules, relative in the radius: when to halve the panels, and
 #: how many times smaller the error of the better rule is at least.
 _AGREEMENT = 1e-5
 _BETTER_BY = 50.0
+#: Degree of the spline. With half the spacing its error is 2^-8 of what it was: 1/100.
+_DEGREE = 7
+_FINER_BY = 100.0
+_FEWEST_POINTS = 40
 _ERROR = 1e-7
 
 
@@ -91,9 +96,10 @@ class _LevelSets:
         self.law = law
         self.n_panels = n_panels
         self.kinked = law.dim < _SMOOTH_FROM
-        # Where much of the mass is near 0, 1/2 - p0 is as small a power of t.
         stretch = min(max(1.0, 0.6 / law.low_power), _LARGEST_STRETCH)
-        tau = np.concatenate([np.exp(stretch * _SMALL_LOG_TAU), _LARGE_TAU])
+        share = np.linspace(1.0, 0.0, _N_SMALL_TAU, endpoint=False)
+        depth = _SMALL_LOG_TAU_RANGE * (share + (stretch - 1.0) * share**2)
+        tau = np.concatenate([_LARGE_TAU[0] * np.exp(-depth), _LARGE_TAU])
         self.t = 0.5 * tau[:, None] ** 2
         self.log_r = np.tile(law.log_quantile(_Y), (len(tau), 1))
 
@@ -282,26 +288,32 @@ class _Table(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _table(law: ExpLaw | PowLaw) -> _Table:
+def _table(law: ExpLaw | PowLaw) -> _Table | None:
+    """The curve as a spline; None where float64 cannot hold enough of it."""
     n_panels = _PANELS
     while True:
         log_z, log_e, difference = _curve(law, n_panels)
         if difference < _AGREEMENT or n_panels >= _MAX_PANELS:
             break
         n_panels *= 2
+    if len(log_z) < _FEWEST_POINTS:
+        return None
     spline = make_interp_spline(log_z, log_e, k=_DEGREE)
     coarse = make_interp_spline(log_z[::2], log_e[::2], k=_DEGREE)
-    difference += float(np.max(np.abs(coarse(log_z) - log_e)))
-    return _Table(spline, log_z[0], log_z[-1], _ERROR + difference / _BETTER_BY)
+    distance = float(np.max(np.abs(coarse(log_z) - log_e)))
+    error = _ERROR + difference / _BETTER_BY + distance / _FINER_BY
+    return _Table(spline, log_z[0], log_z[-1], error) if error < 1.0 else None
 
 
 def _curve(law: ExpLaw | PowLaw, n_panels: int) -> tuple[FloatArray, FloatArray, float]:
     """Log z and log e, and by how much the other Gauss rule changes log e."""
     sets = _LevelSets(law, n_panels)
     log_e = sets.first_guess()
-    too_small = int(np.argmax(log_e[:, 0] > -_LARGEST_SHRINKAGE))
+    too_small = np.count_nonzero(log_e[:, 0] < -_LARGEST_SHRINKAGE)
     sets.drop(too_small)
     log_e = log_e[too_small:]
+    if len(log_e) < _FEWEST_POINTS:
+        return log_e[:, 0], log_e[:, 0], 0.0
     for _ in range(_MAX_PASSES):  # the panels lie where the last guess says
         guess, log_e = log_e, sets.median_shift(log_e)
         if (np.abs(log_e - guess) < (_NEAR_KINKED if sets.kinked else _NEAR)).all():
@@ -311,6 +323,8 @@ def _curve(law: ExpLaw | PowLaw, n_panels: int) -> tuple[FloatArray, FloatArray,
         log_z, difference = np.log(z[:, 0]), np.abs(np.log(z / z_of_fewer)[:, 0])
     good = _ascending_part(log_z, log_e[:, 0])
     log_z, log_e_of_z = log_z[good], log_e[good, 0]
+    if len(log_z) < _FEWEST_POINTS:
+        return log_z, log_e_of_z, 0.0
     slope = make_interp_spline(log_z, log_e_of_z, k=_DEGREE).derivative()(log_z)
     difference = difference[good] * np.abs(slope) + sets.median_error(log_e)[good, 0]
     return log_z, log_e_of_z, float(np.max(difference))
@@ -325,7 +339,7 @@ def _ascending_part(log_z: FloatArray, log_e: FloatArray) -> slice:
         grows = (np.diff(log_z) > 0.0) & (np.diff(log_e) > 0.0)
         grows &= (log_z[:-1] > _SMALLEST_LOG_Z) & (log_z[1:] < np.inf)
     breaks = np.flatnonzero(~grows)
-    middle = len(log_z) - len(_LARGE_TAU) + 5
+    middle = len(log_z) - len(_LARGE_TAU) + 6
     first = int(np.max(breaks[breaks < middle], initial=-1)) + 1
     last = int(np.min(breaks[breaks >= middle], initial=len(grows)))
     return slice(first, last + 1)
@@ -384,10 +398,13 @@ def pow_two_l2(prob_lower: ArrayLike, dim: int, k: float, a: float) -> FloatArra
 def _radius(prob_lower: ArrayLike, law: ExpLaw | PowLaw) -> FloatArray:
     table = _table(law)
     p0 = complement(prob_lower)
+    if table is None:
+        return np.zeros_like(p0)
     with np.errstate(divide="ignore"):
         log_z = np.log(-ndtri(p0))
     # Above the last point the radius of the last point still holds, below the first
     # one nothing does.
-    radius = np.exp(table.log_e(np.clip(log_z, table.log_z_low, table.log_z_high)))
+    log_e = table.log_e(np.clip(log_z, table.log_z_low, table.log_z_high))
+    radius = bounded_exp(log_e)
     radius = np.where(log_z < table.log_z_low, 0.0, round_down(radius, table.error))
     return np.where(p0 > 0.0, radius, np.inf)

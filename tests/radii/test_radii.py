@@ -240,6 +240,23 @@ def test_poles_that_leave_the_score_no_mean_certify_nothing():
             np.testing.assert_array_equal(radius, 0.0)
 
 
+@pytest.mark.parametrize(
+    "noise",
+    [
+        Exp2(j=63.999), Exp2(j=64 - 1e-12), Exp2(k=1e4), Exp2(k=0.05, j=1),
+        Pow2(a=33 + 1e-6), Pow2(a=1e9), Pow2(a=0.08, k=1e3), Pow2(a=1e5, k=0.05),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_extreme_shapes_give_finite_growing_radii(noise):
+    """What float64 cannot hold certifies nothing: no NaN, no error, no overflow."""
+    rho = np.array([0.5, 0.5 + 1e-9, 0.6, 0.9, 0.999, 1 - 1e-12])
+    radius = noise.set_params(sigma=1.0).radius(rho, norm=2, dim=64)
+    assert np.isfinite(radius).all()
+    assert (np.diff(radius) >= 0.0).all()
+    assert radius[0] == 0.0
+
+
 @given(x=st.floats(1e-3, 1e6), shift=st.floats(-0.9, 100.0))
 def test_ratio_of_gamma_functions(x, shift):
     shift = shift * x if shift < 0 else shift
