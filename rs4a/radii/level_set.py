@@ -309,7 +309,7 @@ def _curve(law: ExpLaw | PowLaw, n_panels: int) -> tuple[FloatArray, FloatArray,
     """Log z and log e, and by how much the other Gauss rule changes log e."""
     sets = _LevelSets(law, n_panels)
     log_e = sets.first_guess()
-    too_small = np.count_nonzero(log_e[:, 0] < -_LARGEST_SHRINKAGE)
+    too_small = int(np.count_nonzero(log_e[:, 0] < -_LARGEST_SHRINKAGE))
     sets.drop(too_small)
     log_e = log_e[too_small:]
     if len(log_e) < _FEWEST_POINTS:

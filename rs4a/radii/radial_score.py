@@ -12,6 +12,7 @@ border of the top set, which is all that `tangent_pieces` asks for.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -108,17 +109,22 @@ def _exp_pieces(dim: int, k: float, j: float, tolerance: float) -> Pieces | None
     law = _ExpScore(dim, k, j)
     total = law.growing + law.pole
     if k <= 1.0:
-        high = math.log(float(gammainccinv(law.shape, _ALMOST_ALL)))
+        high = _log_upper_quantile(law.shape, _ALMOST_ALL)
         low = log_gamma_quantile(law.shape, SMALLEST_MASS)
         return tangent_pieces(law.low_tops, -high, -low, total, tolerance)
     if j == 0.0:
         low = log_gamma_quantile(law.shape, _ALMOST_ALL)
-        high = math.log(float(gammainccinv(law.shape, SMALLEST_MASS)))
+        high = _log_upper_quantile(law.shape, SMALLEST_MASS)
         return tangent_pieces(law.high_tops, low, high, total, tolerance)
     magnitudes = np.arange(*_LOG_LOG_RATIOS)
     enough = law.outer_tops(magnitudes)[0] < SMALLEST_MASS
     end = float(magnitudes[np.argmax(enough)])
     return tangent_pieces(law.outer_tops, _LOG_LOG_RATIOS[0], end, total, tolerance)
+
+
+def _log_upper_quantile(shape: float, mass: float) -> float:
+    """Log z with Q(shape, z) = mass; where z underflows, any z beyond."""
+    return math.log(max(float(gammainccinv(shape, mass)), sys.float_info.min))
 
 
 @lru_cache(maxsize=64)

@@ -272,3 +272,12 @@ def test_conversion_factors():
     assert radii.conversion_factor(1, math.inf, 64) == pytest.approx(1 / 64)
     assert radii.conversion_factor(2, math.inf, 64) == pytest.approx(1 / 8)
     assert radii.conversion_factor(math.inf, 1, 64) == 1.0
+
+
+@pytest.mark.parametrize("noise", [Expp(p=1e300), Exp1(k=1e300), ExpInf(k=1e300)], ids=str)
+def test_largest_exponents_are_uniform_noise(noise):
+    """On the unit ball of the noise's norm: that of l1 has cross-sections of all sizes."""
+    rho = np.array([0.6, 0.9, 1 - 1e-12])
+    radius = noise.set_params(lambd=1.0).radius(rho, norm=1, dim=2)
+    widest = 1.0 if not isinstance(noise, Exp1) else 0.5
+    np.testing.assert_allclose(radius, widest * (2 * rho - 1), rtol=1e-6)
