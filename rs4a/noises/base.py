@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
-from rs4a.radii import conversion_factor, round_down
+from rs4a.radii import complement, conversion_factor, round_down
 from rs4a.utils.checks import (
     check_dim,
     check_norm,
@@ -78,6 +78,10 @@ class Noise(BaseEstimator, ABC):
 
     def _check_shape(self, dim: int) -> None:
         """Refuse parameters that leave no density or no variance in `dim` coordinates."""
+
+    def _floats(self, *names: str) -> tuple[float, ...]:
+        """Parameters as Python's floats: a numpy float32 would compute in float32."""
+        return tuple(float(getattr(self, name)) for name in names)
 
     def _check_scale(self) -> None:
         for name in ("sigma", "lambd"):
@@ -198,13 +202,14 @@ class Noise(BaseEstimator, ABC):
         if not (isinstance(x, torch.Tensor) and x.is_floating_point()):
             kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
             raise TypeError(f"x must be a floating-point torch.Tensor, got {kind}.")
-        if out is x:
-            raise ValueError("out must be other memory than x, got x itself.")
-        if len(x) == 0:
-            return x.clone() if out is None else out
-        dim = x[0].numel()
+        if x.dim() == 0:
+            raise ValueError("x must have a first axis, of inputs, got a scalar.")
+        _check_out(out, x)
+        dim = max(1, math.prod(x.shape[1:]))
         scale = self.scale(dim)
         self._check_fits(x.dtype, dim)
+        if x.numel() == 0:
+            return x.clone() if out is None else out
         noise = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
         draw = noise
         if noise.dtype.itemsize < 4 or not noise.is_contiguous():
@@ -273,7 +278,12 @@ class Noise(BaseEstimator, ABC):
             * (scale * conversion_factor(source, norm, dim))
             for source in self.norms
         ]
-        return round_down(np.max(candidates, axis=0))
+        # The half-space x_1 <= c of that probability bounds every radius by c, and
+        # Chebyshev bounds c. No noise comes near it: it only limits errors.
+        root = np.sqrt(2.0 * complement(probabilities))
+        limit = np.full_like(root, np.inf)
+        np.divide(self.std(dim), root, out=limit, where=root > 0.0)
+        return round_down(np.minimum(np.max(candidates, axis=0), limit))
 
     def guarantee(self, norm: float) -> str:
         """Where the radius for a norm comes from, in words.
@@ -304,6 +314,16 @@ class Noise(BaseEstimator, ABC):
             for source in self.norms
         )
         return f"{format_norm(norm)} converted from {ways}"
+
+
+def _check_out(out: torch.Tensor | None, x: torch.Tensor) -> None:
+    if out is None:
+        return
+    wanted, got = ((tuple(each.shape), each.dtype, each.device.type) for each in (x, out))
+    if wanted != got:
+        raise ValueError(f"out must be like x, {wanted}, got {got}.")
+    if out.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+        raise ValueError("out must be other memory than x, got x or a view of it.")
 
 
 def _conversion_in_words(source: float, target: float) -> str:

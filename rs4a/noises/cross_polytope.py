@@ -59,8 +59,9 @@ class Exp1(RadialNoise):
         check_in_range("k of Exp1", self.k, 0.0, math.inf, why="there is no density")
 
     def _unit_sigma(self, dim: int) -> float:
+        (k,) = self._floats("k")
         # 2 E r^2 / (d (d + 1)) for r^k ~ Gamma(d / k).
-        log_moment = radii.log_gamma_ratio(dim / self.k, 2.0 / self.k)
+        log_moment = radii.log_gamma_ratio(dim / k, 2.0 / k)
         return math.exp(0.5 * log_moment) * math.sqrt(2.0 / dim / (dim + 1.0))
 
     def _fill_directions(
@@ -72,11 +73,13 @@ class Exp1(RadialNoise):
     def _log_radii(
         self, n: int, dim: int, generator: torch.Generator | None, device: torch.device
     ) -> torch.Tensor:
-        return log_gamma_draws(dim / self.k, n, generator, device).div_(self.k)
+        (k,) = self._floats("k")
+        return log_gamma_draws(dim / k, n, generator, device).div_(k)
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
+        (k,) = self._floats("k")
         if math.isinf(norm):
             return radii.laplace_linf(prob_lower, dim)
-        return radii.exp_one_l1(prob_lower, dim, self.k)
+        return radii.exp_one_l1(prob_lower, dim, k)

@@ -80,19 +80,22 @@ class ExpInf(_Cubical):
         self._check_exponents(dim)
 
     def _unit_sigma(self, dim: int) -> float:
-        shape = (dim - self.j) / self.k
-        return _sigma(radii.log_gamma_ratio(shape, 2.0 / self.k), dim)
+        k, j = self._floats("k", "j")
+        shape = (dim - j) / k
+        return _sigma(radii.log_gamma_ratio(shape, 2.0 / k), dim)
 
     def _log_radii(
         self, n: int, dim: int, generator: torch.Generator | None, device: torch.device
     ) -> torch.Tensor:
-        shape = (dim - self.j) / self.k
-        return log_gamma_draws(shape, n, generator, device).div_(self.k)
+        k, j = self._floats("k", "j")
+        shape = (dim - j) / k
+        return log_gamma_draws(shape, n, generator, device).div_(k)
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
-        return radii.exp_inf(prob_lower, norm, dim, self.k, self.j)
+        k, j = self._floats("k", "j")
+        return radii.exp_inf(prob_lower, norm, dim, k, j)
 
 
 class PowInf(_Cubical):
@@ -136,20 +139,23 @@ class PowInf(_Cubical):
         )  # fmt: skip
 
     def _unit_sigma(self, dim: int) -> float:
+        (a,) = self._floats("a")
         # r ~ BetaPrime(d, b): E r^2 = d (d + 1) / ((b - 1) (b - 2)).
-        b = self.a - dim
+        b = a - dim
         return _sigma(math.log(dim) + math.log1p(dim) - math.log((b - 1) * (b - 2)), dim)
 
     def _log_radii(
         self, n: int, dim: int, generator: torch.Generator | None, device: torch.device
     ) -> torch.Tensor:
+        (a,) = self._floats("a")
         log_ratio = log_gamma_draws(dim, n, generator, device)
-        return log_ratio.sub_(log_gamma_draws(self.a - dim, n, generator, device))
+        return log_ratio.sub_(log_gamma_draws(a - dim, n, generator, device))
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
-        return radii.pow_inf(prob_lower, norm, dim, self.a)
+        (a,) = self._floats("a")
+        return radii.pow_inf(prob_lower, norm, dim, a)
 
 
 def _sigma(log_moment: float, dim: int) -> float:

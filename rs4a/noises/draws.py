@@ -16,6 +16,8 @@ __all__ = [
 
 #: Numbers that a CPU works on at once: about what its cache holds.
 _PART_NUMBERS = 2**16
+#: Exponent from which on Pareto noise is small beside its scale.
+_NEARLY_LAPLACE = 30.0
 
 
 def fill_laplace(out: torch.Tensor, generator: torch.Generator | None) -> None:
@@ -59,7 +61,11 @@ def fill_pareto(out: torch.Tensor, a: float, generator: torch.Generator | None) 
         inside = torch.empty(len(coarse), dtype=out.dtype, device=out.device)
         inside.uniform_(-0.5 + cell, 0.5, generator=generator)
         survival[coarse] += cell * inside
-        magnitude = survival.log_().mul_(-1.0 / a).exp_().sub_(1.0)
+        magnitude = survival.log_().mul_(-1.0 / a)
+        # exp is six times as fast, and as exact until the noise is small beside 1.
+        magnitude = (
+            magnitude.expm1_() if a > _NEARLY_LAPLACE else magnitude.exp_().sub_(1.0)
+        )
         torch.copysign(magnitude, part, out=part)
 
 

@@ -190,16 +190,19 @@ class Pareto(Noise):
         check_in_range("a of Pareto", self.a, 2.0, math.inf, why="the variance is infinite")
 
     def _unit_sigma(self, dim: int) -> float:
-        return math.sqrt(2.0 / ((self.a - 1.0) * (self.a - 2.0)))
+        (a,) = self._floats("a")
+        return math.sqrt(2.0 / ((a - 1.0) * (a - 2.0)))
 
     def _fill_noise(self, out: torch.Tensor, generator: torch.Generator | None) -> float:
-        fill_pareto(out, self.a, generator)
+        (a,) = self._floats("a")
+        fill_pareto(out, a, generator)
         return 1.0
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
-        return radii.pareto_l1(prob_lower, self.a)
+        (a,) = self._floats("a")
+        return radii.pareto_l1(prob_lower, a)
 
 
 class Expp(Noise):
@@ -245,7 +248,9 @@ class Expp(Noise):
     @property
     def norms(self) -> tuple[float, ...]:
         """Norms of the adversary with a direct guarantee, the noise's own first."""
-        return {1.0: (1.0, math.inf), 2.0: (1.0, 2.0)}.get(self.p, (1.0,))
+        if self.p == 1:
+            return (1.0, math.inf)
+        return (1.0, 2.0) if self.p == 2 else (1.0,)
 
     def _check_shape(self, dim: int) -> None:
         check_in_range(
@@ -254,25 +259,28 @@ class Expp(Noise):
         )  # fmt: skip
 
     def _unit_sigma(self, dim: int) -> float:
-        return math.exp(0.5 * radii.log_gamma_ratio(1.0 / self.p, 2.0 / self.p))
+        (p,) = self._floats("p")
+        return math.exp(0.5 * radii.log_gamma_ratio(1.0 / p, 2.0 / p))
 
     def _fill_noise(self, out: torch.Tensor, generator: torch.Generator | None) -> float:
-        if self.p == 1.0:
+        (p,) = self._floats("p")
+        if p == 1.0:
             fill_laplace(out, generator)
             return 1.0
-        if self.p == 2.0:
+        if p == 2.0:
             out.normal_(generator=generator)
             return math.sqrt(0.5)
         # At sigma = 1, since at scale 1 float32 overflows for small p.
         unit_sigma = self._unit_sigma(1)
-        fill_exponential_power(out, self.p, 1.0 / unit_sigma, generator)
+        fill_exponential_power(out, p, 1.0 / unit_sigma, generator)
         return unit_sigma
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
+        (p,) = self._floats("p")
         if norm == 2.0:
             return math.sqrt(0.5) * radii.gaussian_l2(prob_lower)
         if math.isinf(norm):
             return radii.laplace_linf(prob_lower, dim)
-        return radii.expp_l1(prob_lower, self.p)
+        return radii.expp_l1(prob_lower, p)

@@ -21,7 +21,8 @@ class _Spherical(RadialNoise):
         self, rows: torch.Tensor, generator: torch.Generator | None
     ) -> torch.Tensor:
         rows.normal_(generator=generator)
-        return torch.linalg.vector_norm(rows, dim=1)
+        norms = torch.linalg.vector_norm(rows, dim=1)
+        return torch.where(norms > 0.0, norms, 1.0)  # a row of zeros stays one
 
 
 class UniformBall(_Spherical):
@@ -121,20 +122,23 @@ class Exp2(_Spherical):
         )  # fmt: skip
 
     def _unit_sigma(self, dim: int) -> float:
+        k, j = self._floats("k", "j")
         # E r^2 / d for r^k ~ Gamma((d - j) / k).
-        shape = (dim - self.j) / self.k
-        return math.exp(0.5 * radii.log_gamma_ratio(shape, 2.0 / self.k)) / math.sqrt(dim)
+        shape = (dim - j) / k
+        return math.exp(0.5 * radii.log_gamma_ratio(shape, 2.0 / k)) / math.sqrt(dim)
 
     def _log_radii(
         self, n: int, dim: int, generator: torch.Generator | None, device: torch.device
     ) -> torch.Tensor:
-        shape = (dim - self.j) / self.k
-        return log_gamma_draws(shape, n, generator, device).div_(self.k)
+        k, j = self._floats("k", "j")
+        shape = (dim - j) / k
+        return log_gamma_draws(shape, n, generator, device).div_(k)
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
-        return radii.exp_two_l2(prob_lower, dim, self.k, self.j)
+        k, j = self._floats("k", "j")
+        return radii.exp_two_l2(prob_lower, dim, k, j)
 
 
 class Pow2(_Spherical):
@@ -194,21 +198,24 @@ class Pow2(_Spherical):
         )  # fmt: skip
 
     def _unit_sigma(self, dim: int) -> float:
+        k, a = self._floats("k", "a")
         # E r^2 / d for r^k ~ BetaPrime(low, high).
-        low, high = dim / self.k, self.a - dim / self.k
-        log_moment = radii.log_gamma_ratio(low, 2.0 / self.k) + radii.log_gamma_ratio(
-            high, -2.0 / self.k
+        low, high = dim / k, a - dim / k
+        log_moment = radii.log_gamma_ratio(low, 2.0 / k) + radii.log_gamma_ratio(
+            high, -2.0 / k
         )
         return math.exp(0.5 * log_moment) / math.sqrt(dim)
 
     def _log_radii(
         self, n: int, dim: int, generator: torch.Generator | None, device: torch.device
     ) -> torch.Tensor:
-        low, high = dim / self.k, self.a - dim / self.k
+        k, a = self._floats("k", "a")
+        low, high = dim / k, a - dim / k
         log_ratio = log_gamma_draws(low, n, generator, device)
-        return log_ratio.sub_(log_gamma_draws(high, n, generator, device)).div_(self.k)
+        return log_ratio.sub_(log_gamma_draws(high, n, generator, device)).div_(k)
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
-        return radii.pow_two_l2(prob_lower, dim, self.k, self.a)
+        k, a = self._floats("k", "a")
+        return radii.pow_two_l2(prob_lower, dim, k, a)

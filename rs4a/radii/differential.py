@@ -27,6 +27,7 @@ __all__ = [
 
 _FIRST_NODES = 129
 _MAX_ROUNDS = 60
+_MAX_NODES = 2**18
 #: Growth of Phi over a piece below which two terms of the logarithm are all its digits.
 _FLAT = 1e-9
 #: Float64 complements of a probability are 0 or at least 2^-53: below, no line is needed.
@@ -150,7 +151,7 @@ def tangent_pieces(
     nodes = np.stack([parameter, *top_sets(parameter)])
     for _ in range(_MAX_ROUNDS):
         wide = (_gaps(nodes[1:]) > tolerance) & (nodes[1, :-1] > SMALLEST_MASS)
-        if not wide.any():
+        if not wide.any() or nodes.shape[1] > _MAX_NODES:
             break
         middle = 0.5 * (nodes[0, :-1] + nodes[0, 1:])[wide]
         fresh = np.stack([middle, *top_sets(middle)])

@@ -29,9 +29,9 @@ _SMALLEST_WEIGHT = 1e-250
 @lru_cache(maxsize=64)
 def _pieces(dim: int) -> Pieces:
     lowest = dim // 2 + 1  # the first m with P_m <= 1/2
-    count = np.arange(lowest, dim + 1, dtype=np.float64)
     # 40 standard deviations of B hold every weight above _SMALLEST_WEIGHT.
-    count = count[: 40 * int(np.sqrt(dim / 4) + 1)]
+    end = min(dim + 1, lowest + 40 * int(np.sqrt(dim / 4) + 1))
+    count = np.arange(lowest, end, dtype=np.float64)
     ratios = (dim - count[:-1]) / (count[:-1] + 1.0)
     weight = np.cumprod(np.concatenate([[1.0], ratios]))
     weight, count = weight[weight > _SMALLEST_WEIGHT], count[weight > _SMALLEST_WEIGHT]

@@ -170,12 +170,15 @@ class PowLaw:
         rest = np.where(
             y < 0.0, betainccinv(high, low, ndtr(y)), betaincinv(high, low, ndtr(-y))
         )
-        leading = (log_ndtr(y) + math.log(low) + betaln(low, high)) / low
         with np.errstate(divide="ignore"):
             log_z = np.where(
                 u < 0.5, np.log(u) - np.log1p(-u), np.log1p(-rest) - np.log(rest)
             )
-        return np.where(leading < _LOG_TINY, leading, log_z) / self.k
+        # Where u or 1 - u underflows, the leading term of its power series.
+        lowest = (log_ndtr(y) + math.log(low) + betaln(low, high)) / low
+        highest = -(log_ndtr(-y) + math.log(high) + betaln(low, high)) / high
+        log_z = np.where(lowest < _LOG_TINY, lowest, log_z)
+        return np.where(highest > -_LOG_TINY, highest, log_z) / self.k
 
     def mass_below(self, log_r: FloatArray) -> FloatArray:
         """Probability of norms below r."""

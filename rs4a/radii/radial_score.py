@@ -165,7 +165,7 @@ def expp_l1(prob_lower: ArrayLike, p: float) -> FloatArray:
         At unit scale, rounded down.
     """
     tolerance = _FINE_TOLERANCE if p >= 1.0 else _TOLERANCE
-    pieces = _exp_pieces(1, p, 0.0, tolerance)
+    pieces = _exp_pieces(1, float(p), 0.0, tolerance)
     assert pieces is not None
     return _radial_integral(pieces, 2.0 * complement(prob_lower))
 
@@ -189,7 +189,7 @@ def exp_one_l1(prob_lower: ArrayLike, dim: int, k: float) -> FloatArray:
     radius : ndarray of float64, of the shape of `prob_lower`
         At unit scale, rounded down.
     """
-    pieces = _exp_pieces(dim, k, 0.0, _TOLERANCE)
+    pieces = _exp_pieces(dim, float(k), 0.0, _TOLERANCE)
     assert pieces is not None
     return _radial_integral(pieces, 2.0 * complement(prob_lower))
 
@@ -222,7 +222,7 @@ def exp_inf(prob_lower: ArrayLike, norm: float, dim: int, k: float, j: float) ->
     radius : ndarray of float64, of the shape of `prob_lower`
         At unit scale, rounded down.
     """
-    return _cubical(prob_lower, norm, dim, _exp_pieces(dim, k, j, _TOLERANCE))
+    return _cubical(prob_lower, norm, dim, _exp_pieces(dim, float(k), float(j), _TOLERANCE))
 
 
 def pow_inf(prob_lower: ArrayLike, norm: float, dim: int, a: float) -> FloatArray:
@@ -247,7 +247,7 @@ def pow_inf(prob_lower: ArrayLike, norm: float, dim: int, a: float) -> FloatArra
     radius : ndarray of float64, of the shape of `prob_lower`
         At unit scale, rounded down.
     """
-    return _cubical(prob_lower, norm, dim, _pow_pieces(dim, a))
+    return _cubical(prob_lower, norm, dim, _pow_pieces(dim, float(a)))
 
 
 def _radial_integral(pieces: Pieces, mass: FloatArray) -> FloatArray:

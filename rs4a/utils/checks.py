@@ -22,9 +22,17 @@ __all__ = [
 NORMS = (1.0, 2.0, math.inf)
 
 
+def _between(low: float, value: Any, high: float) -> bool:
+    """Open interval; an integer beyond float64's range is in none."""
+    try:
+        return low < float(value) < high
+    except OverflowError:
+        return False
+
+
 def check_positive(name: str, value: Any) -> None:
     """Refuse a parameter that is neither None nor a positive finite number."""
-    if value is None or (isinstance(value, Real) and 0.0 < float(value) < math.inf):
+    if value is None or (isinstance(value, Real) and _between(0.0, value, math.inf)):
         return
     raise ValueError(
         f"{name} must be a float in the range (0, inf) or None, got {value!r}."
@@ -36,7 +44,7 @@ def check_in_range(
 ) -> None:
     """Refuse a number outside (low, high), or [low, high) if `closed`, saying why."""
     if isinstance(value, Real) and (
-        low < float(value) < high or (closed and float(value) == low)
+        _between(low, value, high) or (closed and value == low)
     ):
         return
     bracket = "[" if closed else "("

@@ -95,3 +95,50 @@ def test_clean_adds_nothing_and_certifies_nothing():
 def test_shapes_show_in_the_repr():
     assert repr(Exp2(sigma=0.5, j=3)) == "Exp2(j=3, sigma=0.5)"
     assert repr(PowInf(0.5, a=100)) == "PowInf(a=100, sigma=0.5)"
+
+
+SHAPES = [
+    (Pareto, {"a": 3.3}), (Expp, {"p": 0.7}), (Exp2, {"k": 1.1, "j": 50.3}),
+    (Pow2, {"k": 1.9, "a": 36.7}), (ExpInf, {"k": 1.1, "j": 50.3}), (PowInf, {"a": 70.1}),
+    (Exp1, {"k": 10.1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "params"), SHAPES, ids=lambda value: str(value)[-30:])
+def test_numpy_parameters_are_computed_with_in_float64(shape, params):
+    narrow = {name: np.float32(value) for name, value in params.items()}
+    wide = {name: float(value) for name, value in narrow.items()}
+    rho = [0.6, 0.9, 1 - 1e-9]
+    of_narrow, of_wide = (shape(sigma=1.0, **given) for given in (narrow, wide))
+    for norm in (1, 2, math.inf):
+        radius = of_narrow.radius(rho, norm=norm, dim=64)
+        np.testing.assert_array_equal(radius, of_wide.radius(rho, norm=norm, dim=64))
+    assert of_narrow.scale(64) == of_wide.scale(64)
+
+
+def test_out_must_be_like_x_and_other_memory():
+    noise, x = Gaussian(sigma=1.0), torch.zeros(4, 6)
+    for out in (x, x[:], x.view_as(x), x.detach()):
+        with pytest.raises(ValueError, match="out must be other memory than x"):
+            noise.sample(x, out=out)
+    for out in (torch.zeros(4, 5), torch.zeros(4, 6, dtype=torch.float64)):
+        with pytest.raises(ValueError, match="out must be like x"):
+            noise.sample(x, out=out)
+    with pytest.raises(ValueError, match="x must have a first axis"):
+        noise.sample(torch.tensor(1.0))
+
+
+def test_a_scale_beyond_float64_is_refused():
+    with pytest.raises(ValueError, match="sigma of Gaussian must be a float in the range"):
+        Gaussian(sigma=10**400).scale(3)
+
+
+@pytest.mark.parametrize("k", [300, 1e4])
+@pytest.mark.parametrize(("dim", "beyond"), [(64, 8), (24, 8), (10, 2.5)])
+def test_no_half_space_refutes_pow2_with_a_large_exponent(k, dim, beyond):
+    """The upper tail of its norm to the power k leaves float64 by far."""
+    contract = NoiseContract()
+    contract.dims = (dim,)
+    noise = Pow2(sigma=1.0, k=k, a=(dim + beyond) / k)
+    contract.test_no_half_space_refutes_the_radius(noise, 2.0)
+    contract.test_radius_grows_with_the_probability(noise, 2.0)
