@@ -12,7 +12,7 @@ are small.
 It is a comparison at equal probability, not at equal accuracy: which noise leaves the
 net the most votes, only training can tell (see the sweep over sigma).
 
-No table is read or written: a noise takes a tenth of a second at most.
+No table is read or written: a noise takes a fraction of a second.
 
 References
 ----------
