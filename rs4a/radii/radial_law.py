@@ -22,12 +22,11 @@ from scipy.special import (
 )
 
 from rs4a.radii.rounding import FloatArray
-from rs4a.radii.special import bounded_exp, gamma_lower, log_expm1
+from rs4a.radii.special import LOG_TINY, bounded_exp, gamma_lower, log_expm1
 
 __all__ = ["ExpLaw", "PowLaw"]
 
 _MAX_NEWTON_STEPS = 60
-_LOG_TINY = -600.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class ExpLaw:
         )
         with np.errstate(divide="ignore"):
             log_z = np.log(np.where(y < 0.0, lower, upper))
-        return np.where(leading < _LOG_TINY, leading, log_z) / self.k
+        return np.where(leading < LOG_TINY, leading, log_z) / self.k
 
     def mass_below(self, log_r: FloatArray) -> FloatArray:
         """Probability of norms below r."""
@@ -177,17 +176,17 @@ class PowLaw:
         # Where u or 1 - u underflows, the leading term of its power series.
         lowest = (log_ndtr(y) + math.log(low) + betaln(low, high)) / low
         highest = -(log_ndtr(-y) + math.log(high) + betaln(low, high)) / high
-        log_z = np.where(lowest < _LOG_TINY, lowest, log_z)
-        return np.where(highest > -_LOG_TINY, highest, log_z) / self.k
+        log_z = np.where(lowest < LOG_TINY, lowest, log_z)
+        return np.where(highest > -LOG_TINY, highest, log_z) / self.k
 
     def mass_below(self, log_r: FloatArray) -> FloatArray:
         """Probability of norms below r."""
         low, high = self._shapes
         log_z = self.k * log_r
         leading = np.exp(
-            low * np.minimum(log_z, _LOG_TINY) - math.log(low) - betaln(low, high)
+            low * np.minimum(log_z, LOG_TINY) - math.log(low) - betaln(low, high)
         )
-        return np.where(log_z < _LOG_TINY, leading, betainc(low, high, expit(log_z)))
+        return np.where(log_z < LOG_TINY, leading, betainc(low, high, expit(log_z)))
 
     def log_density(self, log_r: FloatArray) -> FloatArray:
         """Logarithm of the density of log r."""
@@ -199,11 +198,12 @@ class PowLaw:
             math.log(self.k)
             - betaln(low, high)
             + low * math.log(low / (low + high))
-            + high * math.log(high / (low + high))
+            + high * math.log1p(-low / (low + high))
         )
-        near = np.log1p(low / (low + high) * np.expm1(np.minimum(shift, 1.0)))
-        far = np.logaddexp(math.log(high), math.log(low) + shift) - math.log(low + high)
-        grown = np.where(shift < 1.0, near, far)
+        near = np.log1p(low / (low + high) * np.expm1(np.minimum(shift, -LOG_TINY)))
+        # Beyond, 1 is nothing beside exp(shift); nearer, the difference would cancel.
+        far = math.log(low / (low + high)) + shift
+        grown = np.where(shift < -LOG_TINY, near, far)
         return centre + low * shift - (low + high) * grown
 
     def steepness(self, log_r: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ from scipy.special import gammainc, gammaincc, gammaincinv, gammaln
 from rs4a.radii.rounding import FloatArray
 
 __all__ = [
+    "LOG_TINY",
     "bounded_exp",
     "gamma_lower",
     "gamma_upper",
@@ -18,7 +19,7 @@ __all__ = [
 
 _LARGEST_EXPONENT = 600.0
 #: From here on down exp(log_z) is replaced by the leading term of a series in it.
-_LOG_TINY = -600.0
+LOG_TINY = -600.0
 
 #: From here on Stirling's series with six terms is exact in float64.
 _STIRLING_FROM = 16.0
@@ -104,8 +105,8 @@ def gamma_lower(shape: float, log_z: FloatArray) -> FloatArray:
     mass : ndarray of the shape of `log_z`
         In [0, 1].
     """
-    leading = np.exp(shape * np.minimum(log_z, _LOG_TINY) - gammaln(shape + 1.0))
-    return np.where(log_z < _LOG_TINY, leading, gammainc(shape, bounded_exp(log_z)))
+    leading = np.exp(shape * np.minimum(log_z, LOG_TINY) - gammaln(shape + 1.0))
+    return np.where(log_z < LOG_TINY, leading, gammainc(shape, bounded_exp(log_z)))
 
 
 def gamma_upper(shape: float, log_z: FloatArray) -> FloatArray:
@@ -124,8 +125,8 @@ def gamma_upper(shape: float, log_z: FloatArray) -> FloatArray:
     mass : ndarray of the shape of `log_z`
         In [0, 1].
     """
-    rest = 1.0 - gamma_lower(shape, np.minimum(log_z, _LOG_TINY))
-    return np.where(log_z < _LOG_TINY, rest, gammaincc(shape, bounded_exp(log_z)))
+    rest = 1.0 - gamma_lower(shape, np.minimum(log_z, LOG_TINY))
+    return np.where(log_z < LOG_TINY, rest, gammaincc(shape, bounded_exp(log_z)))
 
 
 def log_gamma_quantile(shape: float, mass: float) -> float:
@@ -145,4 +146,4 @@ def log_gamma_quantile(shape: float, mass: float) -> float:
         Logarithm of the quantile.
     """
     leading = (math.log(mass) + float(gammaln(shape + 1.0))) / shape
-    return leading if leading < _LOG_TINY else math.log(float(gammaincinv(shape, mass)))
+    return leading if leading < LOG_TINY else math.log(float(gammaincinv(shape, mass)))

@@ -205,6 +205,8 @@ TWINS = [
     (Expp(p=1 + 1e-9), Laplace(), [1]), (Expp(p=2 + 1e-9), Gaussian(), [1]),
     (Expp(p=1 - 1e-9), Laplace(), [1]), (Exp1(k=1 + 1e-9), Laplace(), [1]),
     (Pareto(a=1e9), Laplace(), [1]), (Expp(p=3e4), Uniform(), [1]),
+    (Pow2(a=1e12), Gaussian(), [1, 2, math.inf]),
+    (PowInf(a=1e14), ExpInf(k=1), [1, 2, math.inf]),
     (ExpInf(k=1), ExpInf(k=1 + 1e-9, j=1e-14), [1, math.inf]),
 ]  # fmt: skip
 
