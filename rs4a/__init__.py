@@ -3,12 +3,14 @@
 from rs4a.certification import Certification
 from rs4a.classifier import SmoothedClassifier
 from rs4a.exceptions import CertificationWarning, UnsupportedNormError
+from rs4a.inference import Inference
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Certification",
     "CertificationWarning",
+    "Inference",
     "SmoothedClassifier",
     "UnsupportedNormError",
     "__version__",

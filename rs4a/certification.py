@@ -14,16 +14,18 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from rs4a import bounds, noises
-from rs4a.bounds import Bound
+from rs4a.bounds import Bound, top_votes
 from rs4a.certification_log import CertificationLog, make_log
+from rs4a.inference import Inference
 from rs4a.noises import Noise
 from rs4a.utils.checks import NORMS, check_dim, check_norm, format_norm
 from rs4a.utils.params import from_json, to_json
 
 __all__ = ["Certification"]
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _ARRAYS = {"classes", "selection_counts", "counts"}
+_OPTIONAL_ARRAYS = {"tokens"}
 _KNOWN_NOISES, _KNOWN_BOUNDS = (
     {n: getattr(module, n) for n in module.__all__ if not isabstract(getattr(module, n))}
     for module in (noises, bounds)
@@ -67,6 +69,20 @@ class Certification:
     seconds : float, default=0.0
         Time that the votes took.
 
+    adaptive : bool, default=False
+        Whether it may have depended on the votes how many there are. Then only bounds
+        that hold at any time draw conclusions from them.
+
+    tokens : ndarray of shape (n,), uint64, default=None
+        A number for every input and seed, as good as random. Randomised bounds take it,
+        and `certify` knows by it whose votes it goes on with.
+
+    inference : Inference, default=None
+        How the net was run.
+
+    net_digest : str, default=None
+        Digest of what the net had learned.
+
     Attributes
     ----------
     labels : ndarray of shape (n,)
@@ -78,13 +94,19 @@ class Certification:
     prob_lower : ndarray of shape (n,), float64
         Lower confidence bound on the probability, under the noise, of the label.
 
+    prob_runner_up : ndarray of shape (n,), float64
+        Upper confidence bound on the probability of every other class: what `prob_lower`
+        leaves, unless the bound has ``runner_up=True``.
+
     abstained : ndarray of shape (n,), bool
-        Where `prob_lower` is at most 1/2: the label has no certificate.
+        Where `prob_lower` is at most 1/2, or, with ``runner_up=True``, at most
+        `prob_runner_up`: the label has no certificate.
 
     Raises
     ------
     ValueError
-        If the counts are negative or do not fit each other and the classes, or another
+        If the counts are negative or do not fit each other and the classes, the bound
+        does not fit the noise or the way in which the votes were drawn, or another
         argument is out of range.
 
     Examples
@@ -113,6 +135,10 @@ class Certification:
     alpha: float = 0.001
     norm: float | None = None
     seconds: float = 0.0
+    adaptive: bool = False
+    tokens: NDArray[np.uint64] | None = None
+    inference: Inference | None = None
+    net_digest: str | None = None
 
     def __post_init__(self) -> None:
         store = object.__setattr__  # the fields are frozen for everybody else
@@ -141,6 +167,26 @@ class Certification:
         store(self, "bound", clone(self.bound or bounds.ClopperPearson()))
         norm = self.noise.norms[0] if self.norm is None else self.norm
         store(self, "norm", check_norm(norm))
+        if self.tokens is not None:
+            store(self, "tokens", _read_only(_check_tokens(self.tokens, len(self))))
+        self._check_bound()
+
+    def _check_bound(self) -> None:
+        """Refuse a bound whose conditions are not met."""
+        bound = self._bound
+        if self.adaptive and not bound.anytime:
+            raise ValueError(
+                f"bound={bound} needs a number of votes that was fixed beforehand, but "
+                "these votes decided when their drawing stopped. Use a bound that holds "
+                "at any time, as ConfidenceSequence does."
+            )
+        if bound.randomized and self.tokens is None:
+            raise ValueError(
+                f"bound={bound} needs a random number an input, drawn with the votes: "
+                "give tokens, an array of uint64, got None."
+            )
+        if bound.runner_up:
+            self.noise.check_two_bounds()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies are built anew, so that their arrays are read-only too.
@@ -161,6 +207,11 @@ class Certification:
         assert self.norm is not None
         return self.norm
 
+    @property
+    def _bound(self) -> Bound:
+        assert self.bound is not None
+        return self.bound
+
     @cached_property
     def _columns(self) -> NDArray[np.int64]:
         """Column of the selected class; ties go to the first."""
@@ -177,15 +228,31 @@ class Certification:
         return self.counts.sum(axis=1)
 
     @cached_property
+    def _top_two(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        uniforms = None if self.tokens is None else _to_uniforms(self.tokens)
+        lower, others = self._bound.top_two(
+            top_votes(self.counts, self._columns),
+            n_others=len(self.classes) - 1,
+            alpha=self.alpha,
+            uniforms=uniforms,
+        )
+        return _read_only(lower), _read_only(others)
+
+    @property
     def prob_lower(self) -> NDArray[np.float64]:
         """Lower confidence bound on the probability of every label."""
-        assert self.bound is not None
-        successes = self.counts[np.arange(len(self)), self._columns]
-        return _read_only(self.bound.prob_lower(successes, self.n_votes, self.alpha))
+        return self._top_two[0]
+
+    @property
+    def prob_runner_up(self) -> NDArray[np.float64]:
+        """Upper confidence bound on the probability of every other class."""
+        return self._top_two[1]
 
     @property
     def abstained(self) -> NDArray[np.bool_]:
         """Where the label has no certificate."""
+        if self._bound.runner_up:
+            return self.prob_lower <= self.prob_runner_up
         return self.prob_lower <= 0.5
 
     def radius(self, norm: float | None = None) -> NDArray[np.float64]:
@@ -208,7 +275,10 @@ class Certification:
             If `norm` is none of 1, 2 and inf.
         """
         norm = self._norm if norm is None else norm
-        return self.noise.radius(self.prob_lower, norm=norm, dim=self.dim)
+        others = self.prob_runner_up if self._bound.runner_up else None
+        return self.noise.radius(
+            self.prob_lower, norm=norm, dim=self.dim, prob_runner_up=others
+        )
 
     def recompute(
         self,
@@ -241,7 +311,8 @@ class Certification:
         Raises
         ------
         ValueError
-            If `alpha` is outside (0, 1).
+            If `alpha` is outside (0, 1), or the votes decided when their drawing stopped
+            and `bound` does not allow for that.
         """
         return replace(
             self,
@@ -296,6 +367,108 @@ class Certification:
         log = make_log(y_true, self.labels, radii, abstained, self.seconds, norm)
         log.to_tsv(path)
 
+    @classmethod
+    def from_counts(
+        cls,
+        counts: ArrayLike,
+        *,
+        noise: Noise,
+        dim: int,
+        selection_counts: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        bound: Bound | None = None,
+        alpha: float = 0.001,
+        norm: float | None = None,
+        adaptive: bool | None = None,
+        tokens: ArrayLike | None = None,
+    ) -> "Certification":
+        """Certificates from votes that were counted elsewhere.
+
+        Parameters
+        ----------
+        counts : array-like of shape (n, n_classes), int
+            Estimation votes.
+
+        noise : Noise
+            Noise under which they were drawn.
+
+        dim : int
+            Number of coordinates of one input.
+
+        selection_counts : array-like of shape (n, n_classes), int, default=None
+            Votes, independent of the estimation votes, that choose the class.
+
+        labels : array-like of shape (n,), default=None
+            The classes that such votes chose. Exactly one of `selection_counts` and
+            `labels` must be given: a class that is read off the estimation votes has no
+            certificate.
+
+        classes : array-like of shape (n_classes,), default=None
+            Labels of the columns. None: 0, 1, ...
+
+        bound : Bound, default=None
+            How votes become a probability. None: ``ClopperPearson()``.
+
+        alpha : float, default=0.001
+            Failure probability of each certificate.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the noise's own.
+
+        adaptive : bool, default=None
+            Whether it may have depended on the votes how many there are. None: where
+            the bound allows for it.
+
+        tokens : array-like of shape (n,), uint64, default=None
+            Random numbers, drawn independently of the votes, for randomised bounds.
+
+        Returns
+        -------
+        certification : Certification
+            The record.
+
+        Raises
+        ------
+        ValueError
+            If not exactly one of `selection_counts` and `labels` is given, or an
+            argument is not as described.
+
+        Examples
+        --------
+        >>> from rs4a.certification import Certification
+        >>> from rs4a.noises import Uniform
+        >>> votes = [[99_000, 1_000], [52_000, 48_000]]
+        >>> certification = Certification.from_counts(
+        ...     votes, labels=[0, 0], noise=Uniform(lambd=1.0), dim=784
+        ... )
+        >>> certification.radius(norm=1).round(3)
+        array([0.978, 0.03 ])
+        """
+        counts = _check_counts("counts", counts)
+        columns = np.arange(counts.shape[1]) if classes is None else _plain_labels(classes)
+        if (selection_counts is None) == (labels is None):
+            got = "neither" if labels is None else "both"
+            raise ValueError(
+                "from_counts takes exactly one of selection_counts and labels, the votes "
+                f"that chose the class or the classes that they chose, got {got}."
+            )
+        if selection_counts is None:
+            selection_counts = _one_vote_each(labels, columns, len(counts))
+        bound = bound or bounds.ClopperPearson()
+        return cls(
+            classes=columns,
+            selection_counts=_check_counts("selection_counts", selection_counts),
+            counts=counts,
+            noise=noise,
+            dim=dim,
+            bound=bound,
+            alpha=alpha,
+            norm=norm,
+            adaptive=bound.anytime if adaptive is None else adaptive,
+            tokens=None if tokens is None else np.asarray(tokens),
+        )
+
     @staticmethod
     def from_tsv(
         path: str | os.PathLike[str], *, norm: float = 2, dim: int | None = None
@@ -330,11 +503,13 @@ class Certification:
         path : str or path-like
             File to write, under exactly this name.
         """
-        assert self.bound is not None
         metadata = {
             "format": _FORMAT_VERSION,
             "noise": to_json(self.noise),
-            "bound": to_json(self.bound),
+            "bound": to_json(self._bound),
+            "inference": None if self.inference is None else to_json(self.inference),
+            "net_digest": self.net_digest,
+            "adaptive": bool(self.adaptive),
             "dim": self.dim,
             "alpha": float(self.alpha),
             "norm": str(self._norm),
@@ -351,6 +526,7 @@ class Certification:
                     classes=self.classes,
                     selection_counts=self.selection_counts,
                     counts=self.counts,
+                    **({} if self.tokens is None else {"tokens": self.tokens}),
                 )
             partial.replace(path)
         finally:
@@ -392,7 +568,7 @@ class Certification:
                 arrays = {name: archive[name] for name in archive.files}
             metadata = json.loads(str(arrays.pop("metadata")))
             version = metadata["format"]
-            if set(arrays) != _ARRAYS:
+            if set(arrays) - _OPTIONAL_ARRAYS != _ARRAYS:
                 raise KeyError(f"arrays {sorted(arrays)}")
         except FileNotFoundError:
             raise
@@ -401,11 +577,12 @@ class Certification:
                 f"{Path(path).name} is not a whole Certification, as save writes it: "
                 f"{type(error).__name__} in reading it."
             ) from error
-        if version != _FORMAT_VERSION:
+        if version not in range(1, _FORMAT_VERSION + 1):
             raise ValueError(
                 f"{Path(path).name} has format {version}, this version of rs4a reads "
-                f"format {_FORMAT_VERSION}."
+                f"formats 1 to {_FORMAT_VERSION}."
             )
+        inference = metadata.get("inference")  # which format 1 did not have
         return cls(
             **arrays,
             noise=noise or from_json(metadata["noise"], _KNOWN_NOISES),
@@ -414,6 +591,9 @@ class Certification:
             alpha=metadata["alpha"],
             norm=float(metadata["norm"]),
             seconds=metadata["seconds"],
+            adaptive=metadata.get("adaptive", False),
+            inference=inference and from_json(inference, {"Inference": Inference}),
+            net_digest=metadata.get("net_digest"),
         )
 
 
@@ -434,6 +614,33 @@ def _plain_labels(classes: ArrayLike) -> NDArray:
             f"{labels.shape} and dtype {labels.dtype}."
         )
     return labels
+
+
+def _check_tokens(tokens: ArrayLike, n: int) -> NDArray[np.uint64]:
+    values = np.asarray(tokens)
+    if values.shape != (n,) or values.dtype != np.uint64:
+        raise ValueError(
+            f"tokens must be an array of uint64, of shape ({n},), got dtype "
+            f"{values.dtype} and shape {values.shape}."
+        )
+    return values
+
+
+def _to_uniforms(tokens: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers in (0, 1), from the first 53 bits."""
+    return ((tokens >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def _one_vote_each(labels: ArrayLike | None, classes: NDArray, n: int) -> NDArray[np.int64]:
+    """Selection votes that choose the labels."""
+    chosen = np.asarray(labels)
+    is_label = chosen[..., np.newaxis] == classes
+    if chosen.shape != (n,) or not is_label.any(axis=1).all():
+        raise ValueError(
+            f"labels must be an array of shape ({n},) with entries in "
+            f"{classes.tolist()}, got {labels!r}."
+        )
+    return is_label.astype(np.int64)
 
 
 def _check_counts(name: str, counts: ArrayLike) -> NDArray[np.int64]:

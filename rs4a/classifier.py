@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import (
     BaseEstimator,
@@ -20,37 +19,42 @@ from sklearn.base import (
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
-from sklearn.utils import Tags, check_random_state, gen_even_slices
-from sklearn.utils._param_validation import Interval
+from sklearn.utils import Tags, check_random_state, check_scalar
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
-from tqdm.auto import tqdm
 
-from rs4a.bounds import Bound, ClopperPearson
+from rs4a.ballot import Ballot, find_batch_size
+from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.certification import Certification
 from rs4a.exceptions import CertificationWarning
+from rs4a.inference import Inference
 from rs4a.nets import (
     check_known,
     check_net,
     check_outputs,
     default_net,
     evaluating,
+    fingerprint,
     given_classes,
     output_classes,
     to_net,
+    voting_nets,
+    warn_of_batch_dependence,
 )
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import NoiseAugmentation, Objective
-from rs4a.sampling import Phase, count_votes
+from rs4a.progress import VoteBar
+from rs4a.sampling import Phase, stream_keys
+from rs4a.sequential import sequential_votes
+from rs4a.stopping import StoppingRule
 from rs4a.training import train
 from rs4a.utils.checks import check_norm
+from rs4a.utils.params import to_json
 from rs4a.utils.validation import as_array, check_inputs
 
 __all__ = ["SmoothedClassifier"]
-
-#: Tasks a worker: enough that no worker waits long for the last one.
-_SHARDS_PER_JOB = 4
 
 
 class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -76,7 +80,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     bound : Bound, default=None
         How many votes are drawn and how they become a lower bound on the probability of
-        the top class. None: ``ClopperPearson(n=100_000)``.
+        the top class. None: ``ClopperPearson(n=100_000)``; ``ConfidenceSequence()``
+        stops at an input as soon as its votes suffice.
 
     n_selection : int, default=64
         Votes that choose the class, in `predict` as in `certify`.
@@ -87,8 +92,14 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     norm : {1, 2, inf}, default=None
         Norm of the adversary. None: the noise's own.
 
-    batch_size : int, default=1024
-        Noisy inputs in one forward pass. Votes do not depend on it.
+    batch_size : int or "auto", default=1024
+        Noisy inputs in one forward pass; on a CPU the cores share them. Votes do not
+        depend on it. A batch that does not fit into memory is halved. "auto" takes the
+        smallest size that a larger one hardly makes faster.
+
+    inference : Inference, default=None
+        How the net is run where it votes, in `predict` as in `certify`: in half
+        precision, compiled, ... None: as it is.
 
     random_state : int, RandomState instance or None, default=None
         Seed of training and sampling. The votes of an input depend on it and on the
@@ -113,7 +124,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     noise_ : Noise
         The noise of the fit; certificates are about it, and another `noise` counts from
         the next fit on. `bound`, `n_selection`, `alpha`, `norm`, `batch_size`,
-        `random_state`, `n_jobs` and `verbose` count at once.
+        `inference`, `random_state`, `n_jobs` and `verbose` count at once.
 
     input_shape_ : tuple of int
         Shape of one input.
@@ -156,7 +167,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "bound": [Bound, None],
         "n_selection": [Interval(Integral, 1, None, closed="left")],
         "alpha": [Interval(Real, 0, 1, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "inference": [Inference, None],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
@@ -174,7 +186,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         n_selection: int = 64,
         alpha: float = 0.001,
         norm: float | None = None,
-        batch_size: int = 1024,
+        batch_size: int | str = 1024,
+        inference: Inference | None = None,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: int = 0,
@@ -187,6 +200,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.alpha = alpha
         self.norm = norm
         self.batch_size = batch_size
+        self.inference = inference
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
@@ -412,13 +426,30 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self, "estimator_")
         return self._selection_counts(X) / self.n_selection
 
-    def certify(self, X: ArrayLike) -> Certification:
+    def certify(
+        self,
+        X: ArrayLike,
+        *,
+        max_votes: int | None = None,
+        previous: Certification | None = None,
+    ) -> Certification:
         """Draw the votes that certify every input.
+
+        Under a bound that may stop, an interruption (Ctrl-C) ends the drawing, and the
+        record of the votes so far is returned: what it certifies holds.
 
         Parameters
         ----------
         X : array-like of shape (n, ...)
             Inputs. They are rounded to float32 first, and certified as rounded.
+
+        max_votes : int, default=None
+            Estimation votes to spend on all inputs together, for bounds that may stop.
+            They go to the inputs that seem the cheapest to decide. None: no limit.
+
+        previous : Certification, default=None
+            Record of the same net, noise, inputs and seed under a bound that may stop:
+            its votes are kept, and drawing goes on from them.
 
         Returns
         -------
@@ -428,26 +459,29 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X is not as in `fit`, or the net returns NaN.
+            If X is not as in `fit`, the net returns NaN, the bound is not one for this
+            noise, `max_votes` or `previous` is given for a bound that does not stop, or
+            `previous` is of other votes.
 
         Warns
         -----
         CertificationWarning
-            If the bound draws too few votes to certify anything at this `alpha`.
+            If the bound draws too few votes to certify anything at this `alpha`, if the
+            net's answer to an input depends on its batch, or after an interruption.
         """
         X = self._checked(X)
-        bound = self._resolved_bound()
-        if not bound.can_certify(self.alpha):
-            warnings.warn(
-                f"bound={bound} with alpha={self.alpha} certifies nothing: not even a "
-                "unanimous vote bounds a probability above 1/2. Draw more votes or take "
-                "a larger alpha.",
-                CertificationWarning,
-                stacklevel=2,
-            )
+        bound = self._checked_bound(max_votes, previous)
+        warn_of_batch_dependence(self.estimator_, X)
         start = time.perf_counter()
-        selection_counts = self._count(X, self.n_selection, Phase.SELECTION)
-        counts = self._count(X, bound.votes_per_input, Phase.ESTIMATION)
+        ballot = self._ballot(X)
+        selection_counts = ballot.fixed(self.n_selection, Phase.SELECTION)
+        with VoteBar(len(X), bound.votes_per_input, show=bool(self.verbose)) as bar:
+            if isinstance(bound, ConfidenceSequence):
+                counts = self._sequential_counts(
+                    ballot, bound, selection_counts, max_votes, previous, bar
+                )
+            else:
+                counts = ballot.fixed(bound.votes_per_input, Phase.ESTIMATION, bar.add)
         return Certification(
             classes=self.classes_,
             selection_counts=selection_counts,
@@ -457,8 +491,95 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             bound=bound,
             alpha=self.alpha,
             norm=self.norm,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - start + (previous.seconds if previous else 0.0),
+            adaptive=isinstance(bound, ConfidenceSequence),
+            tokens=ballot.keys[:, 2],
+            inference=self.inference,
+            net_digest=fingerprint(self.estimator_),
         )
+
+    def _checked_bound(
+        self, max_votes: int | None, previous: Certification | None
+    ) -> Bound:
+        """The bound, if it fits the noise and the other arguments of `certify`."""
+        bound = self._resolved_bound()
+        for name, value in (("max_votes", max_votes), ("previous", previous)):
+            if value is not None and not isinstance(bound, ConfidenceSequence):
+                raise ValueError(
+                    f"{name} needs a bound that may stop, as ConfidenceSequence does, got "
+                    f"bound={bound}."
+                )
+        if max_votes is not None:
+            check_scalar(max_votes, "max_votes", Integral, min_val=0)
+        if bound.runner_up:
+            self.noise_.check_two_bounds()
+        if not bound.can_certify(self.alpha):
+            warnings.warn(
+                f"bound={bound} with alpha={self.alpha} certifies nothing: not even a "
+                "unanimous vote bounds a probability above 1/2. Draw more votes or take "
+                "a larger alpha.",
+                CertificationWarning,
+                stacklevel=3,
+            )
+        return bound
+
+    def _sequential_counts(
+        self,
+        ballot: Ballot,
+        bound: ConfidenceSequence,
+        selection_counts: NDArray[np.int64],
+        max_votes: int | None,
+        previous: Certification | None,
+        bar: VoteBar,
+    ) -> NDArray[np.int64]:
+        norm = self.noise_.norms[0] if self.norm is None else check_norm(self.norm)
+        dim = ballot.X[0].size
+        rule = StoppingRule(bound, self.noise_, norm, dim, self.alpha, ballot.n_classes)
+        outcome = sequential_votes(
+            ballot.requested,
+            rule,
+            selection_counts.argmax(axis=1),
+            counts=self._counts_so_far(ballot, selection_counts, previous),
+            keys=ballot.keys,
+            batch_size=ballot.batch_size,
+            max_votes=max_votes,
+            progress=bar.show,
+        )
+        if outcome.interrupted:
+            warnings.warn(
+                "certify was interrupted: inputs that were still undecided have fewer "
+                "votes. What the record certifies holds.",
+                CertificationWarning,
+                stacklevel=3,
+            )
+        return outcome.counts
+
+    def _counts_so_far(
+        self,
+        ballot: Ballot,
+        selection_counts: NDArray[np.int64],
+        previous: Certification | None,
+    ) -> NDArray[np.int64]:
+        """Estimation votes of an earlier record, if they are of the same stream."""
+        if previous is None:
+            return np.zeros_like(selection_counts)
+        same = {
+            "sampling": previous.adaptive,
+            "noise": to_json(previous.noise) == to_json(self.noise_),
+            "classes": np.array_equal(previous.classes, self.classes_),
+            "inputs or seed": previous.tokens is not None
+            and np.array_equal(previous.tokens, ballot.keys[:, 2]),
+            "inference": _same_params(previous.inference, self.inference),
+            "net": previous.net_digest == fingerprint(self.estimator_),
+        }
+        other = [name for name, is_same in same.items() if not is_same]
+        if other:
+            raise ValueError(
+                "previous must be a record of certify under a bound that may stop, of the "
+                "same net, noise, inputs and random_state, got a record with other "
+                f"{', '.join(other)}."
+            )
+        return np.array(previous.counts)
 
     def base_score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Accuracy of the net alone, without noise and without any guarantee.
@@ -484,9 +605,10 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X = self._checked(X)
         labels = []
         with evaluating(self.estimator_), torch.inference_mode():
-            for batch in np.array_split(X, -(-len(X) // self.batch_size)):
-                images = to_net(self.estimator_, torch.from_numpy(np.array(batch)))
-                outputs = self.estimator_.infer(images)
+            (net,) = voting_nets(self.estimator_, self.inference, 1)
+            for batch in np.array_split(X, -(-len(X) // self._resolved_batch_size(X))):
+                images = to_net(net, torch.from_numpy(np.array(batch)))
+                outputs = net.infer(images)
                 outputs = check_outputs(outputs, len(batch), len(self.classes_))
                 labels.append(outputs[:, : len(self.classes_)].argmax(dim=1).cpu().numpy())
         return float(accuracy_score(as_array(y), self.classes_[np.concatenate(labels)]))
@@ -503,7 +625,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self.bound or ClopperPearson()
 
     def _selection_counts(self, X: ArrayLike) -> NDArray[np.int64]:
-        return self._count(self._checked(X), self.n_selection, Phase.SELECTION)
+        return self._ballot(self._checked(X)).fixed(self.n_selection, Phase.SELECTION)
 
     def _seed(self) -> int:
         """Key of the noise: `random_state` if it is a number, else drawn by `fit`."""
@@ -511,34 +633,25 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return int(self.random_state)
         return self._sampling_seed
 
-    def _count(
-        self, X: NDArray[np.float32], n_votes: int, phase: Phase
-    ) -> NDArray[np.int64]:
-        options: dict[str, Any] = {
-            "n_votes": n_votes,
-            "phase": phase,
-            "seed": self._seed(),
-            "n_classes": len(self.classes_),
-            "batch_size": self.batch_size,
-        }
-        with tqdm(
-            total=len(X) * n_votes,
-            desc=f"{phase.name.lower()} votes",
-            unit="vote",
-            unit_scale=True,
-            disable=not self.verbose,
-        ) as bar:
-            jobs = effective_n_jobs(self.n_jobs)
-            if jobs == 1:
-                return count_votes(
-                    self.estimator_, self.noise_, X, progress=bar.update, **options
-                )
-            shards = gen_even_slices(len(X), min(len(X), jobs * _SHARDS_PER_JOB))
-            parts = []
-            for counts in Parallel(n_jobs=self.n_jobs, return_as="generator")(
-                delayed(count_votes)(self.estimator_, self.noise_, X[shard], **options)
-                for shard in shards
-            ):
-                parts.append(counts)
-                bar.update(int(counts.sum()))
-        return np.concatenate(parts)
+    def _ballot(self, X: NDArray[np.float32]) -> Ballot:
+        return Ballot(
+            net=self.estimator_,
+            inference=self.inference,
+            noise=self.noise_,
+            X=X,
+            keys=stream_keys(X, self._seed()),
+            n_classes=len(self.classes_),
+            batch_size=self._resolved_batch_size(X),
+            n_jobs=self.n_jobs,
+        )
+
+    def _resolved_batch_size(self, X: NDArray[np.float32]) -> int:
+        if not isinstance(self.batch_size, str):
+            return int(self.batch_size)
+        return find_batch_size(self.estimator_, self.inference, self.noise_, X)
+
+
+def _same_params(one: BaseEstimator | None, other: BaseEstimator | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return to_json(one) == to_json(other)

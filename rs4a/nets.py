@@ -1,7 +1,10 @@
 """What smoothing needs of a skorch net: its outputs, labels, device, dtype and modes."""
 
+import copy
+import hashlib
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +15,8 @@ from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rs4a.exceptions import CertificationWarning
+from rs4a.inference import Inference, optimized
 from rs4a.networks import MLP
 
 __all__ = [
@@ -20,13 +25,18 @@ __all__ = [
     "check_outputs",
     "default_net",
     "evaluating",
+    "fingerprint",
     "given_classes",
     "net_device",
     "output_classes",
     "probe",
     "to_net",
+    "voting_nets",
+    "warn_of_batch_dependence",
 ]
 
+#: Inputs on which a net is tried for what else is in its batch.
+_TRIED = 8
 _MODES_LOCK = threading.Lock()
 #: By the id of a net in evaluation: its users, and its modules' modes before.
 _MODES: dict[int, tuple[int, list[bool]]] = {}
@@ -82,6 +92,117 @@ def to_net(net: Any, noisy: torch.Tensor) -> torch.Tensor:
     parameters = (p for root in _roots(net) for p in root.parameters())
     dtype = next((p.dtype for p in parameters if p.is_floating_point()), noisy.dtype)
     return noisy.to(device=net_device(net), dtype=dtype)
+
+
+def voting_nets(net: Any, inference: Inference | None, n_nets: int) -> list[Any]:
+    """Nets that run as `inference` says, one a thread, with the weights of `net`.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net, in evaluation mode; it stays as it is.
+
+    inference : Inference or None
+        How the net is run. None: as it is.
+
+    n_nets : int
+        Number of nets asked for.
+
+    Returns
+    -------
+    nets : list of skorch.NeuralNet
+        Each has modules of its own, since a forward pass may keep its state in them; what
+        they learned is shared. Just one where the modules cannot be copied.
+    """
+    try:
+        nets = [_with_modules(net, _twin) for _ in range(n_nets)] if n_nets > 1 else [net]
+    except Exception:  # a user's module may hold anything
+        nets = [net]
+    if inference is None:
+        return nets
+    device = net_device(net)
+    return [
+        _with_modules(each, lambda module: optimized(module, inference, device))
+        for each in nets
+    ]
+
+
+def _with_modules(net: Any, change: Callable[[torch.nn.Module], torch.nn.Module]) -> Any:
+    """A shallow copy of a net with other modules."""
+    twin = copy.copy(net)
+    for name in net._modules:
+        setattr(twin, f"{name}_", change(getattr(net, f"{name}_")))
+    return twin
+
+
+def _twin(module: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a module that shares its parameters and buffers."""
+    shared = {id(each): each for each in (*module.parameters(), *module.buffers())}
+    return copy.deepcopy(module, shared)
+
+
+def fingerprint(net: Any) -> str:
+    """Digest of what a net has learned: its parameters and buffers, with their names.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    Returns
+    -------
+    digest : str
+        32 hexadecimal digits.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for root in _roots(net):
+        for name, value in root.state_dict().items():
+            if isinstance(value, torch.Tensor):
+                digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+                content = value.detach().cpu().contiguous().reshape(-1)
+                digest.update(content.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def warn_of_batch_dependence(net: Any, X: NDArray[np.float32]) -> None:
+    """Warn where a net's answer to an input depends on what else is in its batch.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    X : ndarray of shape (n, ...), float32
+        Inputs, of which some are tried: alone, and among strangers.
+
+    Warns
+    -----
+    CertificationWarning
+        If the outputs differ by more than rounding. Then the net is no function of one
+        input, and no certificate holds.
+    """
+    some = torch.from_numpy(np.array(X[:_TRIED]))
+    strangers = some.flip(0) * 3.0 + 1.0
+    with evaluating(net), torch.inference_mode():
+
+        def outputs(batch: torch.Tensor) -> torch.Tensor:
+            answer = net.infer(to_net(net, batch))
+            answer = answer[0] if isinstance(answer, tuple) else answer
+            return answer[: len(some)]
+
+        alone = outputs(some)
+        among = outputs(torch.cat([some, strangers]))
+    # Matrices of another shape round differently.
+    rounding = 2.0**-5 if alone.dtype.itemsize < 4 else 2.0**-9
+    tolerance = rounding * float(alone.abs().max())
+    if ((alone - among).abs() > tolerance).any():  # NaN is found where votes are counted
+        warnings.warn(
+            "The net's answer to an input changes with what else is in its batch, or from "
+            "call to call: batch statistics or dropout may be at work in evaluation mode. "
+            "It is no function of one input, so no certificate holds for it.",
+            CertificationWarning,
+            stacklevel=3,
+        )
 
 
 def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> int:

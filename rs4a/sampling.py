@@ -1,16 +1,19 @@
 """Votes: how often a net assigns each class to noisy copies of every input.
 
-Noise comes in blocks of a fixed size. A block's generator is seeded by the caller's
-seed, the bytes of its input, the phase (selection or estimation) and its position, so
-that the votes of an input depend neither on the batch size, nor on the other inputs,
-nor on their order. Blocks of several inputs share forward passes.
+Noise comes in blocks. A block's generator is seeded by the caller's seed, the bytes of
+its input, the phase (selection or estimation) and its position, so that the votes of an
+input depend neither on the batch size, nor on the other inputs, nor on their order.
+Blocks of several inputs share forward passes.
+
+On a CPU every core draws blocks and classifies them with a copy of the net that shares
+its weights: torch draws on one thread only, and so no core waits for another.
 """
 
 import hashlib
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -18,16 +21,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rs4a.nets import check_outputs, evaluating, net_device, to_net
+from rs4a.exceptions import CertificationWarning
+from rs4a.inference import Inference
+from rs4a.nets import check_outputs, evaluating, net_device, to_net, voting_nets
 from rs4a.noises import Noise
+from rs4a.stopping import look_schedule
 
-__all__ = ["Phase", "count_votes"]
+__all__ = ["Phase", "Requests", "count_requests", "count_votes", "stream_keys"]
 
 #: Numbers in a block: long enough to hide the seeding, short enough for a CPU's cache.
 _BLOCK_NUMBERS = 2**19
 _MAX_BLOCK_VOTES = 512
 #: Size of the batches in which inputs with nearly tied outputs are classified again.
 _TIE_BATCH = 64
+#: Fewest votes for which another thread is worth starting.
+_VOTES_PER_THREAD = 512
 
 
 class Phase(IntEnum):
@@ -37,13 +45,67 @@ class Phase(IntEnum):
     ESTIMATION = 1
 
 
+class Requests(NamedTuple):
+    """Votes that are asked for: of the input in `rows`, numbers `starts` to `stops`."""
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+
+
 class _Block(NamedTuple):
-    """Noise draws for one input that come from one generator."""
+    """Noise draws for one input that come from one generator.
+
+    Only the draws number `first` to `last` are counted, in the row `row`.
+    """
 
     row: int
     x: torch.Tensor
     size: int
     seed: int
+    first: int
+    last: int
+
+
+class _Work(NamedTuple):
+    """What every thread needs to know."""
+
+    noise: Noise
+    n_rows: int
+    n_classes: int
+    batch_size: int
+    half: bool
+    progress: Callable[[int], object] | None
+    padded: bool = False
+
+
+def stream_keys(X: NDArray[np.float32], seed: int) -> NDArray[np.uint64]:
+    """Keys of the noise of every input, from its bytes and a seed.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...), float32
+        Inputs.
+
+    seed : int
+        Any int of at most 64 bits.
+
+    Returns
+    -------
+    keys : ndarray of shape (n, 3), uint64
+        The first seed of an input, the odd step between its seeds, and a number that no
+        noise depends on.
+    """
+    key = (seed % 2**64).to_bytes(8, "little")
+    digests = (
+        hashlib.blake2b(
+            np.ascontiguousarray(x, dtype=np.float32).tobytes(), key=key, digest_size=24
+        ).digest()
+        for x in X
+    )
+    keys = np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 3).astype(np.uint64)
+    keys[:, 1] |= np.uint64(1)
+    return keys
 
 
 def count_votes(
@@ -53,12 +115,13 @@ def count_votes(
     *,
     n_votes: int,
     phase: Phase,
-    seed: int,
+    keys: NDArray[np.uint64],
     n_classes: int,
     batch_size: int,
+    inference: Inference | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> NDArray[np.int64]:
-    """Count the classes that a net gives to noisy copies of every input.
+    """Count the classes that a net gives to a fixed number of noisy copies.
 
     Parameters
     ----------
@@ -78,14 +141,18 @@ def count_votes(
     phase : Phase
         Selection and estimation votes come from different streams.
 
-    seed : int
-        Key of the streams, any int of at most 64 bits.
+    keys : ndarray of shape (n, 3), uint64
+        From `stream_keys`.
 
     n_classes : int
         Only the first `n_classes` outputs are compared.
 
     batch_size : int
-        Noisy inputs in one forward pass. The votes do not depend on it.
+        Noisy inputs in the forward passes that run at a time. The votes do not depend
+        on it.
+
+    inference : Inference, default=None
+        How the net is run. None: as it is.
 
     progress : callable, default=None
         Called after every forward pass with the number of votes that it gave.
@@ -99,130 +166,238 @@ def count_votes(
     ------
     ValueError
         If the net's outputs have another shape or hold NaN.
+
+    Warns
+    -----
+    CertificationWarning
+        If a batch did not fit into memory and smaller ones are used.
     """
-    device = net_device(net)
-    batch_size = min(batch_size, len(X) * n_votes)
-    tally = _Tally(net, len(X), n_classes, device)
-    blocks = _blocks(X, n_votes, phase, seed, device)
-    with evaluating(net), torch.inference_mode(), _drawing_threads(device) as pool:
-        for rows, noisy in _noisy_batches(noise, blocks, batch_size, pool):
-            tally.add(torch.as_tensor(rows, device=device), noisy)
-            if progress is not None:
-                progress(len(rows))
-        tally.settle()
-    return tally.counts.cpu().numpy()
+    blocks = _fixed_blocks(X, n_votes, phase, keys, net_device(net))
+    work = _Work(
+        noise, len(X), n_classes, batch_size, _in_half_precision(inference), progress
+    )
+    return _count(net, inference, blocks, len(X) * n_votes, work)
 
 
-# The stream of noisy inputs
+def count_requests(
+    net: Any,
+    noise: Noise,
+    X: NDArray[np.float32],
+    *,
+    requests: Requests,
+    keys: NDArray[np.uint64],
+    n_classes: int,
+    batch_size: int,
+    inference: Inference | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> NDArray[np.int64]:
+    """Count some of the estimation votes of some inputs.
+
+    A vote depends on its input, the seed and its number alone, so that votes can be
+    drawn in parts, and a part that was drawn need not be drawn again.
+
+    Parameters
+    ----------
+    net, noise, X, keys, n_classes, batch_size, inference, progress
+        As in `count_votes`.
+
+    requests : Requests
+        Which votes.
+
+    Returns
+    -------
+    counts : ndarray of shape (len(requests.rows), n_classes), int64
+        Votes, in the order of the requests.
+
+    Raises
+    ------
+    ValueError
+        If the net's outputs have another shape or hold NaN.
+    """
+    blocks = _requested_blocks(X, requests, keys, net_device(net))
+    work = _Work(
+        noise,
+        len(requests.rows),
+        n_classes,
+        batch_size,
+        _in_half_precision(inference),
+        progress,
+    )
+    total = int((requests.stops - requests.starts).sum())
+    return _count(net, inference, blocks, total, work)
 
 
-def _blocks(
+def _in_half_precision(inference: Inference | None) -> bool:
+    return inference is not None and inference.dtype is not None
+
+
+# The blocks
+
+
+def _fixed_blocks(
     X: NDArray[np.float32],
     n_votes: int,
     phase: Phase,
-    seed: int,
+    keys: NDArray[np.uint64],
     device: torch.device,
 ) -> Iterator[_Block]:
-    size = _block_size(X[0].size if len(X) else 1)
+    largest = _largest_block(X[0].size if len(X) else 1)
     for row, values in enumerate(X):
-        first, step = _stream_key(values, seed)
         x = torch.from_numpy(np.array(values)).to(device)
-        for index, start in enumerate(range(0, n_votes, size)):
-            # An odd step makes the seeds of one input distinct, also in the 32 bits
-            # that torch's CPU generator keeps of them.
-            block_seed = (first + (2 * index + phase) * step) % 2**64
-            yield _Block(row, x, min(size, n_votes - start), block_seed)
+        for index, start in enumerate(range(0, n_votes, largest)):
+            size = min(largest, n_votes - start)
+            yield _Block(row, x, size, _block_seed(keys[row], index, phase), 0, size)
 
 
-def _block_size(dim: int) -> int:
+def _requested_blocks(
+    X: NDArray[np.float32],
+    requests: Requests,
+    keys: NDArray[np.uint64],
+    device: torch.device,
+) -> Iterator[_Block]:
+    """Blocks that hold the votes: as long as the steps of `look_schedule` at most."""
+    if not len(requests.rows):
+        return
+    largest = _largest_block(X[0].size)
+    edges = _block_edges(int(requests.stops.max()), largest)
+    for slot, (row, start, stop) in enumerate(zip(*requests, strict=True)):
+        x = torch.from_numpy(np.array(X[row])).to(device)
+        index = int(np.searchsorted(edges, start, side="right")) - 1
+        while edges[index] < stop:
+            begin, size = int(edges[index]), int(edges[index + 1] - edges[index])
+            first, last = max(int(start) - begin, 0), min(int(stop) - begin, size)
+            seed = _block_seed(keys[row], index, Phase.ESTIMATION)
+            yield _Block(slot, x, size, seed, first, last)
+            index += 1
+
+
+def _largest_block(dim: int) -> int:
     """Votes in a block: a power of two that depends on the inputs' size alone."""
     largest = max(1, min(_MAX_BLOCK_VOTES, _BLOCK_NUMBERS // dim))
     return 1 << (largest.bit_length() - 1)
 
 
-def _stream_key(values: NDArray[np.float32], seed: int) -> tuple[int, int]:
-    """First seed and odd step of an input's seeds, from a keyed digest of its bytes."""
-    key = (seed % 2**64).to_bytes(8, "little")
-    content = np.ascontiguousarray(values, dtype=np.float32).tobytes()
-    digest = hashlib.blake2b(content, key=key, digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little") | 1
+def _block_edges(n_votes: int, largest: int) -> NDArray[np.int64]:
+    """First votes of the blocks, up to one that ends at `n_votes` or later."""
+    looks = look_schedule(2 * n_votes + 64)[:-1]  # the last step may be cut short
+    looks = looks[: int(np.searchsorted(looks, n_votes)) + 1]
+    steps = np.diff(looks, prepend=0)
+    sizes = np.minimum(steps, largest)
+    return np.concatenate([[0], np.cumsum(np.repeat(sizes, steps // sizes))])
 
 
-@contextmanager
-def _drawing_threads(device: torch.device) -> Iterator[ThreadPoolExecutor | None]:
-    """Threads that draw blocks beside the net: torch draws on one CPU thread only.
+def _block_seed(key: NDArray[np.uint64], index: int, phase: Phase) -> int:
+    # An odd step makes the seeds of one input distinct, also in the 32 bits that torch's
+    # CPU generator keeps of them.
+    return (int(key[0]) + (2 * index + phase) * int(key[1])) % 2**64
 
-    One core is left to the forward pass, and a drawing thread starts no others: they
-    would wait for each other more than they help.
-    """
+
+# The threads
+
+
+def _count(
+    net: Any,
+    inference: Inference | None,
+    blocks: Iterator[_Block],
+    n_votes: int,
+    work: _Work,
+) -> NDArray[np.int64]:
+    """Share the blocks among threads, and add up what they count."""
+    n_threads = 1
+    if inference is not None and inference.compile:
+        work = work._replace(padded=True)  # each shape is compiled anew
+    else:
+        work = work._replace(batch_size=min(work.batch_size, max(n_votes, 1)))
+    if net_device(net).type == "cpu" and not work.padded:
+        n_threads = min(torch.get_num_threads(), -(-n_votes // _VOTES_PER_THREAD))
+    with evaluating(net):
+        nets = voting_nets(net, inference, max(n_threads, 1))
+        if len(nets) == 1:
+            return _count_blocks(nets[0], blocks, work)
+        work = work._replace(batch_size=max(work.batch_size // len(nets), 1))
+        queue = _Queue(blocks)
+        with _single_threads(len(nets)) as pool:
+            futures = [pool.submit(_count_blocks, each, queue, work) for each in nets]
+            try:
+                return np.sum([future.result() for future in futures], axis=0)
+            except BaseException:
+                queue.close()  # the other threads end after their present batch
+                raise
+
+
+class _Queue:
+    """Iterator that threads may share."""
+
+    def __init__(self, items: Iterator[_Block]):
+        self._items = items
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[_Block]:
+        return self
+
+    def __next__(self) -> _Block:
+        with self._lock:
+            return next(self._items)
+
+    def close(self) -> None:
+        """Leave nothing in it."""
+        with self._lock:
+            self._items = iter(())
+
+
+def _single_threads(n_threads: int) -> ThreadPoolExecutor:
+    """Threads whose torch operations start no others."""
     cores = torch.get_num_threads()
-    if device.type != "cpu" or cores == 1:
-        yield None
-        return
-    n_threads = cores - 1
-    with ThreadPoolExecutor(
-        n_threads, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        all_there = threading.Barrier(n_threads)
-        list(pool.map(lambda _: all_there.wait(), range(n_threads)))
-        torch.set_num_threads(cores)  # the last setting is also what later threads get
-        yield pool
+    pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
+    all_there = threading.Barrier(n_threads)
+    list(pool.map(lambda _: all_there.wait(), range(n_threads)))
+    torch.set_num_threads(cores)  # the last setting is also what later threads get
+    return pool
+
+
+def _count_blocks(net: Any, blocks: Iterable[_Block], work: _Work) -> NDArray[np.int64]:
+    """Draw and classify blocks, in full batches, until there are no more."""
+    tally = _Tally(net, work)
+    with torch.inference_mode():  # which is a property of the thread
+        for rows, noisy in _noisy_batches(work, blocks):
+            tally.add(torch.as_tensor(rows, device=noisy.device), noisy)
+            if work.progress is not None:
+                work.progress(int((rows < work.n_rows).sum()))
+        tally.settle()
+    return tally.counts[: work.n_rows].cpu().numpy()
+
+
+# The stream of noisy inputs
 
 
 def _noisy_batches(
-    noise: Noise,
-    blocks: Iterable[_Block],
-    batch_size: int,
-    pool: ThreadPoolExecutor | None,
+    work: _Work, blocks: Iterable[_Block]
 ) -> Iterator[tuple[NDArray[np.int64], torch.Tensor]]:
     """Yield full batches of noisy inputs, each with the row that it is a copy of."""
+    batch_size = work.batch_size
     rows = np.empty(0, dtype=np.int64)
-    noisy: torch.Tensor | None = None
-    for group, buffer in _drawn_groups(noise, blocks, batch_size, pool):
+    buffer: torch.Tensor | None = None
+    rest = 0
+    for group in _groups(blocks, batch_size):
         # The draws begin at batch_size; what the last group left over goes before them.
-        rest = len(rows)
-        if noisy is not None and rest:
-            buffer[batch_size - rest : batch_size] = noisy
-        drawn = np.repeat([block.row for block in group], [block.size for block in group])
-        rows = np.concatenate([rows, drawn])
+        size = batch_size + sum(block.size for block in group)
+        if buffer is None or len(buffer) < size:
+            x, left = group[0].x, buffer
+            buffer = torch.empty((size, *x.shape), dtype=x.dtype, device=x.device)
+            if left is not None:
+                buffer[batch_size - rest : batch_size] = left[
+                    batch_size - rest : batch_size
+                ]
+        _draw(work.noise, group, buffer[batch_size:size])
+        rows = np.concatenate([rows, *(_counted_rows(block, work) for block in group)])
         noisy = buffer[batch_size - rest : batch_size - rest + len(rows)]
         whole = len(rows) - len(rows) % batch_size
         for start in range(0, whole, batch_size):
             yield rows[start : start + batch_size], noisy[start : start + batch_size]
-        # A copy: the buffer may be drawn into again before the next group comes.
-        rows, noisy = rows[whole:], noisy[whole:].clone()
-    if noisy is not None and len(rows):
-        yield rows, noisy
-
-
-def _drawn_groups(
-    noise: Noise,
-    blocks: Iterable[_Block],
-    batch_size: int,
-    pool: ThreadPoolExecutor | None,
-) -> Iterator[tuple[list[_Block], torch.Tensor]]:
-    """Draw group after group, each into memory that begins with room for a batch.
-
-    With threads, a group is drawn while the group before it is classified. Two buffers
-    take turns.
-    """
-    spare: list[torch.Tensor] = []
-    last: tuple[list[_Block], torch.Tensor, Iterator[None]] | None = None
-    for group in _groups(blocks, batch_size):
-        size = batch_size + sum(block.size for block in group)
-        buffer = spare.pop() if spare else None
-        if buffer is None or len(buffer) < size:
-            x = group[0].x
-            buffer = torch.empty((size, *x.shape), dtype=x.dtype, device=x.device)
-        drawing = _draw(noise, group, buffer[batch_size:size], pool)
-        if last is not None:
-            list(last[2])
-            yield last[0], last[1]
-            spare.append(last[1])
-        last = (group, buffer, drawing)
-    if last is not None:
-        list(last[2])
-        yield last[0], last[1]
+        rows, rest = rows[whole:], len(rows) - whole
+        buffer[batch_size - rest : batch_size] = noisy[whole:].clone()
+    if buffer is not None and rest:
+        yield rows, buffer[batch_size - rest : batch_size]
 
 
 def _groups(blocks: Iterable[_Block], batch_size: int) -> Iterator[list[_Block]]:
@@ -239,23 +414,20 @@ def _groups(blocks: Iterable[_Block], batch_size: int) -> Iterator[list[_Block]]
         yield group
 
 
-def _draw(
-    noise: Noise,
-    group: list[_Block],
-    out: torch.Tensor,
-    pool: ThreadPoolExecutor | None,
-) -> Iterator[None]:
+def _counted_rows(block: _Block, work: _Work) -> NDArray[np.int64]:
+    """Row of every draw of a block; one beyond the last for what is not counted."""
+    rows = np.full(block.size, work.n_rows, dtype=np.int64)
+    rows[block.first : block.last] = block.row
+    return rows
+
+
+def _draw(noise: Noise, group: list[_Block], out: torch.Tensor) -> None:
     """Fill `out` with the noisy copies of a group of blocks."""
-
-    def draw(block: _Block, target: torch.Tensor) -> None:
-        generator = torch.Generator(out.device).manual_seed(block.seed)
-        with torch.inference_mode():  # which is a property of the thread
-            copies = block.x.expand(block.size, *block.x.shape)
-            noise.sample(copies, generator=generator, out=target)
-
     targets = out.split([block.size for block in group])
-    run = map if pool is None else pool.map
-    return run(draw, group, targets)
+    for block, target in zip(group, targets, strict=True):
+        generator = torch.Generator(out.device).manual_seed(block.seed)
+        copies = block.x.expand(block.size, *block.x.shape)
+        noise.sample(copies, generator=generator, out=target)
 
 
 # From noisy inputs to counts
@@ -268,17 +440,23 @@ class _Tally:
     of a fixed size, which decides: so no vote depends on `batch_size`.
     """
 
-    def __init__(self, net: Any, n_rows: int, n_classes: int, device: torch.device):
+    def __init__(self, net: Any, work: _Work):
         self.net = net
-        self.n_classes = n_classes
-        self.counts = torch.zeros((n_rows, n_classes), dtype=torch.int64, device=device)
+        self.n_classes = work.n_classes
+        self.half = work.half
+        self._padded_size = work.batch_size if work.padded else 0
+        # The last row takes what is not to be counted.
+        self.counts = torch.zeros(
+            (work.n_rows + 1, work.n_classes), dtype=torch.int64, device=net_device(net)
+        )
+        self._largest_pass: int | None = None
         self._doubtful: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._n_doubtful = 0
 
     def add(self, rows: torch.Tensor, noisy: torch.Tensor) -> None:
         """Classify a batch of noisy inputs, each a copy of the input in its row."""
-        outputs = self._forward(noisy)
-        clear = _leaders(outputs) == 1
+        outputs = self._forward(_pad(noisy, self._padded_size))[: len(noisy)]
+        clear = _leaders(outputs, self.half) == 1
         self._count(rows, outputs.argmax(dim=1), clear)
         doubtful = (~clear).nonzero().squeeze(1)
         if len(doubtful):
@@ -293,12 +471,10 @@ class _Tally:
             return
         rows, noisy = (torch.cat(parts) for parts in zip(*self._doubtful, strict=True))
         self._doubtful, self._n_doubtful = [], 0
-        padded = torch.zeros_like(noisy[:1]).expand(_TIE_BATCH, *noisy.shape[1:]).clone()
         for some_rows, some in zip(
             rows.split(_TIE_BATCH), noisy.split(_TIE_BATCH), strict=True
         ):
-            padded[: len(some)] = some
-            outputs = self._forward(padded)[: len(some)]
+            outputs = self._forward(_pad(some, _TIE_BATCH))[: len(some)]
             if outputs.isnan().any():
                 raise ValueError(
                     "The net returned NaN for a noisy input: nothing can be certified. "
@@ -307,6 +483,25 @@ class _Tally:
             self._count(some_rows, outputs.argmax(dim=1), torch.ones_like(some_rows))
 
     def _forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Outputs, in smaller passes from the first that does not fit into memory on."""
+        while True:
+            size = self._largest_pass or len(noisy)
+            try:
+                return torch.cat([self._infer(part) for part in noisy.split(size)])
+            except RuntimeError as error:
+                if size == 1 or not _out_of_memory(error):
+                    raise
+                self._largest_pass = min(size, len(noisy)) // 2
+                warnings.warn(
+                    f"A forward pass of {size} noisy inputs does not fit into memory: "
+                    f"passes of {self._largest_pass} are used. Set batch_size to it.",
+                    CertificationWarning,
+                    stacklevel=2,
+                )
+            if noisy.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _infer(self, noisy: torch.Tensor) -> torch.Tensor:
         outputs = self.net.infer(to_net(self.net, noisy))
         outputs = check_outputs(outputs, len(noisy), self.n_classes)
         return outputs[:, : self.n_classes]
@@ -318,19 +513,33 @@ class _Tally:
         self.counts.view(-1).scatter_add_(0, cells, votes.to(torch.int64))
 
 
-def _leaders(outputs: torch.Tensor) -> torch.Tensor:
+def _pad(noisy: torch.Tensor, size: int) -> torch.Tensor:
+    """A batch of at least `size`, filled up with zeros."""
+    if len(noisy) >= size:
+        return noisy
+    padding = noisy.new_zeros((size - len(noisy), *noisy.shape[1:]))
+    return torch.cat([noisy, padding])
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Also on a CPU, where torch has no error of its own for it."""
+    words = ("not enough memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)
+
+
+def _leaders(outputs: torch.Tensor, half: bool) -> torch.Tensor:
     """How many outputs of a row are the largest, nearly; 0 if the row holds NaN."""
     top = outputs.amax(dim=1, keepdim=True)
-    margin = _tie_tolerance(outputs) * outputs.abs().amax(dim=1, keepdim=True)
+    margin = _tie_tolerance(outputs, half) * outputs.abs().amax(dim=1, keepdim=True)
     return (outputs >= top - margin).sum(dim=1)
 
 
-def _tie_tolerance(outputs: torch.Tensor) -> float:
+def _tie_tolerance(outputs: torch.Tensor, half: bool) -> float:
     """Share of the largest output below which two outputs count as tied.
 
     The last bits of a forward pass depend on the shape of its batch. GPUs may multiply
     in TF32, with 10 bits.
     """
-    if outputs.dtype.itemsize < 4:
+    if half or outputs.dtype.itemsize < 4:
         return 2.0**-6
     return 2.0**-14 if outputs.device.type == "cpu" else 2.0**-9

@@ -129,7 +129,9 @@ def test_progress_bar(small, capsys):
     X, X_test, y, _ = small
     clf = quick(verbose=1).fit(X, y)
     clf.certify(X_test)
-    assert "estimation votes" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert f"{len(X_test)}/{len(X_test)}" in shown
+    assert " votes" in shown
     clf.set_params(verbose=0).certify(X_test)
     assert capsys.readouterr().err == ""
 

@@ -12,7 +12,7 @@ from torch import nn
 from rs4a import SmoothedClassifier
 from rs4a.nets import check_outputs, evaluating
 from rs4a.noises import Gaussian, Laplace, Uniform
-from rs4a.sampling import Phase, count_votes
+from rs4a.sampling import Phase, count_votes, stream_keys
 
 NOISES = [Gaussian(sigma=0.5), Laplace(sigma=0.5), Uniform(sigma=0.5)]
 
@@ -22,12 +22,11 @@ def votes(net, X, **kwargs):
         "noise": NOISES[0],
         "n_votes": 700,  # more than a block, and no multiple of one
         "phase": Phase.ESTIMATION,
-        "seed": 0,
         "n_classes": 10,
         "batch_size": 1024,
     }
-    options.update(kwargs)
-    return count_votes(net, X=X, **options)
+    keys = stream_keys(X, kwargs.pop("seed", 0))
+    return count_votes(net, X=X, keys=keys, **{**options, **kwargs})
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Networks, as plain torch modules."""
 
 from rs4a.networks.mlp import MLP
+from rs4a.networks.wide_resnet import WideResNet
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "WideResNet"]

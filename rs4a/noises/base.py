@@ -76,6 +76,20 @@ class Noise(BaseEstimator, ABC):
     ) -> NDArray[np.float64]:
         """Radius of the noise of scale 1 for a norm in `norms`."""
 
+    def _one_bound(
+        self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Bound on the top class alone that proves what the two bounds do.
+
+        Only for noises with a two-bound radius.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_two_bound_radius(self) -> bool:
+        """Whether `radius` can make use of a bound on the runner-up."""
+        return type(self)._one_bound is not Noise._one_bound
+
     def _check_shape(self, dim: int) -> None:
         """Refuse parameters that leave no density or no variance in `dim` coordinates."""
 
@@ -234,7 +248,14 @@ class Noise(BaseEstimator, ABC):
                 f"{dtype}, which ends at {largest:g}: draws would be infinite."
             )
 
-    def radius(self, prob_lower: ArrayLike, norm: float, dim: int) -> NDArray[np.float64]:
+    def radius(
+        self,
+        prob_lower: ArrayLike,
+        norm: float,
+        dim: int,
+        *,
+        prob_runner_up: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
         """Certified radius, given a lower bound on the top class's probability.
 
         Within this l_p distance of an input no change alters the majority vote. The
@@ -252,15 +273,21 @@ class Noise(BaseEstimator, ABC):
         dim : int
             Number of coordinates of one input.
 
+        prob_runner_up : array-like of the shape of `prob_lower`, default=None
+            Upper bound on the probability of every other class, for noises with a
+            two-bound radius (Gaussian, Uniform). None: what `prob_lower` leaves.
+
         Returns
         -------
         radius : ndarray of float64, of the shape of `prob_lower`
-            In units of X; 0 at probabilities up to 1/2.
+            In units of X; 0 where `prob_lower` is at most 1/2, or at most
+            `prob_runner_up` if that is given.
 
         Raises
         ------
         ValueError
-            If an entry of `prob_lower` is NaN or outside [0, 1].
+            If a probability is NaN or outside [0, 1], or `prob_runner_up` is given and
+            the noise has no two-bound radius.
         UnsupportedNormError
             If `norm` is none of 1, 2 and inf.
 
@@ -271,7 +298,11 @@ class Noise(BaseEstimator, ABC):
         array([0. , 0.5, 1. ])
         """
         norm, dim = check_norm(norm), check_dim(dim)
-        probabilities = check_probability(prob_lower)
+        probabilities = check_probability("prob_lower", prob_lower)
+        if prob_runner_up is not None:
+            self.check_two_bounds()
+            others = check_probability("prob_runner_up", prob_runner_up)
+            probabilities = self._one_bound(probabilities, others)
         scale = self.scale(dim)
         candidates = [
             self._unit_radius(probabilities, source, dim)
@@ -284,6 +315,20 @@ class Noise(BaseEstimator, ABC):
         limit = np.full_like(root, np.inf)
         np.divide(self.std(dim), root, out=limit, where=root > 0.0)
         return round_down(np.minimum(np.max(candidates, axis=0), limit))
+
+    def check_two_bounds(self) -> None:
+        """Refuse to bound two classes where no radius makes use of it.
+
+        Raises
+        ------
+        ValueError
+            If the noise has no two-bound radius.
+        """
+        if not self.has_two_bound_radius:
+            raise ValueError(
+                "runner_up=True and prob_runner_up need noise with a two-bound radius, "
+                f"Gaussian or Uniform, got {self}."
+            )
 
     def guarantee(self, norm: float) -> str:
         """Where the radius for a norm comes from, in words.

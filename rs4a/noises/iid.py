@@ -55,6 +55,11 @@ class Gaussian(Noise):
     ) -> NDArray[np.float64]:
         return radii.gaussian_l2(prob_lower)
 
+    def _one_bound(
+        self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        return radii.gaussian_one_bound(prob_lower, prob_runner_up)
+
 
 class Laplace(Noise):
     """Laplace noise, against l1 adversaries, with a direct linf guarantee as well.
@@ -145,6 +150,11 @@ class Uniform(Noise):
         if norm == 1.0:
             return radii.uniform_l1(prob_lower)
         return radii.uniform_linf(prob_lower, dim)
+
+    def _one_bound(
+        self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        return radii.uniform_one_bound(prob_lower, prob_runner_up)
 
 
 class Pareto(Noise):

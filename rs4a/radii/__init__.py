@@ -17,6 +17,7 @@ from rs4a.radii.level_set import exp_two_l2, pow_two_l2
 from rs4a.radii.radial_score import exp_inf, exp_one_l1, expp_l1, pow_inf
 from rs4a.radii.rounding import complement, round_down
 from rs4a.radii.special import log_gamma_ratio
+from rs4a.radii.two_bounds import gaussian_one_bound, uniform_one_bound
 
 __all__ = [
     "complement",
@@ -26,6 +27,7 @@ __all__ = [
     "exp_two_l2",
     "expp_l1",
     "gaussian_l2",
+    "gaussian_one_bound",
     "laplace_l1",
     "laplace_linf",
     "log_gamma_ratio",
@@ -36,4 +38,5 @@ __all__ = [
     "uniform_ball_l2",
     "uniform_l1",
     "uniform_linf",
+    "uniform_one_bound",
 ]

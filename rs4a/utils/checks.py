@@ -79,18 +79,18 @@ def check_dim(dim: Any) -> int:
     )
 
 
-def check_probability(prob_lower: ArrayLike) -> NDArray[np.float64]:
+def check_probability(name: str, prob_lower: ArrayLike) -> NDArray[np.float64]:
     """Return probabilities as float64; refuse NaN and what lies outside [0, 1]."""
     values = np.asarray(prob_lower)
     if values.dtype.kind == "f" and values.dtype.itemsize < 8:
         raise ValueError(
-            f"prob_lower must be float64, got {values.dtype}: in it 1 - 1e-9 is 1, "
+            f"{name} must be float64, got {values.dtype}: in it 1 - 1e-9 is 1, "
             "which would certify an infinite radius."
         )
     values = np.asarray(values, dtype=np.float64)
     outside = ~((values >= 0.0) & (values <= 1.0))  # NaN compares false
     if outside.any():
         raise ValueError(
-            f"prob_lower must be a probability in [0, 1], got {values[outside].flat[0]}."
+            f"{name} must be a probability in [0, 1], got {values[outside].flat[0]}."
         )
     return values

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 __all__ = ["from_json", "to_json"]
@@ -10,12 +11,12 @@ _JSON_TYPES = (bool, int, float, str, type(None))
 
 
 def to_json(obj: BaseEstimator) -> dict[str, Any]:
-    """Class name and parameters of a noise or bound, as JSON can hold them.
+    """Class name and parameters of a parameter object, as JSON can hold them.
 
     Raises
     ------
     TypeError
-        If a parameter is neither a number, a string nor None.
+        If a parameter is neither a number, a string, None nor a list of these.
     """
     params = {name: _plain(name, value) for name, value in obj.get_params().items()}
     return {"class": type(obj).__name__, "params": params}
@@ -39,10 +40,12 @@ def from_json(data: dict[str, Any], known: dict[str, type[BaseEstimator]]) -> Ba
 
 
 def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(name, each) for each in value]
     value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, _JSON_TYPES):
         raise TypeError(
-            f"The parameter {name}={value!r} cannot be saved: only numbers, strings and "
-            "None can."
+            f"The parameter {name}={value!r} cannot be saved: only numbers, strings, "
+            "None and lists of them can."
         )
     return value

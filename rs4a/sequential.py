@@ -1,0 +1,171 @@
+"""Votes drawn look by look, until every input is decided or a budget is spent."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs4a.bounds import TopVotes, top_votes
+from rs4a.sampling import Requests
+from rs4a.stopping import StoppingRule, look_schedule
+
+__all__ = ["Outcome", "sequential_votes"]
+
+#: Votes until a decision, of an input without votes: a guess that budgets are planned by.
+_UNSEEN = 128
+
+Drawer = Callable[[Requests], NDArray[np.int64]]
+
+
+class Outcome(NamedTuple):
+    """Votes, and whether an interruption ended their drawing."""
+
+    counts: NDArray[np.int64]
+    interrupted: bool
+
+
+def sequential_votes(
+    draw: Drawer,
+    rule: StoppingRule,
+    columns: NDArray[np.int64],
+    *,
+    counts: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    batch_size: int,
+    max_votes: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Outcome:
+    """Draw votes for the inputs that are undecided, a look at a time.
+
+    What an input gets depends on its own votes alone, or with a budget on all inputs'
+    votes, but neither on the batch size nor on the order of the inputs.
+
+    Parameters
+    ----------
+    draw : callable
+        Takes Requests and returns counts, an array of shape (n_requests, n_classes).
+
+    rule : StoppingRule
+        Says which inputs are decided.
+
+    columns : ndarray of shape (n,), int64
+        Column of the class that selection votes chose.
+
+    counts : ndarray of shape (n, n_classes), int64
+        Votes to go on from; left as they are.
+
+    keys : ndarray of shape (n, 3), uint64
+        From `stream_keys`; settle which of two equal inputs comes first.
+
+    batch_size : int
+        Where the votes of a round do not fill a forward pass, later votes of the same
+        inputs are drawn with them, and kept until they are asked for.
+
+    max_votes : int, default=None
+        Votes to spend. None: as many as are needed.
+
+    progress : callable, default=None
+        Called after every look with the numbers of inputs decided and votes spent.
+
+    Returns
+    -------
+    outcome : Outcome
+        Valid for bounds that hold at any time, also after KeyboardInterrupt.
+    """
+    counts = counts.copy()
+    at_first = counts.sum()
+    ahead = _Ahead(draw, look_schedule(rule.bound.max_n), batch_size)
+    undecided = np.arange(len(counts))
+    while True:
+        votes = top_votes(counts[undecided], columns[undecided])
+        still = rule.undecided(votes)
+        undecided, votes = undecided[still], TopVotes(*(part[still] for part in votes))
+        spent = int(counts.sum() - at_first)
+        if progress is not None:
+            progress(len(counts) - len(undecided), spent)
+        requests = ahead.next_looks(undecided, votes.total)
+        if max_votes is not None:
+            left = max_votes - spent
+            requests = _affordable(requests, rule, votes, keys[undecided], left)
+        if not len(requests.rows):
+            return Outcome(counts, interrupted=False)
+        try:
+            counts[requests.rows] += ahead.take(requests)
+        except KeyboardInterrupt:
+            return Outcome(counts, interrupted=True)
+
+
+class _Ahead:
+    """Draws requests, together with later ones where they would leave a batch unfilled."""
+
+    def __init__(self, draw: Drawer, looks: NDArray[np.int64], batch_size: int):
+        self._draw = draw
+        self._looks = looks
+        self._batch_size = batch_size
+        self._kept: dict[tuple[int, int, int], NDArray[np.int64]] = {}
+
+    def next_looks(self, rows: NDArray[np.int64], totals: NDArray[np.int64]) -> Requests:
+        """Requests that take each input from its present votes to its next look."""
+        return Requests(rows, totals, self._look_after(totals))
+
+    def take(self, requests: Requests) -> NDArray[np.int64]:
+        """Votes of the requests, drawn now or before."""
+        keys = list(zip(*(part.tolist() for part in requests), strict=True))
+        missing = [key for key in keys if key not in self._kept]
+        if not self._kept and len(missing) * self._looks[0] >= self._batch_size:
+            return self._draw(requests)  # the ordinary case, without any bookkeeping
+        if missing:
+            drawn = [*missing, *self._fill(keys, missing)]
+            parts = self._draw(
+                Requests(*(np.array(part) for part in zip(*drawn, strict=True)))
+            )
+            self._kept.update(zip(drawn, parts, strict=True))
+        return np.stack([self._kept.pop(key) for key in keys])
+
+    def _fill(
+        self, keys: list[tuple[int, int, int]], missing: list[tuple[int, int, int]]
+    ) -> list[tuple[int, int, int]]:
+        """Later looks of the same inputs that fill the last batch of `missing`."""
+        extra: list[tuple[int, int, int]] = []
+        room = -sum(stop - start for _, start, stop in missing) % self._batch_size
+        heads = [(row, stop) for row, _, stop in keys]
+        while heads:
+            following = []
+            for row, start in heads:
+                stop = int(self._look_after(np.array([start]))[0])
+                if not 0 < stop - start <= room:
+                    continue
+                following.append((row, stop))
+                if (row, start, stop) not in self._kept:
+                    extra.append((row, start, stop))
+                    room -= stop - start
+            heads = following
+        return extra
+
+    def _look_after(self, totals: NDArray[np.int64]) -> NDArray[np.int64]:
+        after = np.searchsorted(self._looks, totals, side="right")
+        return self._looks[np.minimum(after, len(self._looks) - 1)]
+
+
+def _affordable(
+    requests: Requests,
+    rule: StoppingRule,
+    votes: TopVotes,
+    keys: NDArray[np.uint64],
+    left: int,
+) -> Requests:
+    """Requests for the inputs that seem the cheapest to decide with the votes left."""
+    steps = requests.stops - requests.starts
+    worst = np.where(votes.total > 0, rule.bound.max_n - votes.total, 0).sum() + steps.sum()
+    if worst <= left:
+        return requests
+    to_go = np.where(votes.total > 0, rule.votes_to_go(votes), _UNSEEN)
+    order = np.lexsort((keys[:, 2], np.maximum(to_go, steps)))
+    cost = np.cumsum(np.maximum(to_go, steps)[order])
+    order = order[: max(int(np.searchsorted(cost, left, side="right")), 1)]
+    before = np.cumsum(steps[order]) - steps[order]
+    granted = np.clip(left - before, 0, steps[order])
+    order, granted = order[granted > 0], granted[granted > 0]
+    starts = requests.starts[order]
+    return Requests(requests.rows[order], starts, starts + granted)
