@@ -1,10 +1,11 @@
 """The votes of a batch of inputs, drawn in this process or in several."""
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,7 +18,7 @@ from rs4a.exceptions import CertificationWarning
 from rs4a.inference import Inference
 from rs4a.nets import net_device
 from rs4a.noises import Noise
-from rs4a.sampling import Phase, Requests, count_requests, count_votes, stream_keys
+from rs4a.sampling import Phase, Requests, Voters, stream_keys
 
 __all__ = ["Ballot", "find_batch_size"]
 
@@ -30,20 +31,13 @@ _WORTH = 1.05
 _FOUND: WeakKeyDictionary[Any, dict[tuple[Any, ...], int]] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True)
 class Ballot:
-    """Who votes on what: everything that votes depend on, and how they are drawn.
+    """Inputs that are voted on; a context manager.
 
     Parameters
     ----------
-    net : skorch.NeuralNet
-        Initialised net.
-
-    inference : Inference or None
-        How it is run.
-
-    noise : Noise
-        Smoothing noise.
+    voters : Voters
+        Net and noise; not opened.
 
     X : ndarray of shape (n, ...), float32
         Inputs.
@@ -51,24 +45,36 @@ class Ballot:
     keys : ndarray of shape (n, 3), uint64
         From `stream_keys`.
 
-    n_classes : int
-        Number of classes.
-
-    batch_size : int
-        Noisy inputs in one forward pass.
-
     n_jobs : int or None
         Workers, in joblib's sense.
     """
 
-    net: Any
-    inference: Inference | None
-    noise: Noise
-    X: NDArray[np.float32]
-    keys: NDArray[np.uint64]
-    n_classes: int
-    batch_size: int
-    n_jobs: int | None
+    def __init__(
+        self,
+        voters: Voters,
+        X: NDArray[np.float32],
+        keys: NDArray[np.uint64],
+        n_jobs: int | None,
+    ):
+        self.voters = voters
+        self.X = X
+        self.keys = keys
+        self.n_jobs = n_jobs
+        self._opened: Voters | None = None
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._opened = None
+        self._stack.close()
+
+    def _here(self) -> Voters:
+        """The voters of this process, opened where they are needed first."""
+        if self._opened is None:
+            self._opened = self._stack.enter_context(copy.copy(self.voters))
+        return self._opened
 
     def fixed(
         self,
@@ -94,16 +100,13 @@ class Ballot:
         counts : ndarray of shape (n, n_classes), int64
             Votes.
         """
-        options = {**self._options, "n_votes": n_votes, "phase": phase}
+        options: dict[str, Any] = {"n_votes": n_votes, "phase": phase}
         jobs = effective_n_jobs(self.n_jobs)
         if jobs == 1:
-            return count_votes(X=self.X, keys=self.keys, progress=progress, **options)
-        shards = list(gen_even_slices(len(self.X), min(len(self.X), jobs * _TASKS_PER_JOB)))
+            return self._here().fixed(self.X, self.keys, progress=progress, **options)
+        shards = gen_even_slices(len(self.X), min(len(self.X), jobs * _TASKS_PER_JOB))
         return self._gather(
-            (
-                delayed(count_votes)(X=self.X[s], keys=self.keys[s], **options)
-                for s in shards
-            ),
+            (("fixed", self.X[shard], self.keys[shard], options) for shard in shards),
             progress,
         )
 
@@ -120,36 +123,42 @@ class Ballot:
         counts : ndarray of shape (n_requests, n_classes), int64
             Votes.
         """
-        options = {**self._options, "X": self.X, "keys": self.keys}
         total = int((requests.stops - requests.starts).sum())
         # Less than some batches a worker are not worth handing out.
-        jobs = min(effective_n_jobs(self.n_jobs), total // (2 * self.batch_size))
-        if jobs <= 1:
-            return count_requests(requests=requests, **options)
+        jobs = effective_n_jobs(self.n_jobs)
+        if jobs == 1 or total < 2 * jobs * self.voters.batch_size:
+            return self._here().requested(self.X, self.keys, requests=requests)
         return self._gather(
-            delayed(count_requests)(requests=part, **options)
+            ("requested", self.X, self.keys, {"requests": part})
             for part in _even_parts(requests, jobs)
         )
 
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {
-            "net": self.net,
-            "inference": self.inference,
-            "noise": self.noise,
-            "n_classes": self.n_classes,
-            "batch_size": self.batch_size,
-        }
-
     def _gather(
-        self, tasks: Iterable[Any], progress: Callable[[int], object] | None = None
+        self,
+        tasks: Iterable[tuple[Any, ...]],
+        progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.int64]:
         parts = []
-        for counts in Parallel(n_jobs=self.n_jobs, return_as="generator")(tasks):
+        for counts in Parallel(n_jobs=self.n_jobs, return_as="generator")(
+            delayed(_vote)(self.voters, *task) for task in tasks
+        ):
             parts.append(counts)
             if progress is not None:
                 progress(int(counts.sum()))
         return np.concatenate(parts)
+
+
+def _vote(
+    voters: Voters,
+    method: str,
+    X: NDArray[np.float32],
+    keys: NDArray[np.uint64],
+    options: dict[str, Any],
+) -> NDArray[np.int64]:
+    """Votes that a worker draws; one in a thread gets voters of its own."""
+    with copy.copy(voters) as opened:
+        counts: NDArray[np.int64] = getattr(opened, method)(X, keys, **options)
+        return counts
 
 
 def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:
@@ -162,7 +171,7 @@ def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:
 
 
 def find_batch_size(
-    net: Any, inference: Inference | None, noise: Noise, X: NDArray[np.float32]
+    net: Any, noise: Noise, inference: Inference | None, X: NDArray[np.float32]
 ) -> int:
     """Smallest batch size that a larger one hardly makes faster.
 
@@ -171,11 +180,11 @@ def find_batch_size(
     net : skorch.NeuralNet
         Initialised net.
 
-    inference : Inference or None
-        How it is run.
-
     noise : Noise
         Smoothing noise.
+
+    inference : Inference or None
+        How the net is run.
 
     X : ndarray of shape (n, ...), float32
         Inputs, of which the first is tried.
@@ -190,16 +199,18 @@ def find_batch_size(
     known = _FOUND.setdefault(net, {})
     key = (X.shape[1:], str(inference), str(noise), str(net_device(net)))
     if key not in known:
-        known[key] = _fastest_size(lambda size: _seconds(net, inference, noise, X, size))
+        known[key] = _fastest_size(
+            lambda size: Voters(net, noise, inference, n_classes=1, batch_size=size), X
+        )
     return known[key]
 
 
-def _fastest_size(seconds: Callable[[int], float]) -> int:
+def _fastest_size(make_voters: Callable[[int], Voters], X: NDArray[np.float32]) -> int:
     best, best_rate = _AUTO_SIZES[0], 0.0
     for size in _AUTO_SIZES:
-        with warnings.catch_warnings(record=True) as too_large:
+        with warnings.catch_warnings(record=True) as too_large, make_voters(size) as voters:
             warnings.simplefilter("always", CertificationWarning)
-            rate = size / min(seconds(size) for _ in range(3))
+            rate = size / min(_seconds(voters, X[:1], size) for _ in range(3))
         if any(issubclass(each.category, CertificationWarning) for each in too_large):
             break
         if rate < _WORTH * best_rate:
@@ -208,20 +219,8 @@ def _fastest_size(seconds: Callable[[int], float]) -> int:
     return best
 
 
-def _seconds(
-    net: Any, inference: Inference | None, noise: Noise, X: NDArray[np.float32], size: int
-) -> float:
+def _seconds(voters: Voters, X: NDArray[np.float32], size: int) -> float:
     """Time of one batch, drawing and counting included."""
     start = time.perf_counter()
-    count_votes(
-        net,
-        noise,
-        X[:1],
-        n_votes=size,
-        phase=Phase.SELECTION,
-        keys=stream_keys(X[:1], 0),
-        n_classes=1,
-        batch_size=size,
-        inference=inference,
-    )
+    voters.fixed(X, stream_keys(X, 0), n_votes=size, phase=Phase.SELECTION)
     return time.perf_counter() - start

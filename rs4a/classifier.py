@@ -46,7 +46,7 @@ from rs4a.nets import (
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import NoiseAugmentation, Objective
 from rs4a.progress import VoteBar
-from rs4a.sampling import Phase, stream_keys
+from rs4a.sampling import Phase, Voters, stream_keys
 from rs4a.sequential import sequential_votes
 from rs4a.stopping import StoppingRule
 from rs4a.training import train
@@ -473,9 +473,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         bound = self._checked_bound(max_votes, previous)
         warn_of_batch_dependence(self.estimator_, X)
         start = time.perf_counter()
-        ballot = self._ballot(X)
-        selection_counts = ballot.fixed(self.n_selection, Phase.SELECTION)
-        with VoteBar(len(X), bound.votes_per_input, show=bool(self.verbose)) as bar:
+        with (
+            self._ballot(X) as ballot,
+            VoteBar(len(X), bound.votes_per_input, show=bool(self.verbose)) as bar,
+        ):
+            selection_counts = ballot.fixed(self.n_selection, Phase.SELECTION)
             if isinstance(bound, ConfidenceSequence):
                 counts = self._sequential_counts(
                     ballot, bound, selection_counts, max_votes, previous, bar
@@ -534,14 +536,14 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     ) -> NDArray[np.int64]:
         norm = self.noise_.norms[0] if self.norm is None else check_norm(self.norm)
         dim = ballot.X[0].size
-        rule = StoppingRule(bound, self.noise_, norm, dim, self.alpha, ballot.n_classes)
+        rule = StoppingRule(bound, self.noise_, norm, dim, self.alpha, len(self.classes_))
         outcome = sequential_votes(
             ballot.requested,
             rule,
             selection_counts.argmax(axis=1),
             counts=self._counts_so_far(ballot, selection_counts, previous),
             keys=ballot.keys,
-            batch_size=ballot.batch_size,
+            batch_size=ballot.voters.batch_size,
             max_votes=max_votes,
             progress=bar.show,
         )
@@ -625,7 +627,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self.bound or ClopperPearson()
 
     def _selection_counts(self, X: ArrayLike) -> NDArray[np.int64]:
-        return self._ballot(self._checked(X)).fixed(self.n_selection, Phase.SELECTION)
+        with self._ballot(self._checked(X)) as ballot:
+            return ballot.fixed(self.n_selection, Phase.SELECTION)
 
     def _seed(self) -> int:
         """Key of the noise: `random_state` if it is a number, else drawn by `fit`."""
@@ -634,21 +637,19 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return self._sampling_seed
 
     def _ballot(self, X: NDArray[np.float32]) -> Ballot:
-        return Ballot(
-            net=self.estimator_,
-            inference=self.inference,
-            noise=self.noise_,
-            X=X,
-            keys=stream_keys(X, self._seed()),
+        voters = Voters(
+            self.estimator_,
+            self.noise_,
+            self.inference,
             n_classes=len(self.classes_),
             batch_size=self._resolved_batch_size(X),
-            n_jobs=self.n_jobs,
         )
+        return Ballot(voters, X, stream_keys(X, self._seed()), self.n_jobs)
 
     def _resolved_batch_size(self, X: NDArray[np.float32]) -> int:
         if not isinstance(self.batch_size, str):
             return int(self.batch_size)
-        return find_batch_size(self.estimator_, self.inference, self.noise_, X)
+        return find_batch_size(self.estimator_, self.noise_, self.inference, X)
 
 
 def _same_params(one: BaseEstimator | None, other: BaseEstimator | None) -> bool:

@@ -13,9 +13,10 @@ import hashlib
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from rs4a.nets import check_outputs, evaluating, net_device, to_net, voting_nets
 from rs4a.noises import Noise
 from rs4a.stopping import look_schedule
 
-__all__ = ["Phase", "Requests", "count_requests", "count_votes", "stream_keys"]
+__all__ = ["Phase", "Requests", "Voters", "stream_keys"]
 
 #: Numbers in a block: long enough to hide the seeding, short enough for a CPU's cache.
 _BLOCK_NUMBERS = 2**19
@@ -75,8 +76,8 @@ class _Work(NamedTuple):
     n_classes: int
     batch_size: int
     half: bool
+    padded: bool
     progress: Callable[[int], object] | None
-    padded: bool = False
 
 
 def stream_keys(X: NDArray[np.float32], seed: int) -> NDArray[np.uint64]:
@@ -108,41 +109,20 @@ def stream_keys(X: NDArray[np.float32], seed: int) -> NDArray[np.uint64]:
     return keys
 
 
-def count_votes(
-    net: Any,
-    noise: Noise,
-    X: NDArray[np.float32],
-    *,
-    n_votes: int,
-    phase: Phase,
-    keys: NDArray[np.uint64],
-    n_classes: int,
-    batch_size: int,
-    inference: Inference | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> NDArray[np.int64]:
-    """Count the classes that a net gives to a fixed number of noisy copies.
+class Voters:
+    """A net that is ready to vote, in several threads; a context manager.
 
     Parameters
     ----------
     net : skorch.NeuralNet
-        Initialised net; its outputs are (batch, C) with C >= `n_classes`. It is
-        switched to evaluation mode and back.
+        Initialised net; its outputs are (batch, C) with C at least the number of classes.
+        It is switched to evaluation mode, and back when the context ends.
 
     noise : Noise
         Smoothing noise, drawn on the net's device.
 
-    X : ndarray of shape (n, ...), float32
-        Inputs.
-
-    n_votes : int
-        Votes an input.
-
-    phase : Phase
-        Selection and estimation votes come from different streams.
-
-    keys : ndarray of shape (n, 3), uint64
-        From `stream_keys`.
+    inference : Inference or None
+        How the net is run. None: as it is.
 
     n_classes : int
         Only the first `n_classes` outputs are compared.
@@ -151,84 +131,151 @@ def count_votes(
         Noisy inputs in the forward passes that run at a time. The votes do not depend
         on it.
 
-    inference : Inference, default=None
-        How the net is run. None: as it is.
-
-    progress : callable, default=None
-        Called after every forward pass with the number of votes that it gave.
-
-    Returns
-    -------
-    counts : ndarray of shape (n, n_classes), int64
-        Votes; every row sums to `n_votes`.
-
-    Raises
-    ------
-    ValueError
-        If the net's outputs have another shape or hold NaN.
-
     Warns
     -----
     CertificationWarning
         If a batch did not fit into memory and smaller ones are used.
     """
-    blocks = _fixed_blocks(X, n_votes, phase, keys, net_device(net))
-    work = _Work(
-        noise, len(X), n_classes, batch_size, _in_half_precision(inference), progress
-    )
-    return _count(net, inference, blocks, len(X) * n_votes, work)
 
+    def __init__(
+        self,
+        net: Any,
+        noise: Noise,
+        inference: Inference | None,
+        *,
+        n_classes: int,
+        batch_size: int,
+    ):
+        self.net = net
+        self.noise = noise
+        self.inference = inference
+        self.n_classes = n_classes
+        self.batch_size = batch_size
 
-def count_requests(
-    net: Any,
-    noise: Noise,
-    X: NDArray[np.float32],
-    *,
-    requests: Requests,
-    keys: NDArray[np.uint64],
-    n_classes: int,
-    batch_size: int,
-    inference: Inference | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> NDArray[np.int64]:
-    """Count some of the estimation votes of some inputs.
+    def __enter__(self) -> Self:
+        compiled = self.inference is not None and self.inference.compile
+        on_cpu = net_device(self.net).type == "cpu"
+        n_threads = torch.get_num_threads() if on_cpu and not compiled else 1
+        with ExitStack() as stack:
+            stack.enter_context(evaluating(self.net))
+            self._nets = voting_nets(self.net, self.inference, n_threads)
+            if len(self._nets) > 1:
+                self._pool = stack.enter_context(_single_threads(len(self._nets)))
+            self._stack = stack.pop_all()
+        return self
 
-    A vote depends on its input, the seed and its number alone, so that votes can be
-    drawn in parts, and a part that was drawn need not be drawn again.
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+        del self._nets
 
-    Parameters
-    ----------
-    net, noise, X, keys, n_classes, batch_size, inference, progress
-        As in `count_votes`.
+    def fixed(
+        self,
+        X: NDArray[np.float32],
+        keys: NDArray[np.uint64],
+        *,
+        n_votes: int,
+        phase: Phase,
+        progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.int64]:
+        """Count the classes that the net gives to a fixed number of noisy copies.
 
-    requests : Requests
-        Which votes.
+        Parameters
+        ----------
+        X : ndarray of shape (n, ...), float32
+            Inputs.
 
-    Returns
-    -------
-    counts : ndarray of shape (len(requests.rows), n_classes), int64
-        Votes, in the order of the requests.
+        keys : ndarray of shape (n, 3), uint64
+            From `stream_keys`.
 
-    Raises
-    ------
-    ValueError
-        If the net's outputs have another shape or hold NaN.
-    """
-    blocks = _requested_blocks(X, requests, keys, net_device(net))
-    work = _Work(
-        noise,
-        len(requests.rows),
-        n_classes,
-        batch_size,
-        _in_half_precision(inference),
-        progress,
-    )
-    total = int((requests.stops - requests.starts).sum())
-    return _count(net, inference, blocks, total, work)
+        n_votes : int
+            Votes an input.
 
+        phase : Phase
+            Selection and estimation votes come from different streams.
 
-def _in_half_precision(inference: Inference | None) -> bool:
-    return inference is not None and inference.dtype is not None
+        progress : callable, default=None
+            Called after every forward pass with the number of votes that it gave.
+
+        Returns
+        -------
+        counts : ndarray of shape (n, n_classes), int64
+            Votes; every row sums to `n_votes`.
+
+        Raises
+        ------
+        ValueError
+            If the net's outputs have another shape or hold NaN.
+        """
+        blocks = _fixed_blocks(X, n_votes, phase, keys, net_device(self.net))
+        return self._count(blocks, len(X) * n_votes, len(X), progress)
+
+    def requested(
+        self, X: NDArray[np.float32], keys: NDArray[np.uint64], *, requests: Requests
+    ) -> NDArray[np.int64]:
+        """Count some of the estimation votes of some inputs.
+
+        A vote depends on its input, the seed and its number alone, so that votes can be
+        drawn in parts, and a part that was drawn need not be drawn again.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, ...), float32
+            Inputs.
+
+        keys : ndarray of shape (n, 3), uint64
+            From `stream_keys`.
+
+        requests : Requests
+            Which votes.
+
+        Returns
+        -------
+        counts : ndarray of shape (n_requests, n_classes), int64
+            Votes, in the order of the requests.
+
+        Raises
+        ------
+        ValueError
+            If the net's outputs have another shape or hold NaN.
+        """
+        blocks = _requested_blocks(X, requests, keys, net_device(self.net))
+        total = int((requests.stops - requests.starts).sum())
+        return self._count(blocks, total, len(requests.rows), None)
+
+    def _count(
+        self,
+        blocks: Iterator[_Block],
+        n_votes: int,
+        n_rows: int,
+        progress: Callable[[int], object] | None,
+    ) -> NDArray[np.int64]:
+        """Share the blocks among threads, and add up what they count."""
+        inference = self.inference or Inference()
+        batch_size = self.batch_size
+        if not inference.compile:
+            batch_size = min(batch_size, max(n_votes, 1))
+        n_threads = max(min(len(self._nets), -(-n_votes // _VOTES_PER_THREAD)), 1)
+        work = _Work(
+            self.noise,
+            n_rows,
+            self.n_classes,
+            batch_size=max(batch_size // n_threads, 1),
+            half=inference.dtype is not None,
+            padded=bool(inference.compile),  # each shape is compiled anew
+            progress=progress,
+        )
+        if n_threads == 1:
+            return _count_blocks(self._nets[0], blocks, work)
+        queue = _Queue(blocks)
+        futures = [
+            self._pool.submit(_count_blocks, net, queue, work)
+            for net in self._nets[:n_threads]
+        ]
+        try:
+            return np.sum([future.result() for future in futures], axis=0)
+        finally:
+            queue.close()  # after an error, the other threads end with their batch
+            wait(futures)
 
 
 # The blocks
@@ -293,36 +340,6 @@ def _block_seed(key: NDArray[np.uint64], index: int, phase: Phase) -> int:
 
 
 # The threads
-
-
-def _count(
-    net: Any,
-    inference: Inference | None,
-    blocks: Iterator[_Block],
-    n_votes: int,
-    work: _Work,
-) -> NDArray[np.int64]:
-    """Share the blocks among threads, and add up what they count."""
-    n_threads = 1
-    if inference is not None and inference.compile:
-        work = work._replace(padded=True)  # each shape is compiled anew
-    else:
-        work = work._replace(batch_size=min(work.batch_size, max(n_votes, 1)))
-    if net_device(net).type == "cpu" and not work.padded:
-        n_threads = min(torch.get_num_threads(), -(-n_votes // _VOTES_PER_THREAD))
-    with evaluating(net):
-        nets = voting_nets(net, inference, max(n_threads, 1))
-        if len(nets) == 1:
-            return _count_blocks(nets[0], blocks, work)
-        work = work._replace(batch_size=max(work.batch_size // len(nets), 1))
-        queue = _Queue(blocks)
-        with _single_threads(len(nets)) as pool:
-            futures = [pool.submit(_count_blocks, each, queue, work) for each in nets]
-            try:
-                return np.sum([future.result() for future in futures], axis=0)
-            except BaseException:
-                queue.close()  # the other threads end after their present batch
-                raise
 
 
 class _Queue:

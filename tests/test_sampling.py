@@ -1,6 +1,11 @@
 """Votes depend on the seed and the input alone, and the net is left as it was."""
 
+import threading
+import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,24 +14,26 @@ from conftest import Threshold, frozen
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from rs4a import SmoothedClassifier
+from rs4a import CertificationWarning, Inference, SmoothedClassifier
 from rs4a.nets import check_outputs, evaluating
-from rs4a.noises import Gaussian, Laplace, Uniform
-from rs4a.sampling import Phase, count_votes, stream_keys
+from rs4a.noises import Exp2, Gaussian, Laplace, Uniform
+from rs4a.sampling import Phase, Requests, Voters, stream_keys
 
 NOISES = [Gaussian(sigma=0.5), Laplace(sigma=0.5), Uniform(sigma=0.5)]
 
 
-def votes(net, X, **kwargs):
-    options = {
-        "noise": NOISES[0],
-        "n_votes": 700,  # more than a block, and no multiple of one
-        "phase": Phase.ESTIMATION,
-        "n_classes": 10,
-        "batch_size": 1024,
-    }
-    keys = stream_keys(X, kwargs.pop("seed", 0))
-    return count_votes(net, X=X, keys=keys, **{**options, **kwargs})
+def votes(net, X, *, n_votes=700, phase=Phase.ESTIMATION, seed=0, progress=None, **who):
+    """700 votes are more than a block, and no multiple of one."""
+    with voters(net, **who) as opened:
+        return opened.fixed(
+            X, stream_keys(X, seed), n_votes=n_votes, phase=phase, progress=progress
+        )
+
+
+def voters(net, noise=NOISES[0], **options):
+    return Voters(
+        net, noise, **{"inference": None, "n_classes": 10, "batch_size": 1024, **options}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +68,188 @@ def test_order_and_subset_do_not_matter(net, X, expected):
     np.testing.assert_array_equal(votes(net, X[7:8]), expected[7:8])
 
 
-def test_threads_do_not_matter(net, X, expected):
-    threads = torch.get_num_threads()
+@contextmanager
+def threads(n):
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
     try:
-        torch.set_num_threads(1)
-        np.testing.assert_array_equal(votes(net, X), expected)
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 5])
+@pytest.mark.parametrize("batch_size", [7, 1024])
+def test_threads_do_not_matter(net, X, expected, n_threads, batch_size):
+    with threads(n_threads):
+        np.testing.assert_array_equal(votes(net, X, batch_size=batch_size), expected)
+        assert torch.get_num_threads() == n_threads
+
+
+class Remembers(nn.Module):
+    """Keeps what it saw, and answers from it a moment later."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, X):
+        self.seen = X
+        time.sleep(0.001)
+        margin = self.seen.flatten(1)[:, 0]
+        return torch.stack([margin, -margin], dim=1)
+
+
+def test_threads_do_not_share_a_modules_state():
+    net = frozen(Remembers, [0, 1]).estimator
+    inputs = np.random.default_rng(0).random((20, 6), dtype=np.float32) - 0.5
+    expected = votes(net, inputs, n_classes=2, batch_size=256)
+    with threads(4):
+        for _ in range(3):
+            counts = votes(net, inputs, n_classes=2, batch_size=256)
+            np.testing.assert_array_equal(counts, expected)
+
+
+class Uncopiable(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 2)
+        self.lock = threading.Lock()
+
+
+def test_a_net_that_cannot_be_copied_votes_in_one_thread():
+    net = frozen(Uncopiable, [0, 1]).estimator
+    inputs = np.random.default_rng(0).random((3, 6), dtype=np.float32)
+    expected = votes(net, inputs, n_classes=2)
+    with threads(3):
+        np.testing.assert_array_equal(votes(net, inputs, n_classes=2), expected)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("of the net"), KeyboardInterrupt("of the user")], ids=repr
+)
+def test_an_error_in_a_thread_ends_all_of_them(error):
+    net = frozen(Broken, [0, 1], module__output=error).estimator
+    inputs = np.zeros((50, 4), dtype=np.float32)
+    with threads(4), pytest.raises(type(error), match="of the"):
+        votes(net, inputs, n_classes=2, n_votes=10_000)
+
+
+# Votes on request
+
+
+def requested(net, X, rows, starts, stops, **who):
+    requests = Requests(*(np.array(part) for part in (rows, starts, stops)))
+    with voters(net, **who) as opened:
+        return opened.requested(X, stream_keys(X, 0), requests=requests)
+
+
+@pytest.mark.parametrize("noise", [*NOISES, Exp2(sigma=0.5, j=30)], ids=str)
+def test_votes_may_be_drawn_in_parts(net, X, noise):
+    """Whatever the cuts, also amid a block."""
+    whole = requested(net, X, [3], [0], [3000], noise=noise)
+    for cuts in ([0, 3000], [0, 1, 33, 500, 1000, 2999, 3000], [0, 1024, 3000]):
+        parts = requested(
+            net, X, [3] * (len(cuts) - 1), cuts[:-1], cuts[1:], noise=noise, batch_size=100
+        )
+        np.testing.assert_array_equal(parts.sum(axis=1), np.diff(cuts))
+        np.testing.assert_array_equal(parts.sum(axis=0), whole[0])
+
+
+def test_each_vote_comes_once(net, X):
+    """Votes number i to i + 1 are 0 or 1, and together what they are at once."""
+    singles = requested(net, X, [0] * 200, range(200), range(1, 201))
+    assert (singles.sum(axis=1) == 1).all()
+    np.testing.assert_array_equal(
+        singles.sum(axis=0), requested(net, X, [0], [0], [200])[0]
+    )
+
+
+def test_requests_of_many_inputs_depend_on_nothing_else(net, X):
+    rows, starts, stops = [5, 2, 5, 9], [0, 100, 64, 0], [64, 900, 96, 1]
+    together = requested(net, X, rows, starts, stops, batch_size=50)
+    for i, request in enumerate(zip(rows, starts, stops, strict=True)):
+        alone = requested(net, X, *([part] for part in request))
+        np.testing.assert_array_equal(together[i], alone[0])
+    with threads(3):
+        again = requested(net, X, rows, starts, stops)
+    np.testing.assert_array_equal(together, again)
+
+
+def test_nothing_requested(net, X):
+    assert requested(net, X, [], [], []).shape == (0, 10)
+
+
+def test_keys_differ_by_input_and_seed(X):
+    keys = np.concatenate([stream_keys(X, 0), stream_keys(X, 1)])
+    assert len(np.unique(keys)) == keys.size
+    assert (keys[:, 1] % 2 == 1).all()
+    np.testing.assert_array_equal(stream_keys(X, -1), stream_keys(X, 2**64 - 1))
+
+
+# Memory, and shapes of batches
+
+
+class Small(Threshold):
+    """Has memory for 100 inputs at a time."""
+
+    sizes: ClassVar[list[int]] = []
+
+    def forward(self, X):
+        if len(X) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        self.sizes.append(len(X))
+        return super().forward(X)
+
+
+def test_batches_that_do_not_fit_are_halved():
+    inputs = np.random.default_rng(0).random((4, 6), dtype=np.float32)
+    expected = votes(frozen(Threshold, [0, 1]).estimator, inputs, n_classes=2)
+    net = frozen(Small, [0, 1]).estimator
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        counts = votes(net, inputs, n_classes=2)
+    np.testing.assert_array_equal(counts, expected)
+    assert "passes of 64" in str(warned[-1].message)
+    assert len(warned) == 4  # 1024, 512, 256 and 128 do not fit, and are tried once
+
+
+def test_an_input_too_large_for_memory_is_an_error():
+    class None_(Threshold):
+        def forward(self, X):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    net = frozen(None_, [0, 1]).estimator
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CertificationWarning)
+        with pytest.raises(torch.OutOfMemoryError):
+            votes(net, np.zeros((1, 3), dtype=np.float32), n_classes=2, batch_size=8)
+
+
+def test_compiled_nets_get_batches_of_few_shapes(net, X, expected, monkeypatch):
+    sizes = []
+
+    def run_and_note(module, inference, device):
+        handle = module.register_forward_pre_hook(
+            lambda _, args: sizes.append(len(args[0]))
+        )
+        handles.append(handle)
+        return module
+
+    handles = []
+    monkeypatch.setattr("rs4a.nets.optimized", run_and_note)
+    counts = votes(net, X[:3], inference=Inference(compile=True), batch_size=300)
+    for handle in handles:
+        handle.remove()
+    np.testing.assert_array_equal(counts, expected[:3])
+    assert set(sizes) <= {300, 64}
+
+
+def test_votes_in_half_precision_do_not_depend_on_the_batch(net, X):
+    half = Inference(dtype="bfloat16")
+    counts = votes(net, X, inference=half)
+    np.testing.assert_array_equal(votes(net, X, inference=half, batch_size=33), counts)
+    with threads(2):
+        np.testing.assert_array_equal(votes(net, X, inference=half), counts)
 
 
 def test_seed_and_phase_matter(net, X, expected):
