@@ -349,9 +349,9 @@ class ConfidenceSequence(Bound):
 
     anytime: ClassVar[bool] = True
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "max_n": [Interval(Integral, 1, None, closed="left")],
-        "radii": ["array-like", Interval(Real, 0, None, closed="neither"), None],
+        "radii": "no_validation",  # by _check_radii, which looks at every entry
         "rtol": [Interval(Real, 0, 1, closed="both")],
         "runner_up": ["boolean"],
         "futility": [Interval(Real, 0, 0.5, closed="both")],
@@ -360,10 +360,10 @@ class ConfidenceSequence(Bound):
     def __init__(
         self,
         max_n: int = 100_000,
-        *,
-        radii: float | list[float] | None = None,
+        radii: ArrayLike | None = None,
         rtol: float = 0.01,
         runner_up: bool = False,
+        *,
         futility: float = 0.01,
     ):
         self.max_n = max_n
@@ -376,7 +376,26 @@ class ConfidenceSequence(Bound):
     def votes_per_input(self) -> int:
         """Largest number of estimation votes an input: `max_n`."""
         self._validate_params()
+        self._check_radii()
         return int(self.max_n)
+
+    def _check_radii(self) -> None:
+        """Refuse what is neither None nor a radius nor a list of radii."""
+        if self.radii is None:
+            return
+        try:
+            radii = np.atleast_1d(np.asarray(self.radii, dtype=np.float64))
+        except (TypeError, ValueError):
+            radii = np.array([np.nan])
+        if (
+            radii.ndim != 1
+            or not len(radii)
+            or not np.all((radii > 0) & np.isfinite(radii))
+        ):
+            raise ValueError(
+                "radii of ConfidenceSequence must be a number above 0, a list of such "
+                f"numbers or None, got {self.radii!r}."
+            )
 
     def prob_lower(
         self, successes: ArrayLike, n_votes: ArrayLike, alpha: float

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rs4a import Certification, UnsupportedNormError, noises
-from rs4a.bounds import ClopperPearson
+from rs4a import Certification, Inference, UnsupportedNormError, noises
+from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.certification_log import CertificationLog
 from rs4a.metrics import certified_accuracy_score
 from rs4a.noises import Gaussian, Laplace, Uniform
@@ -363,3 +363,133 @@ def test_tsv_refuses_labels_that_mean_abstention(tmp_path):
         make(classes=(-1, 0, 1)).to_tsv(tmp_path / "log.tsv", [0, 0, 1, 1])
     with pytest.raises(ValueError, match="y_true must have shape"):
         make().to_tsv(tmp_path / "log.tsv", ["cat"])
+
+
+# Votes from elsewhere
+
+
+def test_from_counts_is_the_record():
+    certification = make(norm=1)
+    again = Certification.from_counts(
+        VOTES.tolist(),
+        selection_counts=SELECTION.tolist(),
+        noise=Uniform(sigma=0.5),
+        dim=64,
+        classes=["cat", "dog", "emu"],
+        bound=ClopperPearson(n=1000),
+        norm=1,
+    )
+    assert same(again, certification)
+
+
+def test_from_counts_with_labels():
+    options = {"noise": Gaussian(sigma=1.0), "dim": 10}
+    certification = Certification.from_counts(VOTES, labels=[0, 1, 2, 1], **options)
+    assert certification.labels.tolist() == [0, 1, 2, 1]
+    assert certification.abstained.tolist() == [False, True, False, False]
+    names = Certification.from_counts(
+        VOTES, labels=["a", "b", "c", "b"], classes=["a", "b", "c"], **options
+    )
+    assert names.labels.tolist() == ["a", "b", "c", "b"]
+    np.testing.assert_array_equal(names.radius(), certification.radius())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({}, "exactly one of selection_counts and labels, .* got neither"),
+        ({"labels": [0] * 4, "selection_counts": SELECTION}, "got both"),
+        ({"labels": [0, 1]}, r"labels must be an array of shape \(4,\)"),
+        ({"labels": [0, 1, 2, 3]}, r"entries in \[0, 1, 2\]"),
+        ({"selection_counts": SELECTION[:2]}, "must have one shape"),
+        ({"labels": [0] * 4, "tokens": [1, 2, 3, 4]}, "tokens must be an array of uint64"),
+    ],
+)
+def test_from_counts_refuses(chosen, message):
+    with pytest.raises(ValueError, match=message):
+        Certification.from_counts(VOTES, noise=Uniform(sigma=1.0), dim=3, **chosen)
+
+
+# Bounds, and how the votes were drawn
+
+
+def test_votes_that_stopped_by_themselves_need_an_anytime_bound():
+    anytime = make(bound=ConfidenceSequence(), adaptive=True)
+    assert anytime.recompute(alpha=0.1).adaptive
+    with pytest.raises(ValueError, match="fixed beforehand"):
+        anytime.recompute(bound=ClopperPearson())
+    with pytest.raises(ValueError, match="fixed beforehand"):
+        make(adaptive=True)
+    counts = Certification.from_counts(
+        VOTES, labels=[0] * 4, noise=Uniform(1.0), dim=3, bound=ConfidenceSequence()
+    )
+    assert counts.adaptive
+
+
+def test_the_random_bound_needs_random_numbers():
+    random = ClopperPearson(n=1000, randomized=True)
+    with pytest.raises(ValueError, match="needs a random number an input"):
+        make(bound=random)
+    ordinary = make().prob_lower
+    smallest = make(bound=random, tokens=np.zeros(4, dtype=np.uint64)).prob_lower
+    largest = make(bound=random, tokens=np.full(4, 2**64 - 1, dtype=np.uint64)).prob_lower
+    np.testing.assert_allclose(largest, ordinary, rtol=1e-9)
+    assert (smallest > ordinary).all()
+    assert (smallest < 1.0).all()
+
+
+def test_two_bounds_need_a_noise_that_takes_them():
+    two = ClopperPearson(n=1000, runner_up=True)
+    assert make(bound=two).radius(1)[0] > 0
+    with pytest.raises(ValueError, match="Gaussian or Uniform, got Laplace"):
+        make(bound=two, noise=Laplace(sigma=1.0))
+
+
+def test_two_bounds_in_figures():
+    """alpha / 2 for the top class, a quarter for each of two others."""
+    certification = make(
+        bound=ClopperPearson(n=1000, runner_up=True), noise=Uniform(lambd=1)
+    )
+    one = ClopperPearson()
+    lower = one.prob_lower(995, 1000, 0.0005)
+    upper = min(one.prob_upper(5, 1000, 0.00025), 1 - lower)
+    assert certification.prob_lower[0] == lower
+    assert certification.prob_runner_up[0] == upper
+    assert certification.radius(1)[0] == pytest.approx(lower - upper, rel=1e-12)
+    assert certification.radius(1)[0] <= lower - upper
+
+
+def test_new_fields_survive_a_file(tmp_path):
+    certification = make(
+        bound=ConfidenceSequence(radii=[0.5, 1.0], runner_up=True),
+        adaptive=True,
+        tokens=np.array([0, 1, 2**63, 2**64 - 1], dtype=np.uint64),
+        inference=Inference(dtype="bfloat16", compile=True),
+        net_digest="0123",
+    )
+    certification.save(tmp_path / "votes")
+    loaded = Certification.load(tmp_path / "votes")
+    assert same(loaded, certification)
+    assert loaded.adaptive
+    assert loaded.bound.radii == [0.5, 1.0]
+    np.testing.assert_array_equal(loaded.tokens, certification.tokens)
+    assert loaded.tokens.dtype == np.uint64
+    assert repr(loaded.inference) == repr(certification.inference)
+    assert loaded.net_digest == "0123"
+    assert same(pickle.loads(pickle.dumps(loaded)), certification)
+    assert same(copy.deepcopy(loaded), certification)
+
+
+def test_files_of_format_1_open(tmp_path):
+    """They had none of the new fields."""
+    certification = make()
+    certification.save(tmp_path / "new")
+    with np.load(tmp_path / "new") as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    metadata = json.loads(str(arrays["metadata"]))
+    metadata["format"] = 1
+    for name in ("inference", "net_digest", "adaptive"):
+        del metadata[name]
+    arrays["metadata"] = np.array(json.dumps(metadata))
+    np.savez(tmp_path / "old.npz", **arrays)
+    assert same(Certification.load(tmp_path / "old.npz"), certification)

@@ -103,6 +103,22 @@ def test_a_radius_out_of_reach_costs_nothing(fit, X):
     assert (certification.radius() == 0).all()
 
 
+@pytest.mark.parametrize(
+    "radii", [0, -1.0, [0.1, 0], [np.inf], [np.nan], [], "wide", ["wide"], [[0.1]], [None]]
+)
+def test_bad_radii(fit, X, radii):
+    with pytest.raises(ValueError, match="radii of ConfidenceSequence must be a number"):
+        fit(bound__radii=radii)
+
+
+def test_radii_in_any_form(fit, X):
+    one = fit(bound__radii=0.25).certify(X[:10])
+    assert same_votes(fit(bound__radii=[0.25, 0.25]).certify(X[:10]), one)
+    assert same_votes(fit(bound__radii=np.array([0.25])).certify(X[:10]), one)
+    three = fit(bound__radii=(0.4, 0.1, 0.25)).certify(X[:10])
+    assert same_votes(fit(bound__radii=RADII).certify(X[:10]), three)
+
+
 # The votes do not depend on how they are drawn
 
 

@@ -189,6 +189,24 @@ def test_keys_differ_by_input_and_seed(X):
 # Memory, and shapes of batches
 
 
+class Watched(Gaussian):
+    """Notes how much memory its draws go into."""
+
+    seen: ClassVar[list[int]] = []
+
+    def _fill_noise(self, out, generator):
+        self.seen.append(out.untyped_storage().nbytes())
+        return super()._fill_noise(out, generator)
+
+
+@pytest.mark.parametrize("n_votes", [2000, 40_000])
+def test_memory_is_bounded_by_the_batch(net, X, n_votes):
+    Watched.seen.clear()
+    votes(net, X[:2], noise=Watched(sigma=0.5), n_votes=n_votes, batch_size=256)
+    block = 512  # of 64 pixels each, and room for a batch before it
+    assert max(Watched.seen) <= (256 + 2 * block) * 64 * 4
+
+
 class Small(Threshold):
     """Has memory for 100 inputs at a time."""
 
