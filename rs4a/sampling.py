@@ -12,6 +12,7 @@ its weights: torch draws on one thread only, and so no core waits for another.
 import hashlib
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -35,6 +36,9 @@ _BLOCK_NUMBERS = 2**19
 _MAX_BLOCK_VOTES = 512
 #: Size of the batches in which inputs with nearly tied outputs are classified again.
 _TIE_BATCH = 64
+#: Groups of blocks that are drawn ahead on a CPU, whose threads work on their own, and on
+#: other devices.
+_GROUPS_AHEAD = (0, 1)
 #: Fewest votes for which another thread is worth starting.
 _VOTES_PER_THREAD = 512
 
@@ -393,28 +397,45 @@ def _noisy_batches(
     """Yield full batches of noisy inputs, each with the row that it is a copy of."""
     batch_size = work.batch_size
     rows = np.empty(0, dtype=np.int64)
-    buffer: torch.Tensor | None = None
-    rest = 0
-    for group in _groups(blocks, batch_size):
+    left: torch.Tensor | None = None
+    for group, buffer in _drawn_groups(work, blocks):
         # The draws begin at batch_size; what the last group left over goes before them.
-        size = batch_size + sum(block.size for block in group)
-        if buffer is None or len(buffer) < size:
-            x, left = group[0].x, buffer
-            buffer = torch.empty((size, *x.shape), dtype=x.dtype, device=x.device)
-            if left is not None:
-                buffer[batch_size - rest : batch_size] = left[
-                    batch_size - rest : batch_size
-                ]
-        _draw(work.noise, group, buffer[batch_size:size])
+        first = batch_size - len(rows)
+        if left is not None:
+            buffer[first:batch_size] = left
         rows = np.concatenate([rows, *(_counted_rows(block, work) for block in group)])
-        noisy = buffer[batch_size - rest : batch_size - rest + len(rows)]
+        noisy = buffer[first : first + len(rows)]
         whole = len(rows) - len(rows) % batch_size
         for start in range(0, whole, batch_size):
             yield rows[start : start + batch_size], noisy[start : start + batch_size]
-        rows, rest = rows[whole:], len(rows) - whole
-        buffer[batch_size - rest : batch_size] = noisy[whole:].clone()
-    if buffer is not None and rest:
-        yield rows, buffer[batch_size - rest : batch_size]
+        # A copy: the buffer may be drawn into again before the next group comes.
+        rows, left = rows[whole:], noisy[whole:].clone()
+    if left is not None and len(rows):
+        yield rows, left
+
+
+def _drawn_groups(
+    work: _Work, blocks: Iterable[_Block]
+) -> Iterator[tuple[list[_Block], torch.Tensor]]:
+    """Draw group after group, each into memory that begins with room for a batch.
+
+    A GPU gets the next draws before the present batch, so that it has work while the
+    CPU waits for the answers.
+    """
+    waiting: deque[tuple[list[_Block], torch.Tensor]] = deque()
+    spare: list[torch.Tensor] = []
+    for group in _groups(blocks, work.batch_size):
+        x = group[0].x
+        size = work.batch_size + sum(block.size for block in group)
+        buffer = spare.pop() if spare else None
+        if buffer is None or len(buffer) < size:
+            buffer = torch.empty((size, *x.shape), dtype=x.dtype, device=x.device)
+        _draw(work.noise, group, buffer[work.batch_size : size])
+        waiting.append((group, buffer))
+        if len(waiting) > _GROUPS_AHEAD[x.device.type != "cpu"]:
+            yield waiting[0]
+            spare.append(waiting.popleft()[1])
+    yield from waiting
 
 
 def _groups(blocks: Iterable[_Block], batch_size: int) -> Iterator[list[_Block]]:

@@ -270,6 +270,13 @@ def test_votes_in_half_precision_do_not_depend_on_the_batch(net, X):
         np.testing.assert_array_equal(votes(net, X, inference=half), counts)
 
 
+@pytest.mark.parametrize("batch_size", [7, 100, 1024])
+def test_drawing_ahead_does_not_matter(net, X, expected, batch_size, monkeypatch):
+    """As on a GPU."""
+    monkeypatch.setattr("rs4a.sampling._GROUPS_AHEAD", (1, 1))
+    np.testing.assert_array_equal(votes(net, X, batch_size=batch_size), expected)
+
+
 def test_seed_and_phase_matter(net, X, expected):
     assert not np.array_equal(votes(net, X, seed=1), expected)
     assert not np.array_equal(votes(net, X, phase=Phase.SELECTION), expected)

@@ -55,7 +55,7 @@ MORE = 64 if DEVICE == "cuda" else 1
 REFERENCE = "torch.randn + forward"
 SELECTION = 64
 #: The sequential way saves so many votes that it is given more images.
-_SEQUENTIAL = 8
+_SEQUENTIAL = 4
 
 
 class ConvNet(nn.Sequential):
@@ -82,7 +82,7 @@ def conv_net():
 def wide_resnet():
     """Likewise, the paper's net for CIFAR-10."""
     batch_size = 1024 if DEVICE == "cuda" else 64
-    return WideResNet(40, 2), (3, 32, 32), batch_size, 4, 128 * MORE, 3
+    return WideResNet(40, 2), (3, 32, 32), batch_size, 2, 192 * MORE, 3
 
 
 NETS = {"MLP 784-128-10": mlp, "ConvNet 28x28": conv_net, "WideResNet-40-2": wide_resnet}
