@@ -352,7 +352,7 @@ class ConfidenceSequence(Bound):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "max_n": [Interval(Integral, 1, None, closed="left")],
         "radii": "no_validation",  # by _check_radii, which looks at every entry
-        "rtol": [Interval(Real, 0, 1, closed="both")],
+        "rtol": [Interval(Real, 0, 1, closed="left")],
         "runner_up": ["boolean"],
         "futility": [Interval(Real, 0, 0.5, closed="both")],
     }

@@ -27,6 +27,7 @@ from rs4a.exceptions import CertificationWarning
 from rs4a.inference import Inference
 from rs4a.nets import check_outputs, evaluating, net_device, to_net, voting_nets
 from rs4a.noises import Noise
+from rs4a.noises.base import Sampler
 from rs4a.stopping import look_schedule
 
 __all__ = ["Phase", "Requests", "Voters", "stream_keys"]
@@ -75,7 +76,7 @@ class _Block(NamedTuple):
 class _Work(NamedTuple):
     """What every thread needs to know."""
 
-    noise: Noise
+    sample: Sampler
     n_rows: int
     n_classes: int
     batch_size: int
@@ -211,7 +212,7 @@ class Voters:
             If the net's outputs have another shape or hold NaN.
         """
         blocks = _fixed_blocks(X, n_votes, phase, keys, net_device(self.net))
-        return self._count(blocks, len(X) * n_votes, len(X), progress)
+        return self._count(blocks, X, len(X) * n_votes, len(X), progress)
 
     def requested(
         self, X: NDArray[np.float32], keys: NDArray[np.uint64], *, requests: Requests
@@ -244,11 +245,12 @@ class Voters:
         """
         blocks = _requested_blocks(X, requests, keys, net_device(self.net))
         total = int((requests.stops - requests.starts).sum())
-        return self._count(blocks, total, len(requests.rows), None)
+        return self._count(blocks, X, total, len(requests.rows), None)
 
     def _count(
         self,
         blocks: Iterator[_Block],
+        X: NDArray[np.float32],
         n_votes: int,
         n_rows: int,
         progress: Callable[[int], object] | None,
@@ -260,7 +262,7 @@ class Voters:
             batch_size = min(batch_size, max(n_votes, 1))
         n_threads = max(min(len(self._nets), -(-n_votes // _VOTES_PER_THREAD)), 1)
         work = _Work(
-            self.noise,
+            self.noise.sampler(max(X[:1].size, 1), torch.float32),
             n_rows,
             self.n_classes,
             batch_size=max(batch_size // n_threads, 1),
@@ -430,7 +432,7 @@ def _drawn_groups(
         buffer = spare.pop() if spare else None
         if buffer is None or len(buffer) < size:
             buffer = torch.empty((size, *x.shape), dtype=x.dtype, device=x.device)
-        _draw(work.noise, group, buffer[work.batch_size : size])
+        _draw(work.sample, group, buffer[work.batch_size : size])
         waiting.append((group, buffer))
         if len(waiting) > _GROUPS_AHEAD[x.device.type != "cpu"]:
             yield waiting[0]
@@ -459,13 +461,13 @@ def _counted_rows(block: _Block, work: _Work) -> NDArray[np.int64]:
     return rows
 
 
-def _draw(noise: Noise, group: list[_Block], out: torch.Tensor) -> None:
+def _draw(sample: Sampler, group: list[_Block], out: torch.Tensor) -> None:
     """Fill `out` with the noisy copies of a group of blocks."""
     targets = out.split([block.size for block in group])
     for block, target in zip(group, targets, strict=True):
         generator = torch.Generator(out.device).manual_seed(block.seed)
         copies = block.x.expand(block.size, *block.x.shape)
-        noise.sample(copies, generator=generator, out=target)
+        sample(copies, generator, target)
 
 
 # From noisy inputs to counts

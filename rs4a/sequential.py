@@ -111,37 +111,42 @@ class _Ahead:
 
     def take(self, requests: Requests) -> NDArray[np.int64]:
         """Votes of the requests, drawn now or before."""
-        keys = list(zip(*(part.tolist() for part in requests), strict=True))
-        missing = [key for key in keys if key not in self._kept]
-        if not self._kept and len(missing) * self._looks[0] >= self._batch_size:
-            return self._draw(requests)  # the ordinary case, without any bookkeeping
-        if missing:
-            drawn = [*missing, *self._fill(keys, missing)]
-            parts = self._draw(
-                Requests(*(np.array(part) for part in zip(*drawn, strict=True)))
-            )
-            self._kept.update(zip(drawn, parts, strict=True))
-        return np.stack([self._kept.pop(key) for key in keys])
+        keys = zip(*(part.tolist() for part in requests), strict=True)
+        kept = {i: self._kept.pop(key) for i, key in enumerate(keys) if key in self._kept}
+        if len(kept) == len(requests.rows):
+            return np.stack(list(kept.values()))
+        missing = np.ones(len(requests.rows), dtype=bool)
+        missing[list(kept)] = False
+        now = Requests(*(part[missing] for part in requests))
+        later = self._later(requests, int((now.stops - now.starts).sum()))
+        extra = np.array(later, dtype=np.int64).reshape(-1, 3).T
+        drawn = self._draw(Requests(*map(np.append, now, extra)))
+        self._kept.update(zip(later, drawn[len(now.rows) :], strict=True))
+        counts = np.empty((len(missing), drawn.shape[1]), dtype=np.int64)
+        counts[missing] = drawn[: len(now.rows)]
+        for i, part in kept.items():
+            counts[i] = part
+        return counts
 
-    def _fill(
-        self, keys: list[tuple[int, int, int]], missing: list[tuple[int, int, int]]
-    ) -> list[tuple[int, int, int]]:
-        """Later looks of the same inputs that fill the last batch of `missing`."""
-        extra: list[tuple[int, int, int]] = []
-        room = -sum(stop - start for _, start, stop in missing) % self._batch_size
-        heads = [(row, stop) for row, _, stop in keys]
-        while heads:
+    def _later(self, requests: Requests, n_votes: int) -> list[tuple[int, int, int]]:
+        """Later looks of the same inputs, to fill the last of `n_votes`' batches."""
+        later: list[tuple[int, int, int]] = []
+        room = -n_votes % self._batch_size
+        heads = list(zip(requests.rows.tolist(), requests.stops.tolist(), strict=True))
+        while heads and room >= self._looks[0]:
             following = []
             for row, start in heads:
                 stop = int(self._look_after(np.array([start]))[0])
-                if not 0 < stop - start <= room:
+                if not start < stop <= start + room:
                     continue
                 following.append((row, stop))
                 if (row, start, stop) not in self._kept:
-                    extra.append((row, start, stop))
+                    later.append((row, start, stop))
                     room -= stop - start
+                if room < self._looks[0]:
+                    break
             heads = following
-        return extra
+        return later
 
     def _look_after(self, totals: NDArray[np.int64]) -> NDArray[np.int64]:
         after = np.searchsorted(self._looks, totals, side="right")

@@ -157,7 +157,7 @@ class StoppingRule:
         z = min(normal.isf(self.bound.futility), _CERTAIN)
         most = np.ceil(_foreseen(votes.top, votes.total, max_n, z))
         least = np.floor(_foreseen(votes.runner_up, votes.total, max_n, -z))
-        total = np.full_like(votes.total, max_n)
+        total = np.maximum(votes.total, max_n)
         return TopVotes(most.astype(np.int64), least.astype(np.int64), total)
 
 
@@ -168,7 +168,7 @@ def _foreseen(
 
     Mean and variance of the beta-binomial law with a Beta(1/2, 1/2) prior.
     """
-    remaining = max_n - total
+    remaining = np.maximum(max_n - total, 0)
     share = (part + 0.5) / (total + 1.0)
     variance = remaining * share * (1.0 - share) * (max_n + 1.0) / (total + 2.0)
     more = np.clip(remaining * share + z * np.sqrt(variance), 0.0, remaining)

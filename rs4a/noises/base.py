@@ -3,6 +3,8 @@
 import math
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +21,10 @@ from rs4a.utils.checks import (
 )
 
 __all__ = ["Noise"]
+
+Sampler = Callable[
+    [torch.Tensor, torch.Generator | None, torch.Tensor | None], torch.Tensor
+]
 
 #: Heavy tails reach far beyond sigma.
 _LARGEST_SHARE = 1e-4
@@ -220,8 +226,40 @@ class Noise(BaseEstimator, ABC):
             raise ValueError("x must have a first axis, of inputs, got a scalar.")
         _check_out(out, x)
         dim = max(1, math.prod(x.shape[1:]))
+        return self.sampler(dim, x.dtype)(x, generator, out)
+
+    def sampler(self, dim: int, dtype: torch.dtype) -> Sampler:
+        """`sample` for many small draws: what it checks is checked once.
+
+        Parameters
+        ----------
+        dim : int
+            Number of coordinates of one input.
+
+        dtype : torch.dtype
+            Of the inputs: a floating-point type.
+
+        Returns
+        -------
+        sampler : callable
+            Takes `x`, `generator` and `out` as `sample` does, unchecked.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or sigma is more than the dtype can hold.
+        """
         scale = self.scale(dim)
-        self._check_fits(x.dtype, dim)
+        self._check_fits(dtype, dim)
+        return partial(self._sample_at_scale, scale)
+
+    def _sample_at_scale(
+        self,
+        scale: float,
+        x: torch.Tensor,
+        generator: torch.Generator | None,
+        out: torch.Tensor | None,
+    ) -> torch.Tensor:
         if x.numel() == 0:
             return x.clone() if out is None else out
         noise = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
