@@ -448,8 +448,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             They go to the inputs that seem the cheapest to decide. None: no limit.
 
         previous : Certification, default=None
-            Record of the same net, noise, inputs and seed under a bound that may stop:
-            its votes are kept, and drawing goes on from them.
+            Record of the same net, noise, inputs, seed and `n_selection` under a bound
+            that may stop: its votes are kept, and drawing goes on from them.
 
         Returns
         -------
@@ -571,6 +571,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             "classes": np.array_equal(previous.classes, self.classes_),
             "inputs or seed": previous.tokens is not None
             and np.array_equal(previous.tokens, ballot.keys[:, 2]),
+            "selection votes": np.array_equal(previous.selection_counts, selection_counts),
             "inference": _same_params(previous.inference, self.inference),
             "net": previous.net_digest == fingerprint(self.estimator_),
         }
@@ -578,7 +579,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if other:
             raise ValueError(
                 "previous must be a record of certify under a bound that may stop, of the "
-                "same net, noise, inputs and random_state, got a record with other "
+                "same net, noise, inputs, n_selection and random_state, got a record with "
+                "other "
                 f"{', '.join(other)}."
             )
         return np.array(previous.counts)

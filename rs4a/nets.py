@@ -142,7 +142,9 @@ def _twin(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def fingerprint(net: Any) -> str:
-    """Digest of what a net has learned: its parameters and buffers, with their names.
+    """Digest of a net: its modules' classes, their arguments, and what they learned.
+
+    Arguments that are neither numbers nor strings are left out.
 
     Parameters
     ----------
@@ -155,7 +157,14 @@ def fingerprint(net: Any) -> str:
         32 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for root in _roots(net):
+    for prefix, root in zip(net._modules, _roots(net), strict=True):
+        kinds = [type(module).__qualname__ for module in root.modules()]
+        arguments = sorted(
+            (name, repr(value))
+            for name, value in net.get_params_for(prefix).items()
+            if isinstance(value, bool | int | float | str)
+        )
+        digest.update(f"{kinds} {arguments}".encode())
         for name, value in root.state_dict().items():
             if isinstance(value, torch.Tensor):
                 digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())

@@ -63,7 +63,8 @@ def sequential_votes(
         inputs are drawn with them, and kept until they are asked for.
 
     max_votes : int, default=None
-        Votes to spend. None: as many as are needed.
+        Votes to spend; those drawn ahead of their turn are not counted until it comes.
+        None: as many as are needed.
 
     progress : callable, default=None
         Called after every look with the numbers of inputs decided and votes spent.
@@ -77,23 +78,24 @@ def sequential_votes(
     at_first = counts.sum()
     ahead = _Ahead(draw, look_schedule(rule.bound.max_n), batch_size)
     undecided = np.arange(len(counts))
-    while True:
-        votes = top_votes(counts[undecided], columns[undecided])
-        still = rule.undecided(votes)
-        undecided, votes = undecided[still], TopVotes(*(part[still] for part in votes))
-        spent = int(counts.sum() - at_first)
-        if progress is not None:
-            progress(len(counts) - len(undecided), spent)
-        requests = ahead.next_looks(undecided, votes.total)
-        if max_votes is not None:
-            left = max_votes - spent
-            requests = _affordable(requests, rule, votes, keys[undecided], left)
-        if not len(requests.rows):
-            return Outcome(counts, interrupted=False)
-        try:
-            counts[requests.rows] += ahead.take(requests)
-        except KeyboardInterrupt:
-            return Outcome(counts, interrupted=True)
+    try:
+        while True:
+            votes = top_votes(counts[undecided], columns[undecided])
+            still = rule.undecided(votes)
+            undecided, votes = undecided[still], TopVotes(*(part[still] for part in votes))
+            spent = int(counts.sum() - at_first)
+            if progress is not None:
+                progress(len(counts) - len(undecided), spent)
+            requests = ahead.next_looks(undecided, votes.total)
+            if max_votes is not None:
+                left = max_votes - spent
+                requests = _affordable(requests, rule, votes, keys[undecided], left)
+            if not len(requests.rows):
+                return Outcome(counts, interrupted=False)
+            drawn = ahead.take(requests)
+            counts[requests.rows] += drawn
+    except KeyboardInterrupt:
+        return Outcome(counts, interrupted=True)
 
 
 class _Ahead:

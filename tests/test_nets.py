@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import frozen
+from conftest import Threshold, frozen
 from torch import nn
 
 from rs4a import CertificationWarning, Inference, SmoothedClassifier
@@ -88,6 +88,19 @@ def test_fingerprint_knows_names_and_types(net):
     assert fingerprint(net) != before
     renamed = frozen(nn.Linear, [0, 1], module__in_features=1, module__out_features=1)
     assert fingerprint(renamed.estimator) != before
+
+
+def test_fingerprint_knows_classes_and_arguments():
+    def digest(module, **kwargs):
+        torch.manual_seed(0)
+        return fingerprint(frozen(module, [0, 1], **kwargs).estimator)
+
+    class Other(Net):
+        pass
+
+    assert digest(Net) != digest(Other)
+    assert digest(Threshold, module__t=0.5) == digest(Threshold, module__t=0.5)
+    assert digest(Threshold, module__t=0.5) != digest(Threshold, module__t=0.6)
 
 
 # Nets for threads
