@@ -26,6 +26,8 @@ __all__ = ["Certification"]
 _FORMAT_VERSION = 2
 _ARRAYS = {"classes", "selection_counts", "counts"}
 _OPTIONAL_ARRAYS = {"tokens"}
+#: So many tokens are not all below this one, but once in 2^64 cases.
+_FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
 _KNOWN_NOISES, _KNOWN_BOUNDS = (
     {n: getattr(module, n) for n in module.__all__ if not isabstract(getattr(module, n))}
     for module in (noises, bounds)
@@ -167,6 +169,9 @@ class Certification:
         store(self, "bound", clone(self.bound or bounds.ClopperPearson()))
         norm = self.noise.norms[0] if self.norm is None else self.norm
         store(self, "norm", check_norm(norm))
+        if self.inference is not None:
+            self.inference._validate_params()
+            store(self, "inference", clone(self.inference))
         if self.tokens is not None:
             store(self, "tokens", _read_only(_check_tokens(self.tokens, len(self))))
         self._check_bound()
@@ -174,6 +179,7 @@ class Certification:
     def _check_bound(self) -> None:
         """Refuse a bound whose conditions are not met."""
         bound = self._bound
+        _ = bound.votes_per_input  # refuses bad parameters
         if self.adaptive and not bound.anytime:
             raise ValueError(
                 f"bound={bound} needs a number of votes that was fixed beforehand, but "
@@ -420,8 +426,9 @@ class Certification:
             Whether it may have depended on the votes how many there are. None: where
             the bound allows for it.
 
-        tokens : array-like of shape (n,), uint64, default=None
-            Random numbers, drawn independently of the votes, for randomised bounds.
+        tokens : ndarray of shape (n,), uint64, default=None
+            Random numbers for randomised bounds, drawn independently of the votes and
+            uniform on all of [0, 2^64).
 
         Returns
         -------
@@ -456,6 +463,13 @@ class Certification:
         if selection_counts is None:
             selection_counts = _one_vote_each(labels, columns, len(counts))
         bound = bound or bounds.ClopperPearson()
+        totals = np.unique(counts.sum(axis=1))
+        if adaptive is None and not bound.anytime and len(totals) > 1:
+            raise ValueError(
+                f"counts have from {totals[0]} to {totals[-1]} votes an input, but "
+                f"bound={bound} needs numbers that were fixed beforehand: confirm it by "
+                "adaptive=False, or use ConfidenceSequence."
+            )
         return cls(
             classes=columns,
             selection_counts=_check_counts("selection_counts", selection_counts),
@@ -622,6 +636,11 @@ def _check_tokens(tokens: ArrayLike, n: int) -> NDArray[np.uint64]:
         raise ValueError(
             f"tokens must be an array of uint64, of shape ({n},), got dtype "
             f"{values.dtype} and shape {values.shape}."
+        )
+    if n >= _FEW_TOKENS and values.max() < _SMALL_TOKEN:
+        raise ValueError(
+            "tokens must be uniform on all of [0, 2^64), as rng.integers(2**64, "
+            f"dtype=np.uint64) draws them, got numbers up to {values.max()}."
         )
     return values
 

@@ -138,6 +138,13 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns, if X was a DataFrame with string names.
 
+    Notes
+    -----
+    On a CPU each core runs a copy of the net's modules that shares its weights. So a
+    forward pass may keep its state in the modules, but not outside of them, in a global
+    variable say. A surrounding :class:`torch.autocast` has no effect: `inference` says how
+    the net is run.
+
     References
     ----------
     .. [1] Cohen, Rosenfeld, Kolter, "Certified Adversarial Robustness via Randomized
@@ -565,6 +572,10 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """Estimation votes of an earlier record, if they are of the same stream."""
         if previous is None:
             return np.zeros_like(selection_counts)
+        if not isinstance(previous, Certification):
+            raise TypeError(
+                f"previous must be a Certification, got {type(previous).__name__}."
+            )
         same = {
             "sampling": previous.adaptive,
             "noise": to_json(previous.noise) == to_json(self.noise_),

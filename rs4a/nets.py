@@ -129,9 +129,10 @@ def voting_nets(net: Any, inference: Inference | None, n_nets: int) -> list[Any]
 
 def _with_modules(net: Any, change: Callable[[torch.nn.Module], torch.nn.Module]) -> Any:
     """A shallow copy of a net with other modules."""
-    twin = copy.copy(net)
+    twin = object.__new__(type(net))  # copy.copy would pickle the net, as skorch has it
+    twin.__dict__.update(net.__dict__)
     for name in net._modules:
-        setattr(twin, f"{name}_", change(getattr(net, f"{name}_")))
+        twin.__dict__[f"{name}_"] = change(getattr(net, f"{name}_"))
     return twin
 
 
@@ -142,9 +143,10 @@ def _twin(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def fingerprint(net: Any) -> str:
-    """Digest of a net: its modules' classes, their arguments, and what they learned.
+    """Digest of a net: its modules' classes, what they learned, and their settings.
 
-    Arguments that are neither numbers nor strings are left out.
+    Settings are the attributes and arguments that are numbers or strings; others are left
+    out.
 
     Parameters
     ----------
@@ -164,13 +166,24 @@ def fingerprint(net: Any) -> str:
             for name, value in net.get_params_for(prefix).items()
             if isinstance(value, bool | int | float | str)
         )
-        digest.update(f"{kinds} {arguments}".encode())
-        for name, value in root.state_dict().items():
+        plain = [_plain_attributes(module) for module in root.modules()]
+        digest.update(f"{kinds} {arguments} {plain}".encode())
+        for name, value in (*root.state_dict().items(), *root.named_buffers()):
             if isinstance(value, torch.Tensor):
                 digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
                 content = value.detach().cpu().contiguous().reshape(-1)
                 digest.update(content.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _plain_attributes(module: torch.nn.Module) -> list[tuple[str, str]]:
+    return sorted(
+        (name, repr(value))
+        for name, value in vars(module).items()
+        if isinstance(value, bool | int | float | str)
+        and not name.startswith("_")
+        and name != "training"
+    )
 
 
 def warn_of_batch_dependence(net: Any, X: NDArray[np.float32]) -> None:

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from enum import IntEnum
 from typing import Any, NamedTuple, Self
@@ -82,6 +82,7 @@ class _Work(NamedTuple):
     batch_size: int
     half: bool
     padded: bool
+    largest_pass: list[int]
     progress: Callable[[int], object] | None
 
 
@@ -156,6 +157,8 @@ class Voters:
         self.inference = inference
         self.n_classes = n_classes
         self.batch_size = batch_size
+        #: Size of the largest forward pass that fits into memory, once one did not.
+        self._largest_pass: list[int] = []
 
     def __enter__(self) -> Self:
         compiled = self.inference is not None and self.inference.compile
@@ -268,6 +271,7 @@ class Voters:
             batch_size=max(batch_size // n_threads, 1),
             half=inference.dtype is not None,
             padded=bool(inference.compile),  # each shape is compiled anew
+            largest_pass=self._largest_pass,
             progress=progress,
         )
         if n_threads == 1:
@@ -278,10 +282,11 @@ class Voters:
             for net in self._nets[:n_threads]
         ]
         try:
-            return np.sum([future.result() for future in futures], axis=0)
+            wait(futures, return_when=FIRST_EXCEPTION)
         finally:
             queue.close()  # after an error, the other threads end with their batch
             wait(futures)
+        return np.sum([future.result() for future in futures], axis=0)
 
 
 # The blocks
@@ -381,7 +386,9 @@ def _single_threads(n_threads: int) -> ThreadPoolExecutor:
 def _count_blocks(net: Any, blocks: Iterable[_Block], work: _Work) -> NDArray[np.int64]:
     """Draw and classify blocks, in full batches, until there are no more."""
     tally = _Tally(net, work)
-    with torch.inference_mode():  # which is a property of the thread
+    # Modes are properties of the thread. How the net is run is for `inference` to say.
+    unmixed = torch.autocast(net_device(net).type, enabled=False)
+    with torch.inference_mode(), unmixed:
         for rows, noisy in _noisy_batches(work, blocks):
             tally.add(torch.as_tensor(rows, device=noisy.device), noisy)
             if work.progress is not None:
@@ -489,7 +496,7 @@ class _Tally:
         self.counts = torch.zeros(
             (work.n_rows + 1, work.n_classes), dtype=torch.int64, device=net_device(net)
         )
-        self._largest_pass: int | None = None
+        self._largest_pass = work.largest_pass
         self._doubtful: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._n_doubtful = 0
 
@@ -525,16 +532,16 @@ class _Tally:
     def _forward(self, noisy: torch.Tensor) -> torch.Tensor:
         """Outputs, in smaller passes from the first that does not fit into memory on."""
         while True:
-            size = self._largest_pass or len(noisy)
+            size = min([*self._largest_pass, len(noisy)])
             try:
                 return torch.cat([self._infer(part) for part in noisy.split(size)])
             except RuntimeError as error:
                 if size == 1 or not _out_of_memory(error):
                     raise
-                self._largest_pass = min(size, len(noisy)) // 2
+                self._largest_pass[:] = [size // 2]
                 warnings.warn(
                     f"A forward pass of {size} noisy inputs does not fit into memory: "
-                    f"passes of {self._largest_pass} are used. Set batch_size to it.",
+                    f"passes of {size // 2} are used. Set batch_size to it.",
                     CertificationWarning,
                     stacklevel=2,
                 )

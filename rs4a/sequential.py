@@ -14,6 +14,8 @@ __all__ = ["Outcome", "sequential_votes"]
 
 #: Votes until a decision, of an input without votes: a guess that budgets are planned by.
 _UNSEEN = 128
+#: Batches beyond this size are not filled up: the votes drawn ahead may come to nothing.
+_LARGEST_FILLED = 4096
 
 Drawer = Callable[[Requests], NDArray[np.int64]]
 
@@ -78,6 +80,7 @@ def sequential_votes(
     at_first = counts.sum()
     ahead = _Ahead(draw, look_schedule(rule.bound.max_n), batch_size)
     undecided = np.arange(len(counts))
+    to_go = np.where(counts.any(axis=1), 0, _UNSEEN)  # 0: to be found out
     try:
         while True:
             votes = top_votes(counts[undecided], columns[undecided])
@@ -88,12 +91,16 @@ def sequential_votes(
                 progress(len(counts) - len(undecided), spent)
             requests = ahead.next_looks(undecided, votes.total)
             if max_votes is not None:
+                stale = undecided[to_go[undecided] == 0]
+                to_go[stale] = rule.votes_to_go(top_votes(counts[stale], columns[stale]))
                 left = max_votes - spent
-                requests = _affordable(requests, rule, votes, keys[undecided], left)
+                cost = to_go[undecided]
+                requests = _affordable(requests, rule, cost, keys[undecided], left)
             if not len(requests.rows):
                 return Outcome(counts, interrupted=False)
             drawn = ahead.take(requests)
             counts[requests.rows] += drawn
+            to_go[requests.rows] = 0
     except KeyboardInterrupt:
         return Outcome(counts, interrupted=True)
 
@@ -104,7 +111,7 @@ class _Ahead:
     def __init__(self, draw: Drawer, looks: NDArray[np.int64], batch_size: int):
         self._draw = draw
         self._looks = looks
-        self._batch_size = batch_size
+        self._batch_size = min(batch_size, _LARGEST_FILLED)
         self._kept: dict[tuple[int, int, int], NDArray[np.int64]] = {}
 
     def next_looks(self, rows: NDArray[np.int64], totals: NDArray[np.int64]) -> Requests:
@@ -123,7 +130,7 @@ class _Ahead:
         later = self._later(requests, int((now.stops - now.starts).sum()))
         extra = np.array(later, dtype=np.int64).reshape(-1, 3).T
         drawn = self._draw(Requests(*map(np.append, now, extra)))
-        self._kept.update(zip(later, drawn[len(now.rows) :], strict=True))
+        self._kept.update(zip(later, drawn[len(now.rows) :].copy(), strict=True))
         counts = np.empty((len(missing), drawn.shape[1]), dtype=np.int64)
         counts[missing] = drawn[: len(now.rows)]
         for i, part in kept.items():
@@ -158,19 +165,19 @@ class _Ahead:
 def _affordable(
     requests: Requests,
     rule: StoppingRule,
-    votes: TopVotes,
+    to_go: NDArray[np.int64],
     keys: NDArray[np.uint64],
     left: int,
 ) -> Requests:
     """Requests for the inputs that seem the cheapest to decide with the votes left."""
     steps = requests.stops - requests.starts
-    worst = np.where(votes.total > 0, rule.bound.max_n - votes.total, 0).sum() + steps.sum()
-    if worst <= left:
+    if (rule.bound.max_n - requests.starts).sum() <= left:
         return requests
-    to_go = np.where(votes.total > 0, rule.votes_to_go(votes), _UNSEEN)
-    order = np.lexsort((keys[:, 2], np.maximum(to_go, steps)))
-    cost = np.cumsum(np.maximum(to_go, steps)[order])
-    order = order[: max(int(np.searchsorted(cost, left, side="right")), 1)]
+    cost = np.maximum(to_go, steps)
+    order = np.lexsort((keys[:, 2], cost))
+    order = order[
+        : max(int(np.searchsorted(np.cumsum(cost[order]), left, side="right")), 1)
+    ]
     before = np.cumsum(steps[order]) - steps[order]
     granted = np.clip(left - before, 0, steps[order])
     order, granted = order[granted > 0], granted[granted > 0]

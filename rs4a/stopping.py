@@ -154,7 +154,10 @@ class StoppingRule:
     def _hoped_for(self, votes: TopVotes) -> TopVotes:
         """Votes at `max_n` that exceed what comes with all but a chance of `futility`."""
         max_n = self.bound.max_n
-        z = min(normal.isf(self.bound.futility), _CERTAIN)
+        # Before the first look nothing is known: there is no giving up.
+        z = np.where(
+            votes.total > 0, min(normal.isf(self.bound.futility), _CERTAIN), _CERTAIN
+        )
         most = np.ceil(_foreseen(votes.top, votes.total, max_n, z))
         least = np.floor(_foreseen(votes.runner_up, votes.total, max_n, -z))
         total = np.maximum(votes.total, max_n)
@@ -162,7 +165,10 @@ class StoppingRule:
 
 
 def _foreseen(
-    part: NDArray[np.int64], total: NDArray[np.int64], max_n: int, z: float
+    part: NDArray[np.int64],
+    total: NDArray[np.int64],
+    max_n: int,
+    z: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Quantile of a class's votes at `max_n`, given its part of the votes so far.
 

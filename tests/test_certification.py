@@ -431,7 +431,7 @@ def test_the_random_bound_needs_random_numbers():
     with pytest.raises(ValueError, match="needs a random number an input"):
         make(bound=random)
     ordinary = make().prob_lower
-    smallest = make(bound=random, tokens=np.zeros(4, dtype=np.uint64)).prob_lower
+    smallest = make(bound=random, tokens=np.full(4, 2**48, dtype=np.uint64)).prob_lower
     largest = make(bound=random, tokens=np.full(4, 2**64 - 1, dtype=np.uint64)).prob_lower
     np.testing.assert_allclose(largest, ordinary, rtol=1e-9)
     assert (smallest > ordinary).all()
@@ -493,3 +493,27 @@ def test_files_of_format_1_open(tmp_path):
     arrays["metadata"] = np.array(json.dumps(metadata))
     np.savez(tmp_path / "old.npz", **arrays)
     assert same(Certification.load(tmp_path / "old.npz"), certification)
+
+
+def test_from_counts_wants_fixed_numbers_confirmed():
+    counts = [[90, 10, 0], [400, 100, 0]]
+    options = {"labels": [0, 0], "noise": Uniform(sigma=1.0), "dim": 3}
+    with pytest.raises(ValueError, match="from 100 to 500 votes"):
+        Certification.from_counts(counts, **options)
+    confirmed = Certification.from_counts(counts, adaptive=False, **options)
+    assert not confirmed.adaptive
+    assert Certification.from_counts(counts, bound=ConfidenceSequence(), **options).adaptive
+
+
+def test_tokens_fill_their_64_bits():
+    random = ClopperPearson(n=1000, randomized=True)
+    rng = np.random.default_rng(0)
+    make(bound=random, tokens=rng.integers(2**64, size=4, dtype=np.uint64))
+    with pytest.raises(ValueError, match=r"uniform on all of \[0, 2\^64\)"):
+        make(bound=random, tokens=rng.integers(2**32, size=4, dtype=np.uint64))
+
+
+@pytest.mark.parametrize("bound", [ClopperPearson(n=-5), ConfidenceSequence(rtol=2)])
+def test_bad_bounds_are_refused(bound):
+    with pytest.raises(ValueError, match="parameter of"):
+        make(bound=bound)

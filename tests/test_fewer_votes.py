@@ -1,6 +1,9 @@
 """Certification that stops when the votes suffice, as a user meets it."""
 
+from typing import ClassVar
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import Threshold, frozen
@@ -265,13 +268,11 @@ def test_votes_of_other_inputs_nets_or_kinds_are_refused(fit, fitted, X, expecte
 class Interrupted(Threshold):
     """Is interrupted in its hundredth forward pass."""
 
-    def __init__(self, passes=100, **kwargs):
-        super().__init__(**kwargs)
-        self.passes = passes
+    passes: ClassVar[list[int]] = []
 
     def forward(self, X):
-        self.passes -= 1
-        if self.passes == 0:
+        self.passes.append(len(X))
+        if len(self.passes) == 100:
             raise KeyboardInterrupt
         return super().forward(X)
 
@@ -403,3 +404,39 @@ def test_gaussian_with_rtol_0_goes_on_to_the_end(fitted, X):
     )
     certification = clf.fit(X, np.arange(len(X)) % 10).certify(X[:5])
     np.testing.assert_array_equal(certification.n_votes, 100)
+
+
+# Found by reviews
+
+
+def test_a_record_keeps_its_own_inference(fit, X):
+    clf = fit(inference=Inference())
+    part = clf.certify(X[:3], max_votes=96)
+    clf.set_params(inference__dtype="bfloat16")
+    assert part.inference.dtype is None
+    with pytest.raises(ValueError, match="other .*inference"):
+        clf.certify(X[:3], previous=part)
+
+
+def test_an_ambient_precision_has_no_say(fit, X, expected):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert same_votes(fit().certify(X), expected)
+
+
+@pytest.mark.parametrize("futility", [0.0, 0.1, 0.5])
+def test_nothing_is_given_up_before_the_first_look(fit, X, expected, futility):
+    certification = fit(bound__futility=futility).certify(X)
+    assert certification.n_votes.min() >= 32
+    assert (certified(certification) & certified(expected)).mean() > 0.2
+
+
+def test_radii_of_any_kind_can_be_saved(fit, X, tmp_path):
+    for radii in (np.array([0.1, 0.25]), (0.1, 0.25), pd.Series([0.1, 0.25])):
+        certification = fit(bound__radii=radii).certify(X[:2])
+        certification.save(tmp_path / "votes")
+        assert Certification.load(tmp_path / "votes").bound.radii == [0.1, 0.25]
+
+
+def test_previous_is_a_record(fit, X):
+    with pytest.raises(TypeError, match="previous must be a Certification, got ndarray"):
+        fit().certify(X, previous=np.zeros(3))

@@ -125,3 +125,39 @@ def test_inference_applies_to_every_twin(net):
         nets = voting_nets(net, half, 2)
         assert [each.infer(batch).dtype for each in nets] == [torch.bfloat16] * 2
         assert net.infer(batch).dtype == torch.float32
+
+
+class Normalised(Net):
+    """Has a buffer that is not saved, and a setting that is no argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4), persistent=False)
+        self.slope = 0.1
+
+
+def test_fingerprint_knows_what_is_not_saved():
+    net = frozen(Normalised, [0, 1]).estimator
+    before = fingerprint(net)
+    net.module_.mean += 1
+    shifted = fingerprint(net)
+    assert shifted != before
+    net.module_.slope = 0.2
+    assert fingerprint(net) not in (before, shifted)
+
+
+class Lambda(Net):
+    def __init__(self):
+        super().__init__()
+        self.activation = lambda x: x.relu()
+
+    def forward(self, X):
+        return super().forward(self.activation(X))
+
+
+def test_a_net_that_cannot_be_pickled_has_twins():
+    net = frozen(Lambda, [0, 1]).estimator
+    with evaluating(net):
+        nets = voting_nets(net, Inference(dtype="bfloat16"), 3)
+    assert len(nets) == 3
+    assert len({id(each.module_) for each in nets}) == 3

@@ -134,6 +134,28 @@ def test_an_error_in_a_thread_ends_all_of_them(error):
         votes(net, inputs, n_classes=2, n_votes=10_000)
 
 
+class FailsOnce(Threshold):
+    """Has one input that it cannot take; counts the passes after it."""
+
+    passes: ClassVar[list[int]] = []
+
+    def forward(self, X):
+        if len(self.passes) == 3:
+            self.passes.append(len(X))
+            raise ValueError("of the net")
+        self.passes.append(len(X))
+        return super().forward(X)
+
+
+def test_an_error_is_not_kept_until_the_end():
+    FailsOnce.passes.clear()
+    net = frozen(FailsOnce, [0, 1]).estimator
+    inputs = np.zeros((50, 4), dtype=np.float32)
+    with threads(2), pytest.raises(ValueError, match="of the net"):
+        votes(net, inputs, n_classes=2, n_votes=20_000, batch_size=128)
+    assert len(FailsOnce.passes) < 1000  # of 15 625
+
+
 # Votes on request
 
 
@@ -229,6 +251,19 @@ def test_batches_that_do_not_fit_are_halved():
     np.testing.assert_array_equal(counts, expected)
     assert "passes of 64" in str(warned[-1].message)
     assert len(warned) == 4  # 1024, 512, 256 and 128 do not fit, and are tried once
+
+
+def test_what_did_not_fit_is_remembered():
+    net = frozen(Small, [0, 1]).estimator
+    inputs = np.random.default_rng(0).random((4, 6), dtype=np.float32)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with voters(net, n_classes=2) as opened:
+            for _ in range(3):
+                opened.fixed(
+                    inputs, stream_keys(inputs, 0), n_votes=700, phase=Phase.ESTIMATION
+                )
+    assert len(warned) == 4
 
 
 def test_an_input_too_large_for_memory_is_an_error():

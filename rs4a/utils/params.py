@@ -33,15 +33,15 @@ def from_json(data: dict[str, Any], known: dict[str, type[BaseEstimator]]) -> Ba
     name = data["class"]
     if name not in known:
         raise ValueError(
-            f"The file names the class {name!r}, which is none of {sorted(known)}. Load "
-            "it with noise=, giving the object that was used."
+            f"The file names the class {name!r}, which is none of {sorted(known)}. Give "
+            "load the object that was used, as noise= or bound=."
         )
     return known[name](**data["params"])
 
 
 def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(name, each) for each in value]
+    if not isinstance(value, str) and np.ndim(value) == 1:
+        return [_plain(name, each) for each in np.asarray(value).tolist()]
     value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, _JSON_TYPES):
         raise TypeError(
