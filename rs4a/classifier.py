@@ -467,8 +467,10 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         ValueError
             If X is not as in `fit`, the net returns NaN, the bound is not one for this
-            noise, `max_votes` or `previous` is given for a bound that does not stop, or
-            `previous` is of other votes.
+            noise, `max_votes` is negative, it or `previous` is given for a bound that does
+            not stop, or `previous` is of other votes.
+        TypeError
+            If `max_votes` is no whole number or `previous` no Certification.
 
         Warns
         -----
