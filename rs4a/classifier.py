@@ -34,6 +34,7 @@ from rs4a.nets import (
     check_known,
     check_net,
     check_outputs,
+    class_indices,
     default_net,
     evaluating,
     fingerprint,
@@ -346,8 +347,10 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.noise_.scale(X[0].size)
         self._objective: Objective = clone(self.objective or NoiseAugmentation())
         self._objective._validate_params()
+        self._objective.check_noise(self.noise_)
         self._resolved_bound().can_certify(self.alpha)  # refuses a bad number of votes
         self._n_trainings = 0
+        self._epochs_before = 0
         random_state = check_random_state(self.random_state)
         self._training_seed, self._sampling_seed = random_state.randint(
             2**62, size=2, dtype=np.int64
@@ -362,6 +365,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             self.classes_ = given_classes(self.estimator, labels)
             return self._new_net(X)
         net = deepcopy(self.estimator)
+        self._epochs_before = len(net.history)
         self.classes_ = output_classes(net, X)
         check_known(labels, self.classes_, "the fitted net")
         return net
@@ -372,9 +376,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return default_net(X, len(self.classes_), self.noise_.std(X[0].size))
 
     def _train(self, net: NeuralNet, X: NDArray[np.float32], y: NDArray, who: str) -> Self:
-        check_known(y, self.classes_, who)
-        order = np.argsort(self.classes_, kind="stable")
-        targets = order[np.searchsorted(self.classes_, y, sorter=order)].astype(np.int64)
+        targets = class_indices(y, self.classes_, who)
         self.estimator_ = train(
             net,
             X,
@@ -383,6 +385,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             objective=self._objective,
             n_classes=len(self.classes_),
             seed=self._training_seed + self._n_trainings,
+            epochs_before=self._epochs_before,
         )
         self._n_trainings += 1  # the next call of partial_fit draws other noise
         return self

@@ -23,10 +23,12 @@ __all__ = [
     "check_known",
     "check_net",
     "check_outputs",
+    "class_indices",
     "default_net",
     "evaluating",
     "fingerprint",
     "given_classes",
+    "log_probabilities",
     "net_device",
     "output_classes",
     "probe",
@@ -295,6 +297,48 @@ def check_outputs(outputs: Any, batch_size: int, n_classes: int) -> torch.Tensor
     return outputs
 
 
+def log_probabilities(net: Any, outputs: torch.Tensor) -> torch.Tensor:
+    """Logarithms of the probabilities that a net's outputs stand for.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net, whose criterion says what its outputs are.
+
+    outputs : torch.Tensor of shape (..., n_outputs)
+        Outputs of the net.
+
+    Returns
+    -------
+    log_proba : torch.Tensor of shape (..., n_outputs)
+        Finite, and gradients flow through.
+
+    Raises
+    ------
+    TypeError
+        If the criterion does not say it.
+    """
+    nonlinearity = getattr(net, "predict_nonlinearity", "auto")
+    criterion = net.criterion_
+    if callable(nonlinearity):
+        return _log(nonlinearity(outputs))
+    if isinstance(criterion, torch.nn.NLLLoss) and isinstance(net, NeuralNetClassifier):
+        return _log(outputs)  # skorch's convention: such nets give probabilities
+    if isinstance(criterion, torch.nn.CrossEntropyLoss | torch.nn.NLLLoss):
+        return torch.log_softmax(outputs, dim=-1)
+    raise TypeError(
+        "The net's outputs must be known as logits or probabilities, got the criterion "
+        f"{type(criterion).__name__}, which does not say. Use CrossEntropyLoss (logits) or "
+        "NLLLoss (probabilities), or give the net predict_nonlinearity, the function from "
+        "outputs to probabilities."
+    )
+
+
+def _log(probabilities: torch.Tensor) -> torch.Tensor:
+    """Logarithm that is finite at 0."""
+    return torch.log(probabilities + torch.finfo(probabilities.dtype).eps)
+
+
 # The net as a classifier
 
 
@@ -367,3 +411,10 @@ def check_known(y: NDArray, classes: NDArray, who: str) -> None:
             f"y has labels that {who} does not know: {unknown.tolist()}. Known are "
             f"{classes.tolist()}."
         )
+
+
+def class_indices(y: NDArray, classes: NDArray, who: str) -> NDArray[np.int64]:
+    """Indices of labels in the classes of `who`, which are those of its outputs."""
+    check_known(y, classes, who)
+    order = np.argsort(classes, kind="stable")
+    return order[np.searchsorted(classes, y, sorter=order)].astype(np.int64)

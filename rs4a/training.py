@@ -9,8 +9,9 @@ or Ctrl-C, the class is the user's again.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,16 @@ from skorch import NeuralNet
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 
-from rs4a.nets import check_outputs, net_device, probe, to_net
+from rs4a.nets import (
+    check_outputs,
+    evaluating,
+    log_probabilities,
+    net_device,
+    probe,
+    to_net,
+)
 from rs4a.noises import Noise
-from rs4a.objectives import Objective
+from rs4a.objectives import Batch, NoisyOutputs, Objective
 
 __all__ = ["train", "training_under_noise"]
 
@@ -29,9 +37,16 @@ __all__ = ["train", "training_under_noise"]
 _TRAINING_LOCK = threading.RLock()
 
 
-class _Smoothing(NamedTuple):
+@dataclass
+class _Smoothing:
+    """What a net that trains under noise knows besides."""
+
     noise: Noise
     objective: Objective
+    epochs_before: int
+    #: Copies, and inputs, of the present batch.
+    shape: tuple[int, int] = (1, 0)
+    dim: int = 1
 
 
 def train(
@@ -43,6 +58,7 @@ def train(
     objective: Objective,
     n_classes: int,
     seed: int,
+    epochs_before: int = 0,
 ) -> NeuralNet:
     """Train a net under noise; start anew unless it is initialised.
 
@@ -70,6 +86,9 @@ def train(
         Seed of weights, order of batches and noise. torch's and numpy's global
         generators are as before afterwards.
 
+    epochs_before : int, default=0
+        Epochs of the net's history that count for no warm-up.
+
     Returns
     -------
     net : skorch.NeuralNet
@@ -88,7 +107,7 @@ def train(
         if not net.initialized_:
             net.initialize()
         probe(net, X, n_classes)
-        with training_under_noise(net, noise, objective):
+        with training_under_noise(net, noise, objective, epochs_before):
             return net.partial_fit(X, y)
 
 
@@ -115,7 +134,7 @@ def _cuda_devices(net: NeuralNet) -> list[int]:
 
 @contextmanager
 def training_under_noise(
-    net: NeuralNet, noise: Noise, objective: Objective
+    net: NeuralNet, noise: Noise, objective: Objective, epochs_before: int = 0
 ) -> Iterator[NeuralNet]:
     """Let a net train, and validate, under noise as long as the context lasts.
 
@@ -130,6 +149,9 @@ def training_under_noise(
     objective : Objective
         Training objective.
 
+    epochs_before : int, default=0
+        Epochs of the net's history that count for no warm-up.
+
     Yields
     ------
     net : skorch.NeuralNet
@@ -137,7 +159,7 @@ def training_under_noise(
     """
     plain_class: Any = type(net)
     # A trailing underscore: skorch reports other attributes as parameters.
-    net.smoothing_ = _Smoothing(noise, objective)
+    net.smoothing_ = _Smoothing(noise, objective, epochs_before)
     net.__class__ = _noisy_class(plain_class)
     try:
         yield net
@@ -173,18 +195,26 @@ def _noisy_class(plain_class: Any) -> Any:
             plain_get_loss = super().get_loss
             if self.smoothing_ is None:
                 return plain_get_loss(y_pred, y_true, *args, **kwargs)
+            n_copies, n = self.smoothing_.shape
+            _check_whole(len(y_true), n_copies * n)
 
-            def base_loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-                # A loss of the user's own may want what else the net returned.
-                others = y_pred[1:] if isinstance(y_pred, tuple) else ()
-                whole = (outputs, *others) if others and len(y) == len(y_true) else outputs
-                return plain_get_loss(whole, y, *args, **kwargs)
+            def own_loss(n_copies: int) -> torch.Tensor:
+                rows, y_first, others = _first_rows(
+                    (y_pred, y_true, kwargs), n_copies * n, len(y_true)
+                )
+                return plain_get_loss(rows, y_first, *args, **others)
 
             outputs = check_outputs(y_pred, len(y_true), 2)
-            objective = self.smoothing_.objective
             y = to_tensor(y_true, device=outputs.device)
-            grouped = outputs.unflatten(0, (objective.n_samples, -1))
-            return objective.loss(base_loss, grouped, y[: grouped.shape[1]])
+            answers = NoisyOutputs(
+                outputs.unflatten(0, (n_copies, n)),
+                y[:n],
+                self.smoothing_.noise,
+                self.smoothing_.dim,
+                own_loss,
+                lambda each: log_probabilities(self, each),
+            )
+            return self.smoothing_.objective.loss(answers)
 
         def __reduce_ex__(self, protocol: Any) -> Any:
             state: Any = self.__getstate__()
@@ -212,10 +242,46 @@ def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], in
             "A net that is trained under noise takes batches of one tensor, got "
             f"{type(X).__name__}."
         )
-    noise, objective = net.smoothing_
-    X = to_tensor(X, device=net_device(net))
-    copies = objective.noisy_copies(noise, X)
-    return (to_net(net, copies.flatten(0, 1)), y.repeat(len(copies))), len(X)
+    smoothing, n = net.smoothing_, len(X)
+    device = net_device(net)
+    X, y = to_tensor(X, device=device), to_tensor(y, device=device)
+    epoch = max(len(net.history) - smoothing.epochs_before, 1)
+    log_proba = partial(_evaluated_log_proba, net)
+    copies = smoothing.objective.noisy_copies(
+        Batch(X, y, smoothing.noise, epoch, log_proba)
+    )
+    smoothing.shape, smoothing.dim = (len(copies), n), max(X[0].numel(), 1)
+    return (to_net(net, copies.flatten(0, 1)), torch.cat([y] * len(copies))), n
+
+
+def _evaluated_log_proba(net: Any, X: torch.Tensor) -> torch.Tensor:
+    """Logarithms of the probabilities that a net gives, while it trains, in evaluation."""
+    with evaluating(net):
+        outputs = check_outputs(net.infer(to_net(net, X)), len(X), 2)
+        return log_probabilities(net, outputs)
+
+
+def _check_whole(n_rows: int, expected: int) -> None:
+    """Refuse a user's step that takes a batch apart: copies could not be told apart."""
+    if n_rows != expected:
+        raise ValueError(
+            "A net that is trained under noise must compute its loss on whole batches, of "
+            f"{expected} noisy copies, got {n_rows}. Take a smaller batch_size instead of "
+            "dividing batches in train_step_single."
+        )
+
+
+def _first_rows(values: Any, n_rows: int, n_all: int) -> Any:
+    """What stands in nested tuples and dictionaries, cut to the first rows of a batch."""
+    if n_rows == n_all:
+        return values
+    if isinstance(values, tuple):
+        return tuple(_first_rows(each, n_rows, n_all) for each in values)
+    if isinstance(values, dict):
+        return {name: _first_rows(each, n_rows, n_all) for name, each in values.items()}
+    if isinstance(values, torch.Tensor) and values.ndim and len(values) == n_all:
+        return values[:n_rows]
+    return values
 
 
 def _cut(step: dict[str, Any], n: int) -> dict[str, Any]:

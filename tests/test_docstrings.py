@@ -7,7 +7,7 @@ import pytest
 from numpydoc.validate import validate
 
 MODULES = [
-    "rs4a", "rs4a.bounds", "rs4a.inference", "rs4a.metrics", "rs4a.networks", "rs4a.noises",
+    "rs4a", "rs4a.attacks", "rs4a.bounds", "rs4a.inference", "rs4a.metrics", "rs4a.networks", "rs4a.noises",
     "rs4a.objectives", "rs4a.radii",
     "rs4a.certification_log", "rs4a.testing",
 ]  # fmt: skip
@@ -47,7 +47,7 @@ def test_docstring(name):
 CLASSES = [
     name for name in sorted(set(public_objects())) if name.rsplit(".", 1)[-1][0].isupper()
 ]
-NO_EXAMPLE = {"Noise", "RadialNoise", "Bound", "Objective", "CertificationLog",
+NO_EXAMPLE = {"Noise", "RadialNoise", "Bound", "Batch", "NoisyOutputs", "CertificationLog",
               "CertificationWarning", "UnsupportedNormError"}  # fmt: skip
 
 

@@ -12,8 +12,8 @@ ROOT = Path(rs4a.__file__).parent
 # Every module may import what stands before it, and its own package.
 LAYERS = [
     "exceptions", "utils", "radii", "noises", "bounds", "stopping", "inference", "nets",
-    "sampling", "sequential", "ballot", "progress", "certification_log", "certification",
-    "objectives", "training", "classifier",
+    "sampling", "sequential", "ballot", "progress", "soft_votes", "attacks",
+    "certification_log", "certification", "objectives", "training", "classifier",
 ]  # fmt: skip
 LEAVES = {
     "networks": set(),

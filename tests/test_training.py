@@ -101,13 +101,6 @@ def test_several_copies_share_a_batch(seen, small):
     assert not torch.equal(copies[0], copies[1])
 
 
-def test_loss_is_the_net_s_own_mean_over_copies():
-    outputs, y = torch.randn(3, 5, 4), torch.tensor([0, 1, 2, 3, 0])
-    loss = NoiseAugmentation(n_samples=3).loss(nn.CrossEntropyLoss(), outputs, y)
-    each = torch.stack([nn.functional.cross_entropy(copy, y) for copy in outputs])
-    assert loss.item() == pytest.approx(each.mean().item(), rel=1e-6)
-
-
 def test_probability_nets_train_with_their_own_criterion(small):
     """NLLLoss nets output probabilities, which skorch itself turns into logarithms."""
     net = make_net(module=Softmax, module__input_shape=(1, 8, 8), criterion=nn.NLLLoss)
@@ -340,10 +333,10 @@ def test_objectives_of_users_join_in(seen, small):
         def __init__(self, n_samples=2):
             self.n_samples = n_samples
 
-        def loss(self, base_loss, outputs, y):
-            assert outputs.shape == (2, 256, 10)
-            assert y.shape == (256,)
-            return base_loss(outputs.mean(dim=0), y) + outputs.var(dim=0).mean()
+        def loss(self, answers):
+            assert answers.outputs.shape == (2, 256, 10)
+            assert answers.y.shape == (256,)
+            return answers.base_loss() + answers.outputs.var(dim=0).mean()
 
     net = run(recorder_net(), small, objective=Spread())
     assert np.isfinite(net.history[:, "train_loss"]).all()

@@ -96,6 +96,20 @@ class Noise(BaseEstimator, ABC):
         """Whether `radius` can make use of a bound on the runner-up."""
         return type(self)._one_bound is not Noise._one_bound
 
+    def _unit_soft_radius(
+        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
+    ) -> torch.Tensor:
+        """Radius of the noise of scale 1 in its own norm, in torch.
+
+        Only for noises that are trained for their radius.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_soft_radius(self) -> bool:
+        """Whether there is a radius in which gradients exist."""
+        return type(self)._unit_soft_radius is not Noise._unit_soft_radius
+
     def _check_shape(self, dim: int) -> None:
         """Refuse parameters that leave no density or no variance in `dim` coordinates."""
 
@@ -353,6 +367,43 @@ class Noise(BaseEstimator, ABC):
         limit = np.full_like(root, np.inf)
         np.divide(self.std(dim), root, out=limit, where=root > 0.0)
         return round_down(np.minimum(np.max(candidates, axis=0), limit))
+
+    def soft_radius(
+        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor, *, dim: int
+    ) -> torch.Tensor:
+        """Radius in the noise's own norm with gradients: to train, not to certify.
+
+        Parameters
+        ----------
+        prob_top : torch.Tensor of any shape
+            Probability, under the noise, of the top class.
+
+        prob_runner_up : torch.Tensor of the shape of `prob_top`
+            Probability of the second class.
+
+        dim : int
+            Number of coordinates of one input.
+
+        Returns
+        -------
+        radius : torch.Tensor of the shape of `prob_top`
+            In units of X; rounded anyhow, and below 0 where the classes proved nothing.
+
+        Raises
+        ------
+        ValueError
+            If the noise has no such radius.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from rs4a.noises import Uniform
+        >>> Uniform(lambd=1.0).soft_radius(torch.tensor(0.75), torch.tensor(0.25), dim=784)
+        tensor(0.5000)
+        """
+        if not self.has_soft_radius:
+            raise ValueError(f"{self} has no radius in which gradients exist.")
+        return self.scale(dim) * self._unit_soft_radius(prob_top, prob_runner_up)
 
     def check_two_bounds(self) -> None:
         """Refuse to bound two classes where no radius makes use of it.

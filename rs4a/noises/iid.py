@@ -60,6 +60,12 @@ class Gaussian(Noise):
     ) -> NDArray[np.float64]:
         return radii.gaussian_one_bound(prob_lower, prob_runner_up)
 
+    def _unit_soft_radius(
+        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
+    ) -> torch.Tensor:
+        ndtri = torch.special.ndtri
+        return 0.5 * (ndtri(prob_top) - ndtri(prob_runner_up))
+
 
 class Laplace(Noise):
     """Laplace noise, against l1 adversaries, with a direct linf guarantee as well.
@@ -105,6 +111,11 @@ class Laplace(Noise):
         if norm == 1.0:
             return radii.laplace_l1(prob_lower)
         return radii.laplace_linf(prob_lower, dim)
+
+    def _unit_soft_radius(
+        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
+    ) -> torch.Tensor:
+        return -math.log(2.0) - torch.log1p(-prob_top)
 
 
 class Uniform(Noise):
@@ -155,6 +166,11 @@ class Uniform(Noise):
         self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         return radii.uniform_one_bound(prob_lower, prob_runner_up)
+
+    def _unit_soft_radius(
+        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
+    ) -> torch.Tensor:
+        return prob_top - prob_runner_up
 
 
 class Pareto(Noise):

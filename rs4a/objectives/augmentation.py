@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from sklearn.utils._param_validation import Interval
 
-from rs4a.objectives.base import BaseLoss, Objective
+from rs4a.objectives.base import NoisyOutputs, Objective
 
 __all__ = ["NoiseAugmentation"]
 
@@ -38,25 +38,17 @@ class NoiseAugmentation(Objective):
     def __init__(self, n_samples: int = 1):
         self.n_samples = n_samples
 
-    def loss(
-        self, base_loss: BaseLoss, outputs: torch.Tensor, y: torch.Tensor
-    ) -> torch.Tensor:
+    def loss(self, answers: NoisyOutputs) -> torch.Tensor:
         """Mean of the net's own loss over all copies.
 
         Parameters
         ----------
-        base_loss : callable
-            The net's own loss, of outputs (m, n_classes) and targets (m,).
-
-        outputs : torch.Tensor of shape (n_samples, n, n_classes)
-            Outputs for the noisy copies.
-
-        y : torch.Tensor of shape (n,)
-            Targets.
+        answers : NoisyOutputs
+            What the net answered to the noisy copies.
 
         Returns
         -------
         loss : torch.Tensor of shape ()
             To be minimised.
         """
-        return base_loss(outputs.flatten(0, 1), y.repeat(len(outputs)))
+        return answers.base_loss()

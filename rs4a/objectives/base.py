@@ -2,65 +2,174 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from sklearn.base import BaseEstimator
 
 from rs4a.noises import Noise
+from rs4a.soft_votes import log_mean_vote
 
-__all__ = ["BaseLoss", "Objective"]
+__all__ = ["Batch", "NoisyOutputs", "Objective"]
 
-#: The net's own loss of (outputs, targets), both with n rows; a scalar.
-BaseLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that is about to be trained, or validated, on.
+
+    Parameters
+    ----------
+    X : torch.Tensor of shape (n, ...)
+        Clean inputs, to be left as they are.
+
+    y : torch.Tensor of shape (n,), int64
+        Indices of the net's outputs.
+
+    noise : Noise
+        Smoothing noise; its randomness comes from torch's default generator.
+
+    epoch : int
+        Number of the epoch, from 1.
+
+    log_proba : callable
+        The net in evaluation mode: takes k inputs, gives logarithms of probabilities of
+        shape (k, n_classes), and gradients flow through it.
+    """
+
+    X: torch.Tensor
+    y: torch.Tensor
+    noise: Noise
+    epoch: int
+    log_proba: Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class NoisyOutputs:
+    """What the net answered to the noisy copies of a batch.
+
+    Parameters
+    ----------
+    outputs : torch.Tensor of shape (m, n, n_classes)
+        Outputs of the net for m copies: logits or probabilities, as the net has them.
+
+    y : torch.Tensor of shape (n,), int64
+        Indices of the net's outputs.
+
+    noise : Noise
+        Smoothing noise.
+
+    dim : int
+        Number of coordinates of an input.
+
+    own_loss : callable
+        Takes a number of copies, and gives the net's own loss, a scalar, on the first of
+        them.
+
+    to_log_proba : callable
+        Takes `outputs` to logarithms of probabilities.
+    """
+
+    outputs: torch.Tensor
+    y: torch.Tensor
+    noise: Noise
+    dim: int
+    own_loss: Callable[[int], torch.Tensor]
+    to_log_proba: Callable[[torch.Tensor], torch.Tensor]
+
+    def base_loss(self, n_copies: int | None = None) -> torch.Tensor:
+        """The net's own loss, by its criterion and its `get_loss`.
+
+        Parameters
+        ----------
+        n_copies : int, default=None
+            On how many of the copies, the first ones. None: on all.
+
+        Returns
+        -------
+        loss : torch.Tensor of shape ()
+            As the criterion reduces it: the mean over copies and inputs, as a rule.
+        """
+        return self.own_loss(len(self.outputs) if n_copies is None else n_copies)
+
+    @cached_property
+    def log_proba(self) -> torch.Tensor:
+        """Logarithms of the net's probabilities, (m, n, n_classes)."""
+        return self.to_log_proba(self.outputs)
+
+    @cached_property
+    def log_votes(self) -> torch.Tensor:
+        """Logarithms of the soft votes, which are mean probabilities, (n, n_classes)."""
+        return log_mean_vote(self.log_proba)
 
 
 class Objective(BaseEstimator, ABC):
     """Base class of training objectives: parameter objects, as noises are.
 
     Training asks an objective twice a batch: which noisy copies of the inputs the net
-    shall see, and what the loss of the outputs for all copies is.
+    shall see, and what the loss of its outputs is. A subclass with parameters, `n_samples`
+    and `loss` can be swept like those of the library.
+
+    Examples
+    --------
+    >>> from rs4a import SmoothedClassifier
+    >>> from rs4a.objectives import Objective
+    >>> class Agreement(Objective):
+    ...     n_samples = 2
+    ...
+    ...     def __init__(self, weight=1.0):
+    ...         self.weight = weight
+    ...
+    ...     def loss(self, answers):
+    ...         first, second = answers.log_proba.exp()
+    ...         distance = (first - second).square().sum(dim=1).mean()
+    ...         return answers.base_loss() + self.weight * distance
+    >>> clf = SmoothedClassifier(objective=Agreement(weight=5.0))
     """
 
     n_samples: int
 
-    def noisy_copies(self, noise: Noise, X: torch.Tensor) -> torch.Tensor:
-        """`n_samples` noisy copies of a batch.
+    def check_noise(self, noise: Noise) -> None:
+        """Refuse noise that the objective cannot train under; here none.
 
         Parameters
         ----------
         noise : Noise
-            Smoothing noise; its randomness comes from torch's default generator.
+            Smoothing noise.
+        """
 
-        X : torch.Tensor of shape (n, ...)
-            Clean inputs, left as they are.
+    def noisy_copies(self, batch: Batch) -> torch.Tensor:
+        """Noisy copies of a batch: `n_samples` independent ones, unless overridden.
+
+        Parameters
+        ----------
+        batch : Batch
+            Clean inputs, and what else is known.
 
         Returns
         -------
-        copies : torch.Tensor of shape (n_samples, n, ...)
-            Independent noisy copies.
+        copies : torch.Tensor of shape (m, n, ...)
+            Inputs of the net.
         """
-        copies = noise.sample(X.repeat(self.n_samples, *[1] * (X.ndim - 1)))
-        return copies.reshape(self.n_samples, *X.shape)
+        return draw_copies(batch.noise, batch.X, self.n_samples)
 
     @abstractmethod
-    def loss(
-        self, base_loss: BaseLoss, outputs: torch.Tensor, y: torch.Tensor
-    ) -> torch.Tensor:
+    def loss(self, answers: NoisyOutputs) -> torch.Tensor:
         """Loss of a batch.
 
         Parameters
         ----------
-        base_loss : callable
-            The net's own loss, of outputs (m, n_classes) and targets (m,).
-
-        outputs : torch.Tensor of shape (n_samples, n, n_classes)
-            Outputs for the noisy copies.
-
-        y : torch.Tensor of shape (n,)
-            Targets.
+        answers : NoisyOutputs
+            What the net answered to the noisy copies.
 
         Returns
         -------
         loss : torch.Tensor of shape ()
             To be minimised.
         """
+
+
+def draw_copies(noise: Noise, X: torch.Tensor, n_copies: int) -> torch.Tensor:
+    """Independent noisy copies of a batch, (n_copies, n, ...)."""
+    copies = X.expand(n_copies, *X.shape).flatten(0, 1)
+    return noise.sample(copies).unflatten(0, (n_copies, len(X)))

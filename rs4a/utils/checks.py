@@ -11,6 +11,7 @@ from rs4a.exceptions import UnsupportedNormError
 
 __all__ = [
     "NORMS",
+    "check_box",
     "check_dim",
     "check_in_range",
     "check_norm",
@@ -51,6 +52,19 @@ def check_in_range(
     raise ValueError(
         f"{name} must be a float in the range {bracket}{low:.10g}, {high:.10g}), got "
         f"{value!r}: {why}."
+    )
+
+
+def check_box(box: Any) -> tuple[float, float] | None:
+    """Return a range of values as two floats, or None where there is none."""
+    if box is None:
+        return None
+    if isinstance(box, tuple | list) and len(box) == 2:
+        low, high = box
+        if isinstance(low, Real) and isinstance(high, Real) and float(low) < float(high):
+            return float(low), float(high)
+    raise ValueError(
+        f"box must be None or a tuple (low, high) of floats with low < high, got {box!r}."
     )
 
 

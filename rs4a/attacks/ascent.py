@@ -1,0 +1,257 @@
+"""Projected gradient ascent on the loss of the soft smoothed classifier."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import torch
+
+__all__ = ["Ball", "ascend", "project", "soft_vote_loss", "steepest"]
+
+#: Share of the coordinates that an l1 step moves.
+_L1_SHARE = 16
+
+
+class Ball(NamedTuple):
+    """Perturbations that an attack may make, flat, a row an input.
+
+    Parameters
+    ----------
+    norm : {1.0, 2.0, inf}
+        Norm of the distance.
+
+    radius : torch.Tensor of shape (n,)
+        Largest distance.
+
+    low, high : torch.Tensor of shape (n, d)
+        Smallest and largest perturbation of every coordinate: at most 0 and at least 0.
+    """
+
+    norm: float
+    radius: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+
+    @classmethod
+    def around(
+        cls,
+        X: torch.Tensor,
+        norm: float,
+        radius: torch.Tensor,
+        box: tuple[float, float] | None,
+    ) -> Self:
+        """Ball around inputs, in a box of values; those outside of it may only go in.
+
+        Parameters
+        ----------
+        X : torch.Tensor of shape (n, ...)
+            Inputs.
+
+        norm : {1.0, 2.0, inf}
+            Norm of the distance.
+
+        radius : torch.Tensor of shape (n,)
+            Largest distance.
+
+        box : tuple of two floats, or None
+            Smallest and largest value of a coordinate.
+
+        Returns
+        -------
+        ball : Ball
+            Of flat perturbations.
+        """
+        flat = X.flatten(1)
+        low, high = box or (-math.inf, math.inf)
+        return cls(norm, radius, (low - flat).clamp_max(0.0), (high - flat).clamp_min(0.0))
+
+
+def ascend(
+    loss: Callable[[torch.Tensor], torch.Tensor],
+    X: torch.Tensor,
+    ball: Ball,
+    *,
+    steps: int,
+    step_size: torch.Tensor,
+    start: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Perturbation after some steps of steepest ascent, each projected onto the ball.
+
+    Parameters
+    ----------
+    loss : callable
+        Takes perturbed inputs (n, ...), gives their losses (n,), of which only the
+        direction of the gradients counts.
+
+    X : torch.Tensor of shape (n, ...)
+        Inputs.
+
+    ball : Ball
+        Perturbations that are allowed.
+
+    steps : int
+        Number of steps.
+
+    step_size : torch.Tensor of shape (n,)
+        Length of a step, in the ball's norm.
+
+    start : torch.Tensor of shape (n, d), default=None
+        Perturbation to start from. None: none.
+
+    Returns
+    -------
+    delta : torch.Tensor of shape (n, ...)
+        Perturbation, within the ball up to rounding.
+    """
+    delta = torch.zeros_like(X.flatten(1)) if start is None else start
+    for _ in range(steps):
+        with torch.enable_grad():
+            delta = delta.detach().requires_grad_()
+            total = loss(X + delta.view_as(X)).sum()
+            (gradient,) = torch.autograd.grad(total, delta)
+        delta = delta.detach()
+        # Where the box stops a coordinate, a step would be lost.
+        stopped = ((delta >= ball.high) & (gradient > 0)) | (
+            (delta <= ball.low) & (gradient < 0)
+        )
+        direction = steepest(gradient.masked_fill(stopped, 0.0), ball.norm)
+        delta = project(delta + step_size[:, None] * direction, ball)
+    return delta.view_as(X)
+
+
+def soft_vote_loss(
+    log_proba: Callable[[torch.Tensor], torch.Tensor],
+    X: torch.Tensor,
+    draws: torch.Tensor,
+    y: torch.Tensor,
+) -> torch.Tensor:
+    """Minus the logarithm of the soft vote for a class, up to a constant.
+
+    Parameters
+    ----------
+    log_proba : callable
+        Net: takes k inputs, gives logarithms of probabilities, (k, n_classes).
+
+    X : torch.Tensor of shape (n, ...)
+        Inputs.
+
+    draws : torch.Tensor of shape (m, n, ...)
+        Draws of the noise.
+
+    y : torch.Tensor of shape (n,), int64
+        Classes.
+
+    Returns
+    -------
+    loss : torch.Tensor of shape (n,)
+        The larger, the fewer soft votes the class has.
+    """
+    votes = log_proba((X + draws).flatten(0, 1)).unflatten(0, (len(draws), len(X)))
+    of_class = votes.gather(2, y.expand(len(draws), -1)[..., None])
+    return -torch.logsumexp(of_class[..., 0], dim=0)
+
+
+def steepest(gradient: torch.Tensor, norm: float) -> torch.Tensor:
+    """Direction of length 1 in which a loss grows fastest; 0 where there is no gradient.
+
+    In l1 that would be a single coordinate. As in Yang et al. (2020), the sixteenth part
+    of the coordinates that have the largest gradients shares the step.
+
+    Parameters
+    ----------
+    gradient : torch.Tensor of shape (n, d)
+        Gradients. What is not finite in them counts as 0.
+
+    norm : {1.0, 2.0, inf}
+        Norm of the length.
+
+    Returns
+    -------
+    direction : torch.Tensor of shape (n, d)
+        Of length 1, or 0.
+    """
+    gradient = gradient.nan_to_num(0.0, 0.0, 0.0)
+    if norm == math.inf:
+        return gradient.sign()
+    if norm == 2.0:
+        # Scaled first: squares of small gradients underflow.
+        largest = gradient.abs().amax(dim=1, keepdim=True)
+        scaled = gradient / largest.where(largest > 0.0, 1.0)
+        length = scaled.norm(dim=1, keepdim=True)
+        return scaled / length.where(length > 0.0, 1.0)
+    n_moved = -(-gradient.shape[1] // _L1_SHARE)
+    moved = gradient.abs().topk(n_moved, dim=1).indices
+    signs = torch.zeros_like(gradient).scatter_(1, moved, gradient.gather(1, moved).sign())
+    return signs / signs.abs().sum(dim=1, keepdim=True).clamp_min(1.0)
+
+
+def project(delta: torch.Tensor, ball: Ball) -> torch.Tensor:
+    """Nearest perturbation, in Euclidean distance, that is allowed.
+
+    It has the signs of `delta`. In l1 and l2 it depends on a single number, at which a
+    piecewise linear, or quadratic, function of it has the value of the radius; that is
+    found exactly, by sorting where the pieces end.
+
+    Parameters
+    ----------
+    delta : torch.Tensor of shape (n, d)
+        Perturbations.
+
+    ball : Ball
+        Norm, radius and limits.
+
+    Returns
+    -------
+    delta : torch.Tensor of shape (n, d)
+        Within the ball up to rounding.
+    """
+    limits = torch.where(delta > 0.0, ball.high, -ball.low)
+    radius = ball.radius[:, None]
+    if ball.norm == math.inf:
+        size = delta.abs().minimum(limits).minimum(radius)
+    else:
+        find = _soft_threshold if ball.norm == 1.0 else _scaling
+        size = find(delta.abs().double(), limits.double(), radius.double())
+    return delta.sign() * size.to(delta.dtype)
+
+
+def _soft_threshold(
+    size: torch.Tensor, limits: torch.Tensor, radius: torch.Tensor
+) -> torch.Tensor:
+    """min(max(size - t, 0), limits), which sums to radius, or to less at t = 0."""
+    # As t grows, a coordinate begins to shrink at size - limit and is gone at size.
+    begins = (size - limits).clamp_min(0.0)
+    ends, order = torch.cat([begins, size], dim=1).sort(dim=1, stable=True)
+    sign = torch.ones_like(ends)
+    sign[:, size.shape[1] :] = -1.0
+    shrinking = sign.gather(1, order).cumsum(dim=1)  # after each end
+    widths = ends.diff(dim=1, append=ends[:, -1:])
+    total = size.minimum(limits).sum(dim=1, keepdim=True)
+    after = total - (shrinking * widths).cumsum(dim=1)
+    piece = (after > radius).sum(dim=1, keepdim=True).clamp_max(ends.shape[1] - 1)
+    before = after.gather(1, piece) + (shrinking * widths).gather(1, piece)
+    beyond = (before - radius).clamp_min(0.0)
+    threshold = ends.gather(1, piece) + beyond / shrinking.gather(1, piece).clamp_min(1.0)
+    threshold = threshold.where(total > radius, 0.0)
+    return (size - threshold).clamp_min(0.0).minimum(limits)
+
+
+def _scaling(
+    size: torch.Tensor, limits: torch.Tensor, radius: torch.Tensor
+) -> torch.Tensor:
+    """min(s size, limits), of l2 norm radius, or of less at s = 1."""
+    meets = (limits / size.where(size > 0.0, 1.0)).where(size > 0.0, math.inf)
+    meets, order = meets.sort(dim=1)  # the s at which each coordinate meets its limit
+    limited = meets < 1.0
+    stopped = limits.gather(1, order).square().where(limited, 0.0).cumsum(dim=1)
+    ordered = size.gather(1, order).square()
+    free = ordered.flip(1).cumsum(dim=1).flip(1) - ordered
+    at_meeting = (stopped + meets.where(limited, 1.0).square() * free).where(
+        limited, math.inf
+    )
+    n_stopped = (at_meeting <= radius.square()).sum(dim=1, keepdim=True)
+    stopped = torch.cat([torch.zeros_like(radius), stopped], dim=1).gather(1, n_stopped)
+    free = torch.cat([ordered.sum(dim=1, keepdim=True), free], dim=1).gather(1, n_stopped)
+    room = (radius.square() - stopped).clamp_min(0.0)
+    scale = (room / free.where(free > 0.0, 1.0)).sqrt().clamp_max(1.0)
+    return (scale * size).minimum(limits)

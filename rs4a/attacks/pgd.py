@@ -1,0 +1,333 @@
+"""Projected gradient descent attacks on smoothed classifiers."""
+
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+from tqdm.auto import tqdm
+
+from rs4a.attacks.ascent import Ball, ascend, project, soft_vote_loss
+from rs4a.nets import (
+    check_outputs,
+    class_indices,
+    evaluating,
+    log_probabilities,
+    net_device,
+    to_net,
+)
+from rs4a.sampling import stream_keys
+from rs4a.utils.checks import check_box, check_norm, format_norm
+from rs4a.utils.validation import as_array, check_inputs
+
+__all__ = ["PGD"]
+
+
+class PGD(BaseEstimator):
+    """Projected gradient descent against the soft votes of a smoothed classifier.
+
+    The attack moves an input, within a distance, to where the mean of the net's
+    probabilities over some draws of the noise is smallest for the true class [1]_. The
+    draws stay the same through the steps. l1 steps move the sixteenth part of the
+    coordinates that has the largest gradients [2]_. A failed attack proves nothing; a
+    successful one bounds the accuracy that any certificate can reach.
+
+    Parameters
+    ----------
+    norm : {1, 2, inf}, default=None
+        Norm of the distance. None: the classifier's, or else its noise's own.
+
+    radius : float, default=0.5
+        Largest distance, in units of X.
+
+    steps : int, default=20
+        Gradient steps.
+
+    step_size : float, default=None
+        Length of a step, in the same norm. None: 2 radius / steps.
+
+    n_samples : int, default=32
+        Draws of the noise over which the soft votes are taken.
+
+    restarts : int, default=1
+        How often the attack is tried. The first starts from the input, others from
+        random places within the distance, with other draws; the one that lowers the
+        soft votes most, under draws of its own, counts.
+
+    box : tuple of two floats, default=None
+        Smallest and largest value of a coordinate, which the inputs must respect too.
+        (0, 1) for images. None: no limit.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draws. Those of an input depend on it and on the input alone.
+
+    References
+    ----------
+    .. [1] Salman et al., "Provably Robust Deep Learning via Adversarially Trained Smoothed
+       Classifiers", NeurIPS 2019, arXiv:1906.04584.
+    .. [2] Yang et al., "Randomized Smoothing of All Shapes and Sizes", ICML 2020,
+       arXiv:2002.08118.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from rs4a import SmoothedClassifier
+    >>> from rs4a.attacks import PGD
+    >>> from rs4a.noises import Uniform
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = (X / 16).astype("float32")
+    >>> clf = SmoothedClassifier(noise=Uniform(sigma=0.3), random_state=0)
+    >>> attack = PGD(norm=1, radius=5.0, box=(0, 1), random_state=0)
+    >>> attacked = attack.perturb(clf.fit(X[:1500], y[:1500]), X[1500:1550], y[1500:1550])
+    >>> bool(np.abs(attacked - X[1500:1550]).sum(axis=1).max() <= 5.0)
+    True
+    >>> clf.score(attacked, y[1500:1550]) < clf.score(X[1500:1550], y[1500:1550])
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "radius": [Interval(Real, 0, None, closed="left")],
+        "steps": [Interval(Integral, 1, None, closed="left")],
+        "step_size": [Interval(Real, 0, None, closed="neither"), None],
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "restarts": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        norm: float | None = None,
+        radius: float = 0.5,
+        *,
+        steps: int = 20,
+        step_size: float | None = None,
+        n_samples: int = 32,
+        restarts: int = 1,
+        box: tuple[float, float] | None = None,
+        random_state: Any = None,
+    ):
+        self.norm = norm
+        self.radius = radius
+        self.steps = steps
+        self.step_size = step_size
+        self.n_samples = n_samples
+        self.restarts = restarts
+        self.box = box
+        self.random_state = random_state
+
+    def perturb(
+        self,
+        classifier: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        radius: ArrayLike | None = None,
+    ) -> NDArray[np.float32]:
+        """Inputs, at most the radius away, to which the votes for `y` are fewest.
+
+        Parameters
+        ----------
+        classifier : SmoothedClassifier
+            Fitted classifier; it stays as it is. Forward passes are of its `batch_size`,
+            or of `n_samples` where that is more.
+
+        X : array-like of shape (n, ...)
+            Inputs.
+
+        y : array-like of shape (n,)
+            Labels to be attacked: the true ones, or those that were certified.
+
+        radius : float or array-like of shape (n,), default=None
+            Largest distance, of every input. None: that of the attack.
+
+        Returns
+        -------
+        attacked : ndarray of shape (n, ...), float32
+            Their distance, computed in float64, is at most the radius: it is checked.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X, y or a radius is not as described.
+        TypeError
+            If the criterion of the net does not say what its outputs are.
+        """
+        check_is_fitted(classifier, "estimator_")
+        self._validate_params()
+        inputs: NDArray[np.float32] = check_inputs(classifier, X, reset=False)
+        targets = _targets(classifier, y, len(inputs))
+        radii = self._radii(radius, len(inputs))
+        norm = self._resolved_norm(classifier)
+        box = _checked_box(self.box, inputs)
+        random_state = check_random_state(self.random_state)
+        seeds = random_state.randint(2**62, size=self.restarts + 1, dtype=np.int64)
+        attacked = inputs.copy()
+        per_batch = max(1, _batch_size(classifier) // self.n_samples)
+        starts = range(0, len(inputs), per_batch)
+        with evaluating(classifier.estimator_):
+            for start in tqdm(starts, "attack", disable=not classifier.verbose):
+                rows = slice(start, start + per_batch)
+                x = torch.from_numpy(inputs[rows])
+                ball = Ball.around(x, norm, torch.from_numpy(radii[rows]), box)
+                delta = self._attack(classifier, inputs[rows], targets[rows], ball, seeds)
+                attacked[rows] = _rounded_inwards(inputs[rows], delta)
+        if box is not None:  # whose ends float32 may have rounded
+            attacked = attacked.clip(*box)
+        _check_distance(attacked, inputs, norm, radii)
+        return attacked
+
+    def _attack(
+        self,
+        classifier: Any,
+        X: NDArray[np.float32],
+        targets: NDArray[np.int64],
+        ball: Ball,
+        seeds: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """The best perturbation of some inputs that share forward passes."""
+        net = classifier.estimator_
+        device = net_device(net)
+        ball = Ball(ball.norm, *(each.to(device).float() for each in ball[1:]))
+        x = torch.from_numpy(np.array(X)).to(device)
+        y = torch.from_numpy(targets).to(device)
+        votes = _log_proba_of(net, len(classifier.classes_))
+        step = ball.radius * (2.0 / self.steps)
+        if self.step_size is not None:
+            step = torch.full_like(step, self.step_size)
+
+        def loss_under(seed: int) -> Callable[[torch.Tensor], torch.Tensor]:
+            draws = _draws(classifier.noise_, X, self.n_samples, seed, device)
+            return lambda moved: soft_vote_loss(votes, moved, draws, y)
+
+        tried = []
+        for number, seed in enumerate(seeds[:-1].tolist()):
+            start = None if number == 0 else _random_start(X, ball, seed)
+            delta = ascend(
+                loss_under(seed), x, ball, steps=self.steps, step_size=step, start=start
+            )
+            tried.append(delta)
+        if len(tried) == 1:
+            best = tried[0]
+        else:
+            judge = loss_under(int(seeds[-1]))
+            with torch.no_grad():
+                losses = torch.stack([judge(x + delta) for delta in tried])
+            best = torch.stack(tried)[losses.argmax(dim=0), torch.arange(len(x))]
+        within = project(best.double().flatten(1), Ball(ball.norm, *map(_double, ball[1:])))
+        return within.view(x.shape).cpu().numpy()
+
+    def _radii(self, radius: ArrayLike | None, n: int) -> NDArray[np.float64]:
+        given = np.asarray(self.radius if radius is None else radius, dtype=np.float64)
+        if given.ndim > 1 or (given.ndim == 1 and len(given) != n):
+            raise ValueError(
+                f"radius must be a float or have shape ({n},), got shape {given.shape}."
+            )
+        if not ((given >= 0.0) & np.isfinite(given)).all():
+            raise ValueError(f"radius must be finite and at least 0, got {radius!r}.")
+        return np.broadcast_to(given, (n,)).copy()
+
+    def _resolved_norm(self, classifier: Any) -> float:
+        for norm in (self.norm, classifier.norm):
+            if norm is not None:
+                return check_norm(norm)
+        return float(classifier.noise_.norms[0])
+
+
+def _double(values: torch.Tensor) -> torch.Tensor:
+    return values.double()
+
+
+def _batch_size(classifier: Any) -> int:
+    given = classifier.batch_size
+    return 1024 if isinstance(given, str) else int(given)
+
+
+def _targets(classifier: Any, y: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Indices of the net's outputs."""
+    labels = column_or_1d(as_array(y))
+    if len(labels) != n:
+        raise ValueError(
+            f"y must have a label for each of the {n} inputs, got {len(labels)}."
+        )
+    return class_indices(labels, classifier.classes_, "the classifier")
+
+
+def _checked_box(box: Any, X: NDArray[np.float32]) -> tuple[float, float] | None:
+    checked = check_box(box)
+    if checked is not None and not (X.min() >= checked[0] and X.max() <= checked[1]):
+        raise ValueError(
+            f"X must lie in the attack's box, {checked}, got values from {X.min():g} to "
+            f"{X.max():g}."
+        )
+    return checked
+
+
+def _log_proba_of(net: Any, n_classes: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    def log_proba(noisy: torch.Tensor) -> torch.Tensor:
+        outputs = check_outputs(net.infer(to_net(net, noisy)), len(noisy), n_classes)
+        return log_probabilities(net, outputs).float()
+
+    return log_proba
+
+
+def _draws(
+    noise: Any, X: NDArray[np.float32], n: int, seed: int, device: torch.device
+) -> torch.Tensor:
+    """Noise for every input from a generator of its own, (n, n_inputs, ...)."""
+    draws = torch.zeros((len(X), n, *X.shape[1:]), device=device)
+    for row, generator in enumerate(_generators(X, seed, device)):
+        draws[row] = noise.sample(draws[row], generator)
+    return draws.transpose(0, 1)
+
+
+def _random_start(X: NDArray[np.float32], ball: Ball, seed: int) -> torch.Tensor:
+    """A perturbation of random direction and length for every input."""
+    device = ball.radius.device
+    start = torch.empty((len(X), X[0].size), device=device)
+    for row, generator in enumerate(_generators(X, ~seed, device)):
+        direction = torch.randn(X[0].size, generator=generator, device=device)
+        share = torch.rand((), generator=generator, device=device)
+        length = torch.linalg.vector_norm(direction, ball.norm)
+        start[row] = ball.radius[row] * share * direction / length
+    return project(start, ball)
+
+
+def _generators(
+    X: NDArray[np.float32], seed: int, device: torch.device
+) -> Iterator[torch.Generator]:
+    for first, *_ in stream_keys(X, seed).tolist():
+        yield torch.Generator(device).manual_seed(first % 2**63)
+
+
+def _rounded_inwards(
+    X: NDArray[np.float32], delta: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """X + delta in float32, no coordinate of which is farther from X than delta says."""
+    exact = X.astype(np.float64) + delta
+    rounded = exact.astype(np.float32)
+    farther = np.abs(rounded.astype(np.float64) - X) > np.abs(delta)
+    return np.where(farther, np.nextafter(rounded, X), rounded)
+
+
+def _check_distance(
+    attacked: NDArray[np.float32],
+    X: NDArray[np.float32],
+    norm: float,
+    radii: NDArray[np.float64],
+) -> None:
+    """An attack that went too far would prove certificates wrong that are right."""
+    moved = (attacked.astype(np.float64) - X).reshape(len(X), -1)
+    distance = np.linalg.norm(moved, norm, axis=1) if len(X) else np.zeros(0)
+    # The sum of a distance is rounded too.
+    if not (distance <= radii * (1.0 + 1e-12)).all():
+        raise RuntimeError(
+            f"The attack left its {format_norm(norm)} ball: distance "
+            f"{distance.max():.9g}. This is a mistake of rs4a: please report it."
+        )
