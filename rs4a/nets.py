@@ -317,6 +317,8 @@ def log_probabilities(net: Any, outputs: torch.Tensor) -> torch.Tensor:
     ------
     TypeError
         If the criterion does not say it.
+    ValueError
+        If they shall be probabilities and are negative.
     """
     nonlinearity = getattr(net, "predict_nonlinearity", "auto")
     criterion = net.criterion_
@@ -336,6 +338,12 @@ def log_probabilities(net: Any, outputs: torch.Tensor) -> torch.Tensor:
 
 def _log(probabilities: torch.Tensor) -> torch.Tensor:
     """Logarithm that is finite at 0."""
+    if (probabilities < 0.0).any():
+        raise ValueError(
+            "The net's outputs must be probabilities, as its criterion or its "
+            f"predict_nonlinearity says, got {float(probabilities.detach().min()):g}. For "
+            "logits, give the net criterion=torch.nn.CrossEntropyLoss."
+        )
     return torch.log(probabilities + torch.finfo(probabilities.dtype).eps)
 
 

@@ -209,6 +209,20 @@ class NoiseContract:
         for norm in NORMS:
             assert noise.guarantee(norm).startswith("direct") == (norm in noise.norms)
 
+    def test_soft_radius_is_the_radius_and_grows(self, noise: Noise) -> None:
+        """Or it is refused; without it, an objective that needs it refuses the noise."""
+        dim = self.dims[-1]
+        prob = torch.linspace(0.51, 0.999, 50, dtype=torch.float64, requires_grad=True)
+        if not noise.has_soft_radius:
+            with pytest.raises(ValueError, match="no radius in which gradients exist"):
+                noise.soft_radius(prob, 1.0 - prob, dim=dim)
+            return
+        soft = noise.soft_radius(prob, 1.0 - prob, dim=dim)
+        exact = noise.radius(prob.detach().numpy(), norm=noise.norms[0], dim=dim)
+        np.testing.assert_allclose(soft.detach().numpy(), exact, rtol=1e-6)
+        (slope,) = torch.autograd.grad(soft.sum(), prob)
+        assert (slope > 0.0).all()
+
     @pytest.mark.parametrize("norm", [0, 3, 1.5, "2", None, math.nan, -1])
     def test_refuses_an_unknown_norm(self, noise: Noise, norm: Any) -> None:
         """Only l1, l2 and linf."""

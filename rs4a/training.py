@@ -7,7 +7,7 @@ or Ctrl-C, the class is the user's again.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -44,8 +44,8 @@ class _Smoothing:
     noise: Noise
     objective: Objective
     epochs_before: int
-    #: Copies, and inputs, of the present batch.
-    shape: tuple[int, int] = (1, 0)
+    #: Copies, and inputs, of the present batch; None between the steps.
+    shape: tuple[int, int] | None = None
     dim: int = 1
 
 
@@ -176,45 +176,41 @@ def _noisy_class(plain_class: Any) -> Any:
         smoothing_: _Smoothing | None = None  # a clone made in training has none
 
         def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-            if self.smoothing_ is None:
-                return super().train_step(batch, **fit_params)
             # The noise is drawn here, outside the closure that some optimizers call
             # several times.
-            noisy, n = _expand(self, batch)
-            return _cut(super().train_step(noisy, **fit_params), n)
+            return _noisy_step(self, super().train_step, batch, fit_params)
 
         def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-            if self.smoothing_ is None:
-                return super().validation_step(batch, **fit_params)
-            noisy, n = _expand(self, batch)
-            return _cut(super().validation_step(noisy, **fit_params), n)
+            return _noisy_step(self, super().validation_step, batch, fit_params)
 
         def get_loss(
             self, y_pred: Any, y_true: Any, *args: Any, **kwargs: Any
         ) -> torch.Tensor:
-            plain_get_loss = super().get_loss
-            if self.smoothing_ is None:
+            plain_get_loss, smoothing = super().get_loss, self.smoothing_
+            training = kwargs.get("training", False)
+            # Between the steps scores on clean inputs ask, as skorch's loss_scoring.
+            if smoothing is None or (smoothing.shape is None and not training):
                 return plain_get_loss(y_pred, y_true, *args, **kwargs)
-            n_copies, n = self.smoothing_.shape
+            n_copies, n = smoothing.shape or (1, 0)
             _check_whole(len(y_true), n_copies * n)
 
             def own_loss(n_copies: int) -> torch.Tensor:
-                rows, y_first, others = _first_rows(
-                    (y_pred, y_true, kwargs), n_copies * n, len(y_true)
+                rows, y_first, more, others = _first_rows(
+                    (y_pred, y_true, args, kwargs), n_copies * n, len(y_true)
                 )
-                return plain_get_loss(rows, y_first, *args, **others)
+                return plain_get_loss(rows, y_first, *more, **others)
 
             outputs = check_outputs(y_pred, len(y_true), 2)
             y = to_tensor(y_true, device=outputs.device)
             answers = NoisyOutputs(
                 outputs.unflatten(0, (n_copies, n)),
                 y[:n],
-                self.smoothing_.noise,
-                self.smoothing_.dim,
+                smoothing.noise,
+                smoothing.dim,
                 own_loss,
                 lambda each: log_probabilities(self, each),
             )
-            return self.smoothing_.objective.loss(answers)
+            return smoothing.objective.loss(answers)
 
         def __reduce_ex__(self, protocol: Any) -> Any:
             state: Any = self.__getstate__()
@@ -232,6 +228,22 @@ def _rebuild(plain_class: Any, state: dict[str, Any]) -> Any:
     net = plain_class.__new__(plain_class)
     net.__setstate__(state)
     return net
+
+
+def _noisy_step(
+    net: Any,
+    step: Callable[..., dict[str, Any]],
+    batch: Any,
+    fit_params: dict[str, Any],
+) -> dict[str, Any]:
+    """One of skorch's steps, on noisy copies of a batch."""
+    if net.smoothing_ is None:
+        return step(batch, **fit_params)
+    noisy, n = _expand(net, batch)
+    try:
+        return _cut(step(noisy, **fit_params), n)
+    finally:
+        net.smoothing_.shape = None
 
 
 def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], int]:

@@ -16,10 +16,20 @@ LAYERS = [
     "certification_log", "certification", "objectives", "training", "classifier",
 ]  # fmt: skip
 LEAVES = {
+    "callbacks": {
+        "ballot",
+        "bounds",
+        "certification",
+        "metrics",
+        "nets",
+        "sampling",
+        "utils",
+    },
     "networks": set(),
-    "metrics": {"exceptions", "utils", "radii", "certification"},
+    "recipes": {"utils"},
+    "metrics": {"exceptions", "utils", "radii", "bounds", "certification"},
     "testing": {"exceptions", "radii", "noises"},
-}
+}  # fmt: skip
 
 
 def allowed(layer):

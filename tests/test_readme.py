@@ -32,7 +32,7 @@ def run_python_blocks(page, monkeypatch):
 
 def test_readme_runs(capsys, monkeypatch):
     namespace, n_blocks = run_python_blocks(README, monkeypatch)
-    assert n_blocks == 3
+    assert n_blocks == 4
     printed = capsys.readouterr().out
     assert "radius_l1" in printed
     assert "noise__sigma" in printed

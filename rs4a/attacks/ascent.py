@@ -102,14 +102,15 @@ def ascend(
     -------
     delta : torch.Tensor of shape (n, ...)
         Perturbation, within the ball up to rounding.
+
+    Raises
+    ------
+    ValueError
+        If torch knows no gradient of the losses.
     """
     delta = torch.zeros_like(X.flatten(1)) if start is None else start
     for _ in range(steps):
-        with torch.enable_grad():
-            delta = delta.detach().requires_grad_()
-            total = loss(X + delta.view_as(X)).sum()
-            (gradient,) = torch.autograd.grad(total, delta)
-        delta = delta.detach()
+        gradient = _gradient(loss, X, delta)
         # Where the box stops a coordinate, a step would be lost.
         stopped = ((delta >= ball.high) & (gradient > 0)) | (
             (delta <= ball.low) & (gradient < 0)
@@ -117,6 +118,23 @@ def ascend(
         direction = steepest(gradient.masked_fill(stopped, 0.0), ball.norm)
         delta = project(delta + step_size[:, None] * direction, ball)
     return delta.view_as(X)
+
+
+def _gradient(
+    loss: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor, delta: torch.Tensor
+) -> torch.Tensor:
+    with torch.enable_grad():
+        delta = delta.detach().requires_grad_()
+        total = loss(X + delta.view_as(X)).sum()
+    gradient = None
+    if total.requires_grad:
+        (gradient,) = torch.autograd.grad(total, delta, allow_unused=True)
+    if gradient is None:
+        raise ValueError(
+            "The net must have gradients with respect to its inputs, got outputs without "
+            "any: it may detach them, compare them with a threshold, or use torch.no_grad."
+        )
+    return gradient
 
 
 def soft_vote_loss(
@@ -212,6 +230,7 @@ def project(delta: torch.Tensor, ball: Ball) -> torch.Tensor:
     else:
         find = _soft_threshold if ball.norm == 1.0 else _scaling
         size = find(delta.abs().double(), limits.double(), radius.double())
+        size = size.minimum(radius)  # whatever the rounding
     return delta.sign() * size.to(delta.dtype)
 
 
@@ -219,39 +238,46 @@ def _soft_threshold(
     size: torch.Tensor, limits: torch.Tensor, radius: torch.Tensor
 ) -> torch.Tensor:
     """min(max(size - t, 0), limits), which sums to radius, or to less at t = 0."""
+    total = size.minimum(limits).sum(dim=1, keepdim=True)
+    if not (total > radius).any():
+        return size.minimum(limits)
+    # Most coordinates were never moved: they need not be sorted.
+    moved = size.topk(int((size > 0.0).sum(dim=1).max()), dim=1).indices
+    threshold = _threshold(size.gather(1, moved), limits.gather(1, moved), radius)
+    return (size - threshold.where(total > radius, 0.0)).clamp_min(0.0).minimum(limits)
+
+
+def _threshold(
+    size: torch.Tensor, limits: torch.Tensor, radius: torch.Tensor
+) -> torch.Tensor:
+    """The t of `_soft_threshold`, (n, 1), for rows whose sum is above radius."""
     # As t grows, a coordinate begins to shrink at size - limit and is gone at size.
     begins = (size - limits).clamp_min(0.0)
     ends, order = torch.cat([begins, size], dim=1).sort(dim=1, stable=True)
     sign = torch.ones_like(ends)
     sign[:, size.shape[1] :] = -1.0
     shrinking = sign.gather(1, order).cumsum(dim=1)  # after each end
-    widths = ends.diff(dim=1, append=ends[:, -1:])
+    falls = shrinking * ends.diff(dim=1, append=ends[:, -1:])
     total = size.minimum(limits).sum(dim=1, keepdim=True)
-    after = total - (shrinking * widths).cumsum(dim=1)
+    after = total - falls.cumsum(dim=1)
     piece = (after > radius).sum(dim=1, keepdim=True).clamp_max(ends.shape[1] - 1)
-    before = after.gather(1, piece) + (shrinking * widths).gather(1, piece)
-    beyond = (before - radius).clamp_min(0.0)
-    threshold = ends.gather(1, piece) + beyond / shrinking.gather(1, piece).clamp_min(1.0)
-    threshold = threshold.where(total > radius, 0.0)
-    return (size - threshold).clamp_min(0.0).minimum(limits)
+    beyond = after.gather(1, piece) + falls.gather(1, piece) - radius
+    rate = shrinking.gather(1, piece).clamp_min(1.0)
+    return ends.gather(1, piece) + beyond.clamp_min(0.0) / rate
 
 
 def _scaling(
     size: torch.Tensor, limits: torch.Tensor, radius: torch.Tensor
 ) -> torch.Tensor:
     """min(s size, limits), of l2 norm radius, or of less at s = 1."""
-    meets = (limits / size.where(size > 0.0, 1.0)).where(size > 0.0, math.inf)
-    meets, order = meets.sort(dim=1)  # the s at which each coordinate meets its limit
-    limited = meets < 1.0
-    stopped = limits.gather(1, order).square().where(limited, 0.0).cumsum(dim=1)
-    ordered = size.gather(1, order).square()
-    free = ordered.flip(1).cumsum(dim=1).flip(1) - ordered
-    at_meeting = (stopped + meets.where(limited, 1.0).square() * free).where(
-        limited, math.inf
-    )
-    n_stopped = (at_meeting <= radius.square()).sum(dim=1, keepdim=True)
-    stopped = torch.cat([torch.zeros_like(radius), stopped], dim=1).gather(1, n_stopped)
-    free = torch.cat([ordered.sum(dim=1, keepdim=True), free], dim=1).gather(1, n_stopped)
-    room = (radius.square() - stopped).clamp_min(0.0)
-    scale = (room / free.where(free > 0.0, 1.0)).sqrt().clamp_max(1.0)
-    return (scale * size).minimum(limits)
+    # The more coordinates are at their limits, the larger s, and the other way round: the
+    # iteration goes up, and ends as soon as no further coordinate meets its limit.
+    limited = torch.zeros_like(size, dtype=torch.bool)
+    while True:
+        room = radius.square() - limits.where(limited, 0.0).square().sum(1, keepdim=True)
+        free = size.masked_fill(limited, 0.0).square().sum(dim=1, keepdim=True)
+        scale = (room.clamp_min(0.0) / free).sqrt().nan_to_num(1.0).clamp_max(1.0)
+        meets = limited | (scale * size > limits)
+        if torch.equal(meets, limited):
+            return torch.where(limited, limits, scale * size)
+        limited = meets

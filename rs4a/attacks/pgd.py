@@ -1,5 +1,6 @@
 """Projected gradient descent attacks on smoothed classifiers."""
 
+import math
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -27,6 +28,9 @@ from rs4a.utils.checks import check_box, check_norm, format_norm
 from rs4a.utils.validation import as_array, check_inputs
 
 __all__ = ["PGD"]
+
+#: A move with which float32 can still calculate.
+_LONGEST = 1e30
 
 
 class PGD(BaseEstimator):
@@ -93,9 +97,9 @@ class PGD(BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "radius": [Interval(Real, 0, None, closed="left")],
+        "radius": [Interval(Real, 0, _LONGEST, closed="both")],
         "steps": [Interval(Integral, 1, None, closed="left")],
-        "step_size": [Interval(Real, 0, None, closed="neither"), None],
+        "step_size": [Interval(Real, 0, _LONGEST, closed="right"), None],
         "n_samples": [Interval(Integral, 1, None, closed="left")],
         "restarts": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
@@ -155,11 +159,13 @@ class PGD(BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter, X, y or a radius is not as described.
+            If a parameter, X, y or a radius is not as described, or the net has no
+            gradients or returns NaN.
         TypeError
             If the criterion of the net does not say what its outputs are.
         """
         check_is_fitted(classifier, "estimator_")
+        classifier._validate_params()
         self._validate_params()
         inputs: NDArray[np.float32] = check_inputs(classifier, X, reset=False)
         targets = _targets(classifier, y, len(inputs))
@@ -171,13 +177,13 @@ class PGD(BaseEstimator):
         attacked = inputs.copy()
         per_batch = max(1, _batch_size(classifier) // self.n_samples)
         starts = range(0, len(inputs), per_batch)
-        with evaluating(classifier.estimator_):
+        with evaluating(classifier.estimator_), torch.inference_mode(False):
             for start in tqdm(starts, "attack", disable=not classifier.verbose):
                 rows = slice(start, start + per_batch)
-                x = torch.from_numpy(inputs[rows])
+                x = torch.from_numpy(inputs[rows]).double()
                 ball = Ball.around(x, norm, torch.from_numpy(radii[rows]), box)
                 delta = self._attack(classifier, inputs[rows], targets[rows], ball, seeds)
-                attacked[rows] = _rounded_inwards(inputs[rows], delta)
+                attacked[rows] = _moved(inputs[rows], delta, ball)
         if box is not None:  # whose ends float32 may have rounded
             attacked = attacked.clip(*box)
         _check_distance(attacked, inputs, norm, radii)
@@ -190,8 +196,8 @@ class PGD(BaseEstimator):
         targets: NDArray[np.int64],
         ball: Ball,
         seeds: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
-        """The best perturbation of some inputs that share forward passes."""
+    ) -> torch.Tensor:
+        """The best perturbation of some inputs that share forward passes, in float32."""
         net = classifier.estimator_
         device = net_device(net)
         ball = Ball(ball.norm, *(each.to(device).float() for each in ball[1:]))
@@ -214,23 +220,29 @@ class PGD(BaseEstimator):
             )
             tried.append(delta)
         if len(tried) == 1:
-            best = tried[0]
-        else:
-            judge = loss_under(int(seeds[-1]))
-            with torch.no_grad():
-                losses = torch.stack([judge(x + delta) for delta in tried])
-            best = torch.stack(tried)[losses.argmax(dim=0), torch.arange(len(x))]
-        within = project(best.double().flatten(1), Ball(ball.norm, *map(_double, ball[1:])))
-        return within.view(x.shape).cpu().numpy()
+            return tried[0]
+        judge = loss_under(int(seeds[-1]))
+        with torch.no_grad():
+            losses = torch.stack([judge(x + delta) for delta in tried])
+        return torch.stack(tried)[losses.argmax(dim=0), torch.arange(len(x))]
 
     def _radii(self, radius: ArrayLike | None, n: int) -> NDArray[np.float64]:
-        given = np.asarray(self.radius if radius is None else radius, dtype=np.float64)
+        radius = self.radius if radius is None else radius
+        if isinstance(radius, torch.Tensor):
+            radius = radius.detach().double().cpu()
+        try:
+            given = np.asarray(radius, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"radius must hold floats, got {radius!r}.") from error
         if given.ndim > 1 or (given.ndim == 1 and len(given) != n):
             raise ValueError(
                 f"radius must be a float or have shape ({n},), got shape {given.shape}."
             )
-        if not ((given >= 0.0) & np.isfinite(given)).all():
-            raise ValueError(f"radius must be finite and at least 0, got {radius!r}.")
+        wrong = given[~((given >= 0.0) & (given <= _LONGEST))]  # NaN compares false
+        if len(wrong):
+            raise ValueError(
+                f"radius must be in the range [0, {_LONGEST:g}], got {wrong[0]}."
+            )
         return np.broadcast_to(given, (n,)).copy()
 
     def _resolved_norm(self, classifier: Any) -> float:
@@ -238,10 +250,6 @@ class PGD(BaseEstimator):
             if norm is not None:
                 return check_norm(norm)
         return float(classifier.noise_.norms[0])
-
-
-def _double(values: torch.Tensor) -> torch.Tensor:
-    return values.double()
 
 
 def _batch_size(classifier: Any) -> int:
@@ -272,7 +280,10 @@ def _checked_box(box: Any, X: NDArray[np.float32]) -> tuple[float, float] | None
 def _log_proba_of(net: Any, n_classes: int) -> Callable[[torch.Tensor], torch.Tensor]:
     def log_proba(noisy: torch.Tensor) -> torch.Tensor:
         outputs = check_outputs(net.infer(to_net(net, noisy)), len(noisy), n_classes)
-        return log_probabilities(net, outputs).float()
+        votes = log_probabilities(net, outputs).float()
+        if votes.isnan().any():  # they would stop the attack without a word
+            raise ValueError("The net returned NaN for an input under attack.")
+        return votes
 
     return log_proba
 
@@ -306,6 +317,14 @@ def _generators(
         yield torch.Generator(device).manual_seed(first % 2**63)
 
 
+def _moved(X: NDArray[np.float32], delta: torch.Tensor, ball: Ball) -> NDArray[np.float32]:
+    """X + delta in float32, within the ball although float32 rounded delta and radius."""
+    if ball.norm != math.inf:  # a sum is rounded too
+        ball = ball._replace(radius=ball.radius * (1.0 - 1e-12))
+    within = project(delta.flatten(1).cpu().double(), ball)
+    return _rounded_inwards(X, within.view(delta.shape).numpy())
+
+
 def _rounded_inwards(
     X: NDArray[np.float32], delta: NDArray[np.float64]
 ) -> NDArray[np.float32]:
@@ -325,8 +344,7 @@ def _check_distance(
     """An attack that went too far would prove certificates wrong that are right."""
     moved = (attacked.astype(np.float64) - X).reshape(len(X), -1)
     distance = np.linalg.norm(moved, norm, axis=1) if len(X) else np.zeros(0)
-    # The sum of a distance is rounded too.
-    if not (distance <= radii * (1.0 + 1e-12)).all():
+    if not (distance <= radii).all():
         raise RuntimeError(
             f"The attack left its {format_norm(norm)} ball: distance "
             f"{distance.max():.9g}. This is a mistake of rs4a: please report it."

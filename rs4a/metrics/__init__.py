@@ -1,6 +1,7 @@
-"""Scores, scorers and displays of certifications."""
+"""Scores, scorers and displays of certifications and attacks."""
 
-from rs4a.metrics.displays import CertifiedAccuracyDisplay, RadiusDisplay
+from rs4a.metrics.attacks import attack_score
+from rs4a.metrics.displays import AttackDisplay, CertifiedAccuracyDisplay, RadiusDisplay
 from rs4a.metrics.scorers import make_certified_scorer
 from rs4a.metrics.scores import (
     abstention_rate,
@@ -9,9 +10,11 @@ from rs4a.metrics.scores import (
 )
 
 __all__ = [
+    "AttackDisplay",
     "CertifiedAccuracyDisplay",
     "RadiusDisplay",
     "abstention_rate",
+    "attack_score",
     "average_certified_radius",
     "certified_accuracy_score",
     "make_certified_scorer",

@@ -1,6 +1,7 @@
 """Networks, as plain torch modules."""
 
+from rs4a.networks.lenet import LeNet
 from rs4a.networks.mlp import MLP
 from rs4a.networks.wide_resnet import WideResNet
 
-__all__ = ["MLP", "WideResNet"]
+__all__ = ["MLP", "LeNet", "WideResNet"]

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator
@@ -126,6 +127,9 @@ class Objective(BaseEstimator, ABC):
     ...         return answers.base_loss() + self.weight * distance
     >>> clf = SmoothedClassifier(objective=Agreement(weight=5.0))
     """
+
+    # Of users' objectives too, which need not declare any.
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     n_samples: int
 

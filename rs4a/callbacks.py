@@ -1,0 +1,151 @@
+"""skorch callbacks that know what the net is trained for."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skorch.callbacks import EpochScoring
+
+from rs4a.ballot import Ballot
+from rs4a.bounds import ClopperPearson
+from rs4a.certification import Certification
+from rs4a.metrics import certified_accuracy_score
+from rs4a.nets import probe
+from rs4a.sampling import Phase, Voters, stream_keys
+from rs4a.utils.checks import check_norm
+from rs4a.utils.validation import as_array
+
+__all__ = ["certified_epoch_scoring"]
+
+_N_SELECTION = 32
+_BATCH_SIZE = 1024
+
+
+def certified_epoch_scoring(
+    radius: float,
+    *,
+    norm: float | None = None,
+    n_images: int = 100,
+    n_votes: int = 500,
+    alpha: float = 0.001,
+    on_train: bool = False,
+    name: str = "certified_accuracy",
+) -> EpochScoring:
+    """Make skorch's EpochScoring compute certified accuracy after every epoch.
+
+    Some images of the validation set are certified under the noise that the net is being
+    trained for. Early stopping, checkpoints and learning-rate schedules can monitor the
+    score by its name. The images and their noise are the same in all epochs.
+
+    Parameters
+    ----------
+    radius : float
+        Distance of the adversary, in units of X.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the noise's own.
+
+    n_images : int, default=100
+        Images to certify, at even distances in the validation set.
+
+    n_votes : int, default=500
+        Estimation votes an image.
+
+    alpha : float, default=0.001
+        Probability with which each certificate may be wrong.
+
+    on_train : bool, default=False
+        Take images of the training set instead.
+
+    name : str, default="certified_accuracy"
+        Name of the score in the net's history.
+
+    Returns
+    -------
+    callback : skorch.callbacks.EpochScoring
+        For the net's `callbacks`. The net must be trained by a `SmoothedClassifier`.
+
+    Raises
+    ------
+    ValueError
+        If `radius` or a number is out of range, or `norm` is none of 1, 2 and inf; in
+        training, if the net is not trained under noise.
+
+    Examples
+    --------
+    >>> from skorch import NeuralNetClassifier
+    >>> from skorch.callbacks import EarlyStopping
+    >>> from skorch.dataset import ValidSplit
+    >>> from rs4a.callbacks import certified_epoch_scoring
+    >>> from rs4a.networks import LeNet
+    >>> net = NeuralNetClassifier(
+    ...     LeNet,
+    ...     max_epochs=100,
+    ...     train_split=ValidSplit(5, stratified=True),
+    ...     callbacks=[
+    ...         ("certified", certified_epoch_scoring(radius=0.5, norm=1)),
+    ...         ("stop", EarlyStopping("certified_accuracy", lower_is_better=False)),
+    ...     ],
+    ... )
+    """
+    score = _CertifiedEpochScore(radius, norm, n_images, n_votes, alpha)
+    return EpochScoring(
+        score, lower_is_better=False, on_train=on_train, name=name, use_caching=False
+    )
+
+
+class _CertifiedEpochScore:
+    """Scorer of a net in training: a class, so that it can be pickled and copied."""
+
+    def __init__(
+        self, radius: float, norm: float | None, n_images: int, n_votes: int, alpha: float
+    ):
+        if not 0.0 <= radius < float("inf"):
+            raise ValueError(f"radius must be a float of at least 0, got {radius!r}.")
+        if n_images < 1:
+            raise ValueError(f"n_images must be at least 1, got {n_images!r}.")
+        self.radius = radius
+        self.norm = None if norm is None else check_norm(norm)
+        self.n_images = n_images
+        self.bound = ClopperPearson(n=n_votes)
+        self.bound.can_certify(alpha)  # refuses a bad number of votes
+        self.alpha = alpha
+
+    def __call__(self, net: Any, X: Any, y: Any) -> float:
+        smoothing = getattr(net, "smoothing_", None)
+        if smoothing is None:
+            raise ValueError(
+                "certified_epoch_scoring needs a net that is trained under noise, by a "
+                "SmoothedClassifier, got one that is trained by itself."
+            )
+        images, targets = _evenly(X, y, self.n_images)
+        n_classes = probe(net, images, 2)
+        voters = Voters(
+            net, smoothing.noise, None, n_classes=n_classes, batch_size=_BATCH_SIZE
+        )
+        with Ballot(voters, images, stream_keys(images, seed=0), n_jobs=None) as ballot:
+            selection_counts = ballot.fixed(_N_SELECTION, Phase.SELECTION)
+            counts = ballot.fixed(self.bound.votes_per_input, Phase.ESTIMATION)
+        certification = Certification(
+            classes=np.arange(n_classes),
+            selection_counts=selection_counts,
+            counts=counts,
+            noise=smoothing.noise,
+            dim=images[0].size,
+            bound=self.bound,
+            alpha=self.alpha,
+            norm=self.norm,
+        )
+        return certified_accuracy_score(targets, certification, radius=self.radius)
+
+
+def _evenly(X: Any, y: Any, n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Inputs and targets at even distances: data may be sorted by class."""
+    rows = np.unique(np.linspace(0, len(X) - 1, n).astype(int))
+    if isinstance(as_array(X), np.ndarray):
+        images, targets = as_array(X)[rows], as_array(y)[rows]
+    else:  # a torch Dataset
+        pairs = [X[row] for row in rows.tolist()]
+        images = np.stack([np.asarray(as_array(image)) for image, _ in pairs])
+        targets = np.array([int(target) for _, target in pairs])
+    return images.astype(np.float32), targets.astype(np.int64)

@@ -1,0 +1,170 @@
+"""Accuracy under attack, above what certificates prove; and the figure of both."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Threshold, frozen, make_net
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from rs4a import SmoothedClassifier
+from rs4a.attacks import PGD
+from rs4a.bounds import ClopperPearson, ConfidenceSequence
+from rs4a.metrics import AttackDisplay, attack_score, certified_accuracy_score
+from rs4a.noises import Gaussian, Uniform
+
+RADII = [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
+
+
+def threshold_classifier(n=2000):
+    """The smoothed classifier of a threshold at 0 is that threshold: all is known."""
+    clf = SmoothedClassifier(
+        frozen(Threshold, [0, 1], criterion=torch.nn.CrossEntropyLoss),
+        noise=Gaussian(sigma=0.5), bound=ClopperPearson(n=n), n_selection=2000,
+        random_state=0,
+    )  # fmt: skip
+    X = np.array([[-1.0, 0], [-0.6, 0], [-0.3, 0], [0.2, 0], [0.7, 0], [1.5, 0]])
+    return (
+        clf.fit(X, [0, 0, 0, 1, 1, 1]),
+        X.astype(np.float32),
+        np.array([0, 0, 0, 1, 1, 0]),
+    )
+
+
+def test_inputs_are_lost_beyond_their_distance_from_the_boundary():
+    """The last input is wrong from the start; the distances are 1, 0.6, 0.3, 0.2, 0.7."""
+    clf, X, y = threshold_classifier(n=100_000)
+    attack = PGD(norm=2, n_samples=256, random_state=0)
+    radii = [0.0, 0.15, 0.25, 0.35, 0.65, 0.75, 1.1]
+    scores = attack_score(clf, X, y, attack=attack, radius=radii, bound=clf.bound)
+    np.testing.assert_allclose(scores * 6, [5, 5, 4, 3, 2, 1, 0])
+
+
+@pytest.mark.parametrize("noise", ["Gaussian", "Uniform", "Laplace"])
+@pytest.mark.parametrize("norm", [1, 2, np.inf])
+def test_score_lies_above_certified_accuracy(fitted, digits, noise, norm):
+    clf, X, y = fitted[noise], digits[1][:60], digits[3][:60]
+    attack = PGD(norm=norm, steps=10, n_samples=16, box=(0, 1), random_state=0)
+    certified = certified_accuracy_score(y, clf.certify(X), radius=RADII, norm=norm)
+    attacked = attack_score(clf, X, y, attack=attack, radius=RADII)
+    assert (attacked >= certified).all()
+    assert (np.diff(attacked) <= 0).all()
+    assert attacked[-1] < attacked[0] - 0.1  # the attack does something
+
+
+def test_shape_and_order_of_radii_are_the_caller_s(fitted, digits):
+    clf, X, y = fitted["Uniform"], digits[1][:20], digits[3][:20]
+    attack = PGD(steps=5, n_samples=8, random_state=0)
+    ordered = attack_score(clf, X, y, attack=attack, radius=[0.5, 2.0])
+    one = attack_score(clf, X, y, attack=attack, radius=2.0)
+    assert isinstance(one, float)
+    mixed = attack_score(clf, X, y, attack=attack, radius=[2.0, 0.5, 2.0])
+    np.testing.assert_array_equal(mixed, ordered[[1, 0, 1]])
+    assert one >= ordered[1]  # fewer tries on the way
+
+
+def test_abstentions_are_not_lost():
+    """So few votes certify nothing: an attack that cannot be proved counts for nothing."""
+    clf, X, y = threshold_classifier(n=9)
+    attack = PGD(norm=2, random_state=0)
+    with pytest.warns(UserWarning, match="certifies nothing"):
+        score = attack_score(clf, X, y, attack=attack, radius=5.0, bound=clf.bound)
+    assert score == 1.0
+    assert attack_score(clf, X, y, attack=attack, radius=5.0) == 0.0
+
+
+def test_judging_takes_few_votes_and_leaves_the_classifier_as_it_is(monkeypatch):
+    clf, X, y = threshold_classifier(n=10**6)
+    votes, certify = [], SmoothedClassifier.certify
+
+    def counted(self, X):
+        record = certify(self, X)
+        votes.extend(record.n_votes)
+        return record
+
+    monkeypatch.setattr(SmoothedClassifier, "certify", counted)
+    before = clf.get_params()
+    attack_score(clf, X, y, attack=PGD(norm=2, random_state=0), radius=5.0)
+    assert clf.get_params() == before
+    assert max(votes) <= 1000
+    assert np.median(votes) < 200
+
+
+def test_an_input_that_is_lost_stays_lost_and_is_not_attacked_again():
+    clf, X, y = threshold_classifier()
+    calls = []
+
+    class Once:
+        norm = 2.0
+
+        def perturb(self, classifier, X, y, *, radius):
+            """Turns the first input, at the smallest distance only."""
+            calls.append(len(X))
+            moved = np.array(X)
+            if len(calls) == 1:
+                moved[0, 0] = -moved[0, 0]
+            return moved
+
+    scores = attack_score(clf, X[:5], y[:5], attack=Once(), radius=[1.0, 2.0, 3.0])
+    np.testing.assert_allclose(scores, [0.8, 0.8, 0.8])
+    assert calls == [5, 4, 4]
+
+
+def test_searches_frames_and_tensors(digits):
+    X, X_test, y, y_test = digits
+    X, X_test = X.reshape(len(X), -1), X_test.reshape(len(X_test), -1)
+    names = [f"pixel {i}" for i in range(64)]
+    clf = SmoothedClassifier(
+        make_net(max_epochs=3), noise=Uniform(sigma=0.2), random_state=0,
+        bound=ConfidenceSequence(max_n=500),
+    )  # fmt: skip
+    search = GridSearchCV(clf, {"alpha": [0.01]}, cv=2).fit(
+        pd.DataFrame(X[:300], columns=names), y[:300]
+    )
+    attack = PGD(steps=3, n_samples=4, random_state=0)
+    frame = pd.DataFrame(X_test[:10], columns=names)
+    assert 0 <= attack_score(search, frame, y_test[:10], attack=attack, radius=1.0) <= 1
+    clf.fit(X[:300], y[:300])
+    tensor, labels = torch.from_numpy(X_test[:10]), torch.from_numpy(y_test[:10])
+    assert 0 <= attack_score(clf, tensor, labels, attack=attack, radius=1.0) <= 1
+
+
+def test_what_has_no_meaning_is_refused(fitted, digits):
+    clf, X, y = fitted["Uniform"], digits[1][:5], digits[3][:5]
+    for radius in (-1.0, np.nan, np.inf, [0.5, -1]):
+        with pytest.raises(ValueError, match="radius must be finite and at least 0"):
+            attack_score(clf, X, y, attack=PGD(), radius=radius)
+    pipeline = make_pipeline(StandardScaler(), clf)
+    with pytest.raises(ValueError, match="Pipeline"):
+        attack_score(pipeline, X, y, attack=PGD(), radius=1.0)
+
+
+# The figure
+
+
+def test_display_draws_both_bounds(fitted, digits):
+    clf, X, y = fitted["Uniform"], digits[1][:30], digits[3][:30]
+    attack = PGD(norm=1, steps=5, n_samples=8, random_state=0)
+    display = AttackDisplay.from_estimator(clf, X, y, attack=attack, radii=[0.5, 0.25, 2.0])
+    np.testing.assert_array_equal(display.radii, [0.0, 0.25, 0.5, 2.0])
+    assert (display.attacked >= display.certified).all()
+    certified = certified_accuracy_score(y, clf.certify(X), radius=display.radii, norm=1)
+    np.testing.assert_array_equal(display.certified, certified)
+    attacked, lower = display.lines_
+    np.testing.assert_array_equal(attacked.get_ydata(), display.attacked)
+    np.testing.assert_array_equal(lower.get_ydata(), display.certified)
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["accuracy under attack", "certified accuracy", "not known"]
+    assert display.ax_.get_xlabel() == "l1 radius"
+
+
+def test_display_takes_the_norm_of_the_attack(fitted, digits):
+    clf, X, y = fitted["Uniform"], digits[1][:5], digits[3][:5]
+    attack = PGD(norm=2, steps=2, n_samples=2, random_state=0)
+    assert AttackDisplay.from_estimator(clf, X, y, attack=attack, radii=[1]).norm == 2
+    own = PGD(steps=2, n_samples=2, random_state=0)
+    assert AttackDisplay.from_estimator(clf, X, y, attack=own, radii=[1]).norm == 1
+    with pytest.raises(ValueError, match="norm must be that of the attack, l2, got 1"):
+        AttackDisplay.from_estimator(clf, X, y, attack=attack, radii=[1], norm=1)
