@@ -818,11 +818,16 @@ def test_objectives_are_parameter_objects(objective):
     ) | ({"norm", "box"} if isinstance(objective, SmoothAdv) else set())
 
 
-def test_fit_works_on_clones_of_the_objective(data):
-    objective = SmoothAdv(objective=Consistency(), warmup=1)
-    clf = SmoothedClassifier(net_of(max_epochs=1), objective=objective).fit(*data)
-    objective.set_params(radius=-1.0, objective__weight=-1.0)
-    clf.partial_fit(*data)  # goes on with those of the fit
+def test_fit_works_on_a_clone_of_the_objective(data):
+    """What becomes of the user's object afterwards counts from the next fit on."""
+    learnt = []
+    for later in (1.0, 0.1):
+        objective = SmoothAdv(objective=Stability(), warmup=1)
+        clf = SmoothedClassifier(net_of(), objective=objective, random_state=0).fit(*data)
+        objective.set_params(radius=later, objective__weight=later)
+        learnt.append(weights(clf.partial_fit(*data).estimator_))
+        assert clf.objective is objective
+    assert all(torch.equal(*each) for each in zip(*learnt, strict=True))
 
 
 class Agreement(Objective):
@@ -846,6 +851,22 @@ def test_objectives_of_users_are_fitted(objective, data):
     net = net_of(max_epochs=15)
     clf = SmoothedClassifier(net, noise=Gaussian(sigma=0.2), objective=objective)
     assert clf.fit(*data).score(*data) > 0.5
+
+
+def test_objectives_are_told_noise_and_dimension(data):
+    told = []
+
+    class Asking(NoiseAugmentation):
+        def loss(self, answers):
+            told.append((answers.noise, answers.dim, answers.outputs.shape, answers.y))
+            return super().loss(answers)
+
+    noise = Laplace(sigma=0.2)
+    run(net_of(max_epochs=1), Asking(n_samples=3), data, noise=noise)
+    assert [each[:3] for each in told] == [(noise, 64, (3, 64, 10))] * 2
+    np.testing.assert_array_equal(
+        torch.cat([each[3] for each in told]).sort()[0].numpy(), np.sort(data[1])
+    )
 
 
 def search(clf, grid, data):
