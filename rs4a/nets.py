@@ -39,6 +39,8 @@ __all__ = [
 
 #: Inputs on which a net is tried for what else is in its batch.
 _TRIED = 8
+#: Logarithm of a probability of 0, finite so that products with 0 are 0.
+_LOWEST_LOG = -1e30
 _MODES_LOCK = threading.Lock()
 #: By the id of a net in evaluation: its users, and its modules' modes before.
 _MODES: dict[int, tuple[int, list[bool]]] = {}
@@ -311,7 +313,7 @@ def log_probabilities(net: Any, outputs: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     log_proba : torch.Tensor of shape (..., n_outputs)
-        Finite, and gradients flow through.
+        In float32 or more, finite, and gradients flow through.
 
     Raises
     ------
@@ -322,12 +324,14 @@ def log_probabilities(net: Any, outputs: torch.Tensor) -> torch.Tensor:
     """
     nonlinearity = getattr(net, "predict_nonlinearity", "auto")
     criterion = net.criterion_
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
     if callable(nonlinearity):
         return _log(nonlinearity(outputs))
     if isinstance(criterion, torch.nn.NLLLoss) and isinstance(net, NeuralNetClassifier):
         return _log(outputs)  # skorch's convention: such nets give probabilities
     if isinstance(criterion, torch.nn.CrossEntropyLoss | torch.nn.NLLLoss):
-        return torch.log_softmax(outputs, dim=-1)
+        # A logit of -inf excludes a class; 0 log 0 must come out as 0.
+        return torch.log_softmax(outputs, dim=-1).clamp_min(_LOWEST_LOG)
     raise TypeError(
         "The net's outputs must be known as logits or probabilities, got the criterion "
         f"{type(criterion).__name__}, which does not say. Use CrossEntropyLoss (logits) or "

@@ -47,6 +47,8 @@ class _Smoothing:
     #: Copies, and inputs, of the present batch; None between the steps.
     shape: tuple[int, int] | None = None
     dim: int = 1
+    #: Whether the present step has asked for the loss.
+    asked: bool = False
 
 
 def train(
@@ -126,6 +128,8 @@ def _seeded(seed: int, cuda_devices: list[int]) -> Iterator[None]:
 
 def _cuda_devices(net: NeuralNet) -> list[int]:
     """CUDA devices whose generators a net's training uses."""
+    if net.device is None and torch.cuda.is_available():  # accelerate chooses it
+        return [torch.cuda.current_device()]
     device = torch.device(net.device or "cpu")
     if device.type != "cuda":
         return []
@@ -178,7 +182,9 @@ def _noisy_class(plain_class: Any) -> Any:
         def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
             # The noise is drawn here, outside the closure that some optimizers call
             # several times.
-            return _noisy_step(self, super().train_step, batch, fit_params)
+            step = _noisy_step(self, super().train_step, batch, fit_params)
+            _check_asked(self.smoothing_)
+            return step
 
         def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
             return _noisy_step(self, super().validation_step, batch, fit_params)
@@ -210,6 +216,7 @@ def _noisy_class(plain_class: Any) -> Any:
                 own_loss,
                 lambda each: log_probabilities(self, each),
             )
+            smoothing.asked = True
             return smoothing.objective.loss(answers)
 
         def __reduce_ex__(self, protocol: Any) -> Any:
@@ -246,6 +253,17 @@ def _noisy_step(
         net.smoothing_.shape = None
 
 
+def _check_asked(smoothing: _Smoothing | None) -> None:
+    """Refuse a user's step that computes a loss of its own: it drops the objective."""
+    if smoothing is None or smoothing.asked or smoothing.objective.is_base_loss:
+        return
+    raise ValueError(
+        f"A net that is trained by {smoothing.objective} must get its loss from get_loss, "
+        "got a train_step or train_step_single that does not call it. Call "
+        "self.get_loss(y_pred, y_true, X=X, training=True), or train by NoiseAugmentation."
+    )
+
+
 def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], int]:
     """Noisy copies of a batch, stacked, with their targets; and the batch's own size."""
     X, y = unpack_data(batch)
@@ -263,6 +281,7 @@ def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], in
         Batch(X, y, smoothing.noise, epoch, log_proba)
     )
     smoothing.shape, smoothing.dim = (len(copies), n), max(X[0].numel(), 1)
+    smoothing.asked = False
     return (to_net(net, copies.flatten(0, 1)), torch.cat([y] * len(copies))), n
 
 

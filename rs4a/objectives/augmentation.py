@@ -38,6 +38,11 @@ class NoiseAugmentation(Objective):
     def __init__(self, n_samples: int = 1):
         self.n_samples = n_samples
 
+    @property
+    def is_base_loss(self) -> bool:
+        """Whether the loss is the net's own on all copies, and nothing more."""
+        return True
+
     def loss(self, answers: NoisyOutputs) -> torch.Tensor:
         """Mean of the net's own loss over all copies.
 

@@ -133,6 +133,11 @@ class Objective(BaseEstimator, ABC):
 
     n_samples: int
 
+    @property
+    def is_base_loss(self) -> bool:
+        """Whether the loss is the net's own on all copies, and nothing more."""
+        return False
+
     def check_noise(self, noise: Noise) -> None:
         """Refuse noise that the objective cannot train under; here none.
 

@@ -94,6 +94,11 @@ class SmoothAdv(Objective):
         self.box = box
         self.objective = objective
 
+    @property
+    def is_base_loss(self) -> bool:
+        """Whether the loss is the net's own on all copies, and nothing more."""
+        return self._trained.is_base_loss
+
     def check_noise(self, noise: Noise) -> None:
         """Refuse what the inner objective refuses, and an attack that has no meaning.
 
@@ -111,14 +116,16 @@ class SmoothAdv(Objective):
         if self.norm is not None:
             check_norm(self.norm)
         check_box(self.box)
-        if isinstance(self.objective, SmoothAdv):
+        if self.objective is None:
+            return
+        if type(self.objective).noisy_copies is not Objective.noisy_copies:
             raise ValueError(
                 "objective of SmoothAdv says how the net is trained on attacked inputs, "
-                "got another SmoothAdv. Take Stability, Consistency, Direct or MACER."
+                "and must leave the inputs to it: Stability, Consistency, Direct or "
+                f"MACER, say. Got {self.objective}."
             )
-        if self.objective is not None:
-            self.objective._validate_params()
-            self.objective.check_noise(noise)
+        self.objective._validate_params()
+        self.objective.check_noise(noise)
 
     def noisy_copies(self, batch: Batch) -> torch.Tensor:
         """Noisy copies of attacked inputs, with the draws that the attack saw.

@@ -50,7 +50,7 @@ SEEDS = (0, 1, 2)
 EPOCHS = 10
 #: Images for training, for testing, and most votes for one of these; a GPU gets all.
 SIZES = (60_000, 10_000, 100_000) if DEVICE == "cuda" else (10_000, 500, 4000)
-NOISES = [Uniform(sigma=0.75), Uniform(sigma=1.5), Gaussian(sigma=0.5), Gaussian(sigma=1.0)]
+NOISES = [Uniform(sigma=1.5), Gaussian(sigma=1.0), Uniform(sigma=0.75), Gaussian(sigma=0.5)]
 _MEAN, _STD = 0.286, 0.353  # of the training images
 _MEMORY = joblib.Memory(Path(tempfile.gettempdir()) / "rs4a_bench_objectives", verbose=0)
 
@@ -116,8 +116,8 @@ def accuracy(folder, n_jobs):
     """Table of certified accuracy, in percent."""
     cells = [
         (noise, name, objective, seed)
-        for seed in SEEDS
         for noise in NOISES
+        for seed in SEEDS
         for name, objective in objectives(noise).items()
     ]
     results = joblib.Parallel(n_jobs=n_jobs)(

@@ -590,6 +590,25 @@ def test_macer_says_which_noise_it_takes(objective):
             objective.check_noise(noise)
 
 
-def test_smooth_adv_inside_smooth_adv_is_refused():
-    with pytest.raises(ValueError, match="objective of SmoothAdv .* another SmoothAdv"):
+def test_smooth_adv_takes_no_objective_that_chooses_the_inputs():
+    message = r"objective of SmoothAdv .* must leave the inputs to it.* Got SmoothAdv\(\)"
+    with pytest.raises(ValueError, match=message):
         SmoothAdv(objective=SmoothAdv()).check_noise(Gaussian(sigma=1.0))
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [NoiseAugmentation(2), Stability(), Consistency(), Direct(2), MACER(2), SmoothAdv()],
+    ids=str,
+)
+def test_excluded_classes_have_probability_0(objective):
+    """Logits of -inf, as masks have them: the loss is that without the class."""
+    logits, y = draw(2, 5, 4)
+    logits = logits.requires_grad_()
+    mask = torch.zeros(5, dtype=torch.float64).index_fill(0, torch.tensor([4]), -math.inf)
+    masked = torch.cat([logits, torch.zeros(2, 5, 1)], dim=2) + mask
+    loss = objective.loss(make_answers(masked, y))
+    expected = objective.loss(make_answers(logits, y))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0])

@@ -912,3 +912,29 @@ def test_objectives_of_the_search_are_named_in_the_results(data):
     clf = SmoothedClassifier(net_of(max_epochs=1), random_state=0)
     names = search(clf, {"objective": OBJECTIVES}, data).cv_results_["param_objective"]
     assert [str(each) for each in names] == [str(each) for each in OBJECTIVES]
+
+
+class OwnCriterion(NeuralNetClassifier):
+    """A step that computes the loss itself."""
+
+    def train_step_single(self, batch, **fit_params):
+        self._set_training(True)
+        X, y = batch
+        y_pred = self.infer(X)
+        loss = self.criterion_(y_pred, y)
+        loss.backward()
+        return {"loss": loss, "y_pred": y_pred}
+
+
+@each_objective
+def test_steps_that_would_drop_the_objective_are_refused(objective, data):
+    """Augmentation is the net's own loss anyhow; any other would not be trained at all."""
+    net = net_of(OwnCriterion, Linear)
+    if isinstance(objective, NoiseAugmentation) or objective is OBJECTIVES[-2]:
+        assert len(run(net, objective, data).history) == 2
+        return
+    with pytest.raises(
+        ValueError, match="must get its loss from get_loss, got a train_step"
+    ):
+        run(net, objective, data)
+    assert type(net) is OwnCriterion
