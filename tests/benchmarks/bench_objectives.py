@@ -154,7 +154,8 @@ def epoch_seconds(module, objective, X, y):
 
 
 def epochs(folder):
-    """Table of the time of an epoch, as a multiple of plain skorch's."""
+    """Table of the time of an epoch, as a multiple of plain skorch's, on one thread."""
+    torch.set_num_threads(1)
     X, y = load(folder, "train")
     X, y = X[:4000], y[:4000]
     ways = {"plain skorch": None, **objectives(Gaussian(sigma=0.5))}
