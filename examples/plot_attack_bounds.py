@@ -8,8 +8,8 @@ certifies digits under Uniform noise against l1 and under Gaussian noise against
 the same smoothed classifiers by projected gradient descent on their soft votes, and draws
 both accuracies on one axis.
 
-The two lines can never cross: that is also how the tests of this library look for a wrong
-certificate.
+But for the probability alpha of each certificate the two lines do not cross: that is also
+how the tests of this library look for a wrong one.
 """
 
 # %%

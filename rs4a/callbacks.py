@@ -1,18 +1,24 @@
 """skorch callbacks that know what the net is trained for."""
 
+import math
+import warnings
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_scalar
 from skorch.callbacks import EpochScoring
 
 from rs4a.ballot import Ballot
 from rs4a.bounds import ClopperPearson
 from rs4a.certification import Certification
+from rs4a.exceptions import CertificationWarning
 from rs4a.metrics import certified_accuracy_score
 from rs4a.nets import probe
+from rs4a.noises import Noise
 from rs4a.sampling import Phase, Voters, stream_keys
-from rs4a.utils.checks import check_norm
+from rs4a.utils.checks import check_in_range, check_norm, format_norm
 from rs4a.utils.validation import as_array
 
 __all__ = ["certified_epoch_scoring"]
@@ -43,7 +49,7 @@ def certified_epoch_scoring(
         Distance of the adversary, in units of X.
 
     norm : {1, 2, inf}, default=None
-        Norm of the adversary. None: the noise's own.
+        Norm of the adversary. None: the noise's own, whatever that of the classifier.
 
     n_images : int, default=100
         Images to certify, at even distances in the validation set.
@@ -70,6 +76,11 @@ def certified_epoch_scoring(
     ValueError
         If `radius` or a number is out of range, or `norm` is none of 1, 2 and inf; in
         training, if the net is not trained under noise.
+
+    Warns
+    -----
+    CertificationWarning
+        In training, if no number of right votes certifies the radius.
 
     Examples
     --------
@@ -100,15 +111,17 @@ class _CertifiedEpochScore:
     def __init__(
         self, radius: float, norm: float | None, n_images: int, n_votes: int, alpha: float
     ):
-        if not 0.0 <= radius < float("inf"):
-            raise ValueError(f"radius must be a float of at least 0, got {radius!r}.")
-        if n_images < 1:
-            raise ValueError(f"n_images must be at least 1, got {n_images!r}.")
-        self.radius = radius
+        check_in_range("radius", radius, 0.0, math.inf, closed=True, why="a distance")
+        check_scalar(n_images, "n_images", Integral, min_val=1)
+        self.radius = float(radius)
         self.norm = None if norm is None else check_norm(norm)
         self.n_images = n_images
         self.bound = ClopperPearson(n=n_votes)
-        self.bound.can_certify(alpha)  # refuses a bad number of votes
+        if not self.bound.can_certify(alpha):
+            raise ValueError(
+                f"n_votes must be enough to certify anything at alpha={alpha}, got "
+                f"{n_votes}."
+            )
         self.alpha = alpha
 
     def __call__(self, net: Any, X: Any, y: Any) -> float:
@@ -136,14 +149,31 @@ class _CertifiedEpochScore:
             alpha=self.alpha,
             norm=self.norm,
         )
+        self._warn_if_out_of_reach(smoothing.noise, certification)
         return certified_accuracy_score(targets, certification, radius=self.radius)
+
+    def _warn_if_out_of_reach(self, noise: Noise, certification: Certification) -> None:
+        """Early stopping by a score that is 0 in all epochs would keep the first one."""
+        unanimous = self.bound.prob_lower(self.bound.n, self.bound.n, self.alpha)
+        norm = noise.norms[0] if self.norm is None else self.norm
+        farthest = float(noise.radius(unanimous, norm=norm, dim=certification.dim))
+        if farthest < self.radius:
+            warnings.warn(
+                "certified_epoch_scoring gives 0 in every epoch: with "
+                f"{self.bound.n} votes {noise} certifies no {format_norm(norm)} radius "
+                f"above {farthest:.3g}, got radius={self.radius:g}. Take a smaller radius "
+                "or more votes.",
+                CertificationWarning,
+                stacklevel=2,
+            )
 
 
 def _evenly(X: Any, y: Any, n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Inputs and targets at even distances: data may be sorted by class."""
     rows = np.unique(np.linspace(0, len(X) - 1, n).astype(int))
-    if isinstance(as_array(X), np.ndarray):
-        images, targets = as_array(X)[rows], as_array(y)[rows]
+    X, y = as_array(X), as_array(y)
+    if isinstance(X, np.ndarray):
+        images, targets = X[rows], y[rows]
     else:  # a torch Dataset
         pairs = [X[row] for row in rows.tolist()]
         images = np.stack([np.asarray(as_array(image)) for image, _ in pairs])

@@ -236,12 +236,13 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ValueError
             If there is no such parameter, or no object that has it.
         """
+        known = {**self.get_params(), **params}
         for name in params:
-            owner, nested, _ = name.partition("__")
-            if nested and owner not in params and getattr(self, owner, self) is None:
+            owner, nested, _ = name.rpartition("__")
+            if nested and known.get(owner, self) is None:
                 raise ValueError(
                     f"{name} cannot be set: {owner} is None, the default. Give an object "
-                    f"first, as in SmoothedClassifier({owner}=...)."
+                    f"first, as in set_params({owner}=...)."
                 )
         return super().set_params(**params)
 

@@ -325,8 +325,9 @@ def log_probabilities(net: Any, outputs: torch.Tensor) -> torch.Tensor:
     nonlinearity = getattr(net, "predict_nonlinearity", "auto")
     criterion = net.criterion_
     outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-    if callable(nonlinearity):
-        return _log(nonlinearity(outputs))
+    if callable(nonlinearity):  # of (n, n_outputs) in skorch
+        rows = nonlinearity(outputs.reshape(-1, outputs.shape[-1]))
+        return _log(rows).reshape(outputs.shape)
     if isinstance(criterion, torch.nn.NLLLoss) and isinstance(net, NeuralNetClassifier):
         return _log(outputs)  # skorch's convention: such nets give probabilities
     if isinstance(criterion, torch.nn.CrossEntropyLoss | torch.nn.NLLLoss):

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
+from sklearn.utils import _safe_indexing, check_consistent_length, check_random_state
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rs4a.utils.validation import as_array
 
@@ -40,7 +41,8 @@ def replace_last_layer(
         `named_modules`. None: the one that was registered last.
 
     freeze : bool, default=False
-        Whether all other layers shall keep their weights in training.
+        Whether all other layers shall keep their weights, and batch normalisations their
+        running statistics, in training.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the new weights, which are drawn as torch does by default.
@@ -75,7 +77,9 @@ def replace_last_layer(
     """
     if n_classes < 2:
         raise ValueError(f"n_classes must be at least 2, got {n_classes!r}.")
-    layers = {key: each for key, each in module.named_modules() if _is_linear(each)}
+    layers = {
+        key: each for key, each in module.named_modules() if isinstance(each, nn.Linear)
+    }
     if not layers or (name is not None and name not in layers):
         wanted = "" if name is None else f" {name!r}"
         raise ValueError(
@@ -85,7 +89,7 @@ def replace_last_layer(
     name = list(layers)[-1] if name is None else name
     tuned = copy.deepcopy(module)
     if freeze:
-        tuned.requires_grad_(False)
+        _freeze(tuned)
     layer = _new_layer(layers[name], n_classes, random_state)
     if not name:  # the module is the layer
         return layer
@@ -93,12 +97,14 @@ def replace_last_layer(
     return tuned
 
 
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear)
+def _freeze(module: nn.Module) -> None:
+    module.requires_grad_(False)
+    for each in module.modules():
+        if isinstance(each, _BatchNorm):
+            each.momentum = 0.0  # the share of a new batch in the running statistics
 
 
-def _new_layer(old: nn.Module, n_classes: int, random_state: Any) -> nn.Linear:
-    assert isinstance(old, nn.Linear)
+def _new_layer(old: nn.Linear, n_classes: int, random_state: Any) -> nn.Linear:
     seed = int(check_random_state(random_state).randint(2**31))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -151,7 +157,8 @@ def with_pseudo_labels(
     Raises
     ------
     ValueError
-        If `min_share` is no probability, or the inputs differ in shape.
+        If `min_share` is no probability, the inputs differ in shape, X and y in length, or
+        the teacher's labels in kind from y.
 
     References
     ----------
@@ -172,14 +179,24 @@ def with_pseudo_labels(
     """
     if not 0.0 <= min_share <= 1.0:
         raise ValueError(f"min_share must be in [0, 1], got {min_share!r}.")
-    X, y, extra = (np.asarray(as_array(each)) for each in (X, y, X_extra))
-    if extra.shape[1:] != X.shape[1:]:
+    check_consistent_length(X, y)
+    inputs, labels, extra = (np.asarray(as_array(each)) for each in (X, y, X_extra))
+    if extra.shape[1:] != inputs.shape[1:]:
         raise ValueError(
-            f"X_extra must hold inputs of the shape of X's, {X.shape[1:]}, got "
+            f"X_extra must hold inputs of the shape of X's, {inputs.shape[1:]}, got "
             f"{extra.shape[1:]}."
         )
+    unseen = as_array(X_extra)  # a teacher may want the names of columns
     if min_share > 0.0:
-        extra = extra[np.asarray(teacher.predict_proba(extra)).max(axis=1) >= min_share]
+        share = np.asarray(teacher.predict_proba(unseen)).max(axis=1)
+        rows = np.flatnonzero(share >= min_share)
+        unseen, extra = _safe_indexing(unseen, rows), extra[rows]
     if not len(extra):
-        return X, y
-    return np.concatenate([X, extra]), np.concatenate([y, teacher.predict(extra)])
+        return inputs, labels
+    guessed = np.asarray(teacher.predict(unseen))
+    if (guessed.dtype.kind in "OUS") != (labels.dtype.kind in "OUS"):
+        raise ValueError(
+            f"teacher must give labels as y has them, such as {labels[0]!r}, got "
+            f"{guessed[0]!r}."
+        )
+    return np.concatenate([inputs, extra]), np.concatenate([labels, guessed])

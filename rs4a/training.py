@@ -197,8 +197,7 @@ def _noisy_class(plain_class: Any) -> Any:
             # Between the steps scores on clean inputs ask, as skorch's loss_scoring.
             if smoothing is None or (smoothing.shape is None and not training):
                 return plain_get_loss(y_pred, y_true, *args, **kwargs)
-            n_copies, n = smoothing.shape or (1, 0)
-            _check_whole(len(y_true), n_copies * n)
+            n_copies, n = _checked_shape(smoothing.shape, len(y_true))
 
             def own_loss(n_copies: int) -> torch.Tensor:
                 rows, y_first, more, others = _first_rows(
@@ -276,30 +275,36 @@ def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], in
     device = net_device(net)
     X, y = to_tensor(X, device=device), to_tensor(y, device=device)
     epoch = max(len(net.history) - smoothing.epochs_before, 1)
-    log_proba = partial(_evaluated_log_proba, net)
-    copies = smoothing.objective.noisy_copies(
-        Batch(X, y, smoothing.noise, epoch, log_proba)
-    )
+    whole = Batch(X, y, smoothing.noise, epoch, partial(_log_proba, net))
+    with evaluating(net):  # gradients too: checkpointed modules run again for them
+        copies = smoothing.objective.noisy_copies(whole)
     smoothing.shape, smoothing.dim = (len(copies), n), max(X[0].numel(), 1)
     smoothing.asked = False
     return (to_net(net, copies.flatten(0, 1)), torch.cat([y] * len(copies))), n
 
 
-def _evaluated_log_proba(net: Any, X: torch.Tensor) -> torch.Tensor:
-    """Logarithms of the probabilities that a net gives, while it trains, in evaluation."""
-    with evaluating(net):
-        outputs = check_outputs(net.infer(to_net(net, X)), len(X), 2)
-        return log_probabilities(net, outputs)
+def _log_proba(net: Any, X: torch.Tensor) -> torch.Tensor:
+    """Logarithms of the probabilities that a net gives."""
+    outputs = check_outputs(net.infer(to_net(net, X)), len(X), 2)
+    return log_probabilities(net, outputs)
 
 
-def _check_whole(n_rows: int, expected: int) -> None:
-    """Refuse a user's step that takes a batch apart: copies could not be told apart."""
-    if n_rows != expected:
+def _checked_shape(shape: tuple[int, int] | None, n_rows: int) -> tuple[int, int]:
+    """Copies and inputs of the present batch, if the loss is asked for all of it."""
+    if shape is None:
+        raise ValueError(
+            "get_loss(..., training=True) of a net that is trained under noise belongs "
+            "into its train_step, whose batch holds the noisy copies, got a call outside "
+            "of it. With training=False it is the net's own loss."
+        )
+    n_copies, n = shape
+    if n_rows != n_copies * n:
         raise ValueError(
             "A net that is trained under noise must compute its loss on whole batches, of "
-            f"{expected} noisy copies, got {n_rows}. Take a smaller batch_size instead of "
-            "dividing batches in train_step_single."
+            f"{n_copies * n} noisy copies, got {n_rows}: copies of an input belong "
+            "together. Take a smaller batch_size instead of dividing batches."
         )
+    return n_copies, n
 
 
 def _first_rows(values: Any, n_rows: int, n_all: int) -> Any:

@@ -12,7 +12,7 @@ from skorch.callbacks import Checkpoint, EarlyStopping, EpochScoring
 from skorch.dataset import Dataset, ValidSplit
 from skorch.utils import noop
 
-from rs4a import SmoothedClassifier
+from rs4a import CertificationWarning, SmoothedClassifier
 from rs4a.bounds import ClopperPearson
 from rs4a.callbacks import _evenly, certified_epoch_scoring
 from rs4a.metrics import certified_accuracy_score
@@ -39,7 +39,7 @@ def test_history_has_the_certified_accuracy_of_every_epoch(small):
     assert scores[-1] > scores[0]
     assert scores[-1] > 0.5
     np.testing.assert_allclose(scores * 50, np.rint(scores * 50), atol=1e-9)
-    assert net.history[-1, "certified_accuracy_best"] in (True, False)
+    assert net.history[0, "certified_accuracy_best"]
 
 
 def test_score_is_the_certified_accuracy_of_the_validation_images(small):
@@ -136,13 +136,23 @@ def test_callback_copies_and_pickles():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"radius": -1.0}, "radius must be a float of at least 0, got -1.0"),
-        ({"radius": float("nan")}, "radius must be a float of at least 0, got nan"),
+        ({"radius": -1.0}, "radius must be a float in the range .* got -1.0"),
+        ({"radius": float("nan")}, "radius must be a float in the range .* got nan"),
+        ({"radius": "0.5"}, "radius must be a float in the range .* got '0.5'"),
         ({"radius": 0.5, "norm": 3}, "norm must be 1, 2 or inf"),
-        ({"radius": 0.5, "n_images": 0}, "n_images must be at least 1, got 0"),
-        ({"radius": 0.5, "n_votes": 0}, "n"),
+        ({"radius": 0.5, "n_images": 0}, "n_images == 0, must be >= 1"),
+        ({"radius": 0.5, "n_votes": 0}, "parameter of ClopperPearson must be an int"),
+        ({"radius": 0.5, "n_votes": 9}, "n_votes must be enough .* got 9"),
     ],
 )
 def test_bad_arguments_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):
         certified_epoch_scoring(**kwargs)
+
+
+def test_radius_out_of_reach_warns(small):
+    """Early stopping by a constant 0 would keep the first epoch's weights."""
+    scoring = certified_epoch_scoring(radius=0.52, norm=1, n_images=10, n_votes=100)
+    clf = classifier(("certified", scoring), max_epochs=1)  # lambda = 0.52
+    with pytest.warns(CertificationWarning, match="gives 0 in every epoch"):
+        clf.fit(*small)

@@ -1,6 +1,7 @@
 """Fine-tuning and self-training."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import make_net
@@ -151,10 +152,38 @@ def test_smoothed_classifiers_teach_images_with_labels_of_any_kind(digits):
     assert student.fit(X_all, y_all).score(X[400:600], names[400:600]) > 0.7
 
 
+def test_teachers_see_extra_inputs_as_they_were_given(digits):
+    """With the names of columns, or scikit-learn warns."""
+    X, y = digits[0][:150].reshape(150, -1), digits[2][:150]
+    frame = pd.DataFrame(X, columns=[f"pixel {i}" for i in range(64)])
+    teacher = LogisticRegression(max_iter=2000).fit(frame[:100], y[:100])
+    X_all, y_all = with_pseudo_labels(
+        teacher, frame[:100], y[:100], frame[100:], min_share=0.5
+    )
+    assert X_all.shape == (len(y_all), 64)
+
+
+def test_frozen_normalisations_keep_their_statistics(digits):
+    X, _, y, _ = digits
+    pretrained = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 3)
+    )
+    module = replace_last_layer(pretrained, 10, freeze=True, random_state=0)
+    clf = SmoothedClassifier(tuning_net(module, lr=0.1), noise=Uniform(sigma=0.2))
+    trained = clf.fit(X[:200], y[:200]).estimator_.module_
+    assert torch.equal(trained[2].running_mean, torch.zeros(16))
+    assert torch.equal(trained[2].running_var, torch.ones(16))
+    assert pretrained[2].momentum == 0.1
+
+
 def test_bad_arguments_are_refused(digits, teacher):
     X = digits[0][:10]
     flat, y = X.reshape(10, -1), np.arange(10)
     with pytest.raises(ValueError, match=r"min_share must be in \[0, 1\], got 2"):
         with_pseudo_labels(teacher, flat, y, flat, min_share=2)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        with_pseudo_labels(teacher, flat, y[:9], flat)
+    with pytest.raises(ValueError, match="teacher must give labels as y has them"):
+        with_pseudo_labels(teacher, flat, y.astype(str), flat)
     with pytest.raises(ValueError, match=r"X_extra .* X's, \(64,\), got \(1, 8, 8\)"):
         with_pseudo_labels(teacher, flat, y, X)

@@ -8,17 +8,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
-from rs4a.bounds import Bound, ConfidenceSequence
+from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.metrics.scorers import certifiable
+from rs4a.metrics.scores import comparable_labels
 from rs4a.utils.validation import as_array
 
-__all__ = ["Attack", "attack_score"]
+__all__ = ["Attack", "attack_score", "check_radii"]
 
 _MAX_VOTES = 1000
-#: Share of sigma that an attacked input must be certified for: any radius above 0 will do.
-_SMALL = 1e-3
+#: Probability of the top class that is enough to judge by.
+_CERTAIN = 0.501
 
 
 class Attack(Protocol):
@@ -69,8 +70,9 @@ def attack_score(
 
     It bounds from above what certificates can prove at that distance. An input is lost
     where the votes on the attacked input *certify* another label than the true one, so
-    that unlucky votes count for no attack; and an input that is lost at some distance is
-    lost at all larger ones.
+    that unlucky votes count for no attack, but with the classifier's probability `alpha`
+    in each judgement; and an input that is lost at some distance is lost at all larger
+    ones.
 
     Parameters
     ----------
@@ -102,6 +104,8 @@ def attack_score(
     ------
     ValueError
         If a radius is negative, infinite or NaN, or X and y are not as in `fit`.
+    NotFittedError
+        If the classifier is not fitted.
 
     Examples
     --------
@@ -121,34 +125,48 @@ def attack_score(
     >>> bool(scores[0] >= scores[1])
     True
     """
-    classifier = _judged_by(certifiable(estimator), bound)
-    radii = np.asarray(radius, dtype=np.float64)
-    if not ((radii >= 0.0) & np.isfinite(radii)).all():
-        raise ValueError(f"radius must be finite and at least 0, got {radius!r}.")
-    X, labels = as_array(X), column_or_1d(as_array(y))
-    standing = ~_lost(classifier, X, labels)
+    classifier = certifiable(estimator)
+    check_is_fitted(classifier)
+    radii = check_radii(radius)
+    inputs: Any = as_array(X)
+    labels = comparable_labels("y", y, classifier.classes_, len(inputs))
+    classifier = _judged_by(classifier, bound)
+    standing = ~_lost(classifier, inputs, labels)
     accuracy = {0.0: float(standing.mean())}
     for distance in np.unique(radii[radii > 0.0]).tolist():
         rows = np.flatnonzero(standing)
         if len(rows):
-            inputs = _safe_indexing(X, rows)
-            attacked: Any = attack.perturb(
-                classifier, inputs, labels[rows], radius=distance
-            )
-            if isinstance(X, pd.DataFrame):  # certify wants the names of the columns
-                attacked = pd.DataFrame(attacked, columns=X.columns)
+            some = _safe_indexing(inputs, rows)
+            attacked: Any = attack.perturb(classifier, some, labels[rows], radius=distance)
+            if isinstance(inputs, pd.DataFrame):  # certify wants the names of the columns
+                attacked = pd.DataFrame(attacked, columns=inputs.columns)
             standing[rows] = ~_lost(classifier, attacked, labels[rows])
         accuracy[distance] = float(standing.mean())
     scores = np.array([accuracy[each] for each in radii.ravel().tolist()])
     return float(scores[0]) if radii.ndim == 0 else scores.reshape(radii.shape)
 
 
+def check_radii(radius: Any) -> NDArray[np.float64]:
+    """Return distances as float64; refuse those at which no attack is possible."""
+    radii = np.asarray(radius, dtype=np.float64)
+    if not ((radii >= 0.0) & np.isfinite(radii)).all():
+        raise ValueError(f"radius must be finite and at least 0, got {radius!r}.")
+    return radii
+
+
 def _judged_by(classifier: Any, bound: Bound | None) -> Any:
-    """The classifier, with a bound that is to tell right labels from wrong ones."""
+    """The classifier, with a bound that is to tell right labels from wrong ones.
+
+    A label is certain at any radius above 0, whatever the norm: the noise's own will do.
+    """
+    noise = classifier.noise_
     if bound is None:
-        some_radius = _SMALL * classifier.noise_.std(math.prod(classifier.input_shape_))
-        bound = ConfidenceSequence(max_n=_MAX_VOTES, radii=some_radius)
-    return copy.copy(classifier).set_params(bound=bound)
+        dim = math.prod(classifier.input_shape_)
+        certain = float(noise.radius(_CERTAIN, norm=noise.norms[0], dim=dim))
+        bound = ClopperPearson(n=_MAX_VOTES)
+        if certain > 0.0:
+            bound = ConfidenceSequence(max_n=_MAX_VOTES, radii=certain)
+    return copy.copy(classifier).set_params(bound=bound, norm=None)
 
 
 def _lost(classifier: Any, X: Any, labels: NDArray) -> NDArray[np.bool_]:

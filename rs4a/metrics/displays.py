@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from rs4a.metrics.attacks import Attack, attack_score
+from rs4a.metrics.attacks import Attack, attack_score, check_radii
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import CertifiedPredictions, certified_accuracy_score
 from rs4a.utils.checks import check_norm, format_norm
@@ -250,7 +250,8 @@ class AttackDisplay:
     """Robust accuracy between its bounds: certificates below, an attack above.
 
     The share of inputs that no attack within a distance can turn lies between the two
-    lines. Make one by :meth:`from_estimator`.
+    lines, but for the classifier's probability `alpha` in each certificate and judgement.
+    Make one by :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -329,7 +330,7 @@ class AttackDisplay:
         ]
         self.lines_ = []
         for accuracy, label, drawstyle, dashes in lines:
-            style = {"linestyle": dashes, "label": label, **kwargs}
+            style = {"linestyle": dashes, **kwargs, "label": label}
             self.lines_ += self.ax_.plot(self.radii, accuracy, drawstyle=drawstyle, **style)
         self._shade()
         _label_accuracy(self.ax_, "accuracy", self.norm, self.radii[-1])
@@ -397,6 +398,7 @@ class AttackDisplay:
             If a radius is negative, infinite or NaN, or the attack is in another norm
             than the certificates.
         """
+        grid = np.union1d(0.0, check_radii(radii))
         certification = certifiable(estimator).certify(X)
         own = certification.norm if attack.norm is None else check_norm(attack.norm)
         norm = own if norm is None else check_norm(norm)
@@ -405,7 +407,6 @@ class AttackDisplay:
                 f"norm must be that of the attack, {format_norm(own)}, got {norm:g}: "
                 "bounds in different norms say nothing about each other."
             )
-        grid = np.union1d(0.0, np.asarray(radii, dtype=np.float64))
         attacked = attack_score(estimator, X, y, attack=attack, radius=grid)
         certified = certified_accuracy_score(y, certification, radius=grid, norm=norm)
         return cls(grid, certified, attacked, norm=norm).plot(ax=ax, **kwargs)

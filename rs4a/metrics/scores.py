@@ -13,6 +13,7 @@ __all__ = [
     "abstention_rate",
     "average_certified_radius",
     "certified_accuracy_score",
+    "comparable_labels",
 ]
 
 
@@ -161,17 +162,23 @@ def _certified_and_correct(
     y_true: ArrayLike, certification: CertifiedPredictions
 ) -> NDArray[np.bool_]:
     labels = certification.labels
-    y = column_or_1d(as_array(y_true), warn=True)
-    if y.dtype == object:
-        y = np.asarray(y.tolist())
-    if len(y) and (y.dtype.kind in "US") != (labels.dtype.kind in "US"):
-        raise ValueError(
-            f"y_true must have labels as the certification has them, such as "
-            f"{labels[0]!r}, got {y[0]!r}."
-        )
-    if len(y) != len(labels):
-        raise ValueError(
-            f"y_true must have {len(labels)} entries, one for every certified input, got "
-            f"{len(y)}."
-        )
+    y = comparable_labels("y_true", y_true, labels, len(labels))
     return (y == labels) & ~certification.abstained
+
+
+def comparable_labels(name: str, y: ArrayLike, known: NDArray, n: int) -> NDArray:
+    """Return true labels that can be compared with known ones, one for each of n inputs."""
+    labels = column_or_1d(as_array(y), warn=True)
+    if labels.dtype == object:
+        labels = np.asarray(labels.tolist())
+    if len(labels) and (labels.dtype.kind in "US") != (known.dtype.kind in "US"):
+        raise ValueError(
+            f"{name} must have labels as the certification has them, such as "
+            f"{known[0]!r}, got {labels[0]!r}."
+        )
+    if len(labels) != n:
+        raise ValueError(
+            f"{name} must have {n} entries, one for every certified input, got "
+            f"{len(labels)}."
+        )
+    return labels

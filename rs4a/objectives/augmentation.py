@@ -41,7 +41,7 @@ class NoiseAugmentation(Objective):
     @property
     def is_base_loss(self) -> bool:
         """Whether the loss is the net's own on all copies, and nothing more."""
-        return True
+        return type(self).loss is NoiseAugmentation.loss
 
     def loss(self, answers: NoisyOutputs) -> torch.Tensor:
         """Mean of the net's own loss over all copies.

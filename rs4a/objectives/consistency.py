@@ -21,8 +21,7 @@ class Consistency(Objective):
     Parameters
     ----------
     weight : float, default=10.0
-        Weight of the divergence from the mean vote. Jeong and Shin took 20 for little
-        noise and 5 to 10 for much.
+        Weight of the divergence from the mean vote.
 
     entropy_weight : float, default=0.5
         Weight of the entropy of the mean vote.

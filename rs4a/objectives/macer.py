@@ -31,7 +31,8 @@ class MACER(Objective):
         Noisy copies m of every input in a batch. An epoch takes m times as long.
 
     weight : float, default=12.0
-        Weight of the loss on the radius. Zhai et al. took 12 for sigma 0.25 and 0.5.
+        Weight of the loss on the radius. In a short training it may be too large: the
+        net then gives up inputs near the boundary.
 
     gamma : float, default=8.0
         Radius up to which inputs are pushed, in units of sigma / 2.

@@ -15,7 +15,8 @@ class Stability(Objective):
     """The net's own loss on one noisy copy, and the divergence of a second copy from it.
 
     The loss is L(f(x + e), y) + weight KL(f(x + e) || f(x + e')), where L is the net's own
-    loss and e, e' are independent draws of the noise [1]_, as in the experiments of [2]_.
+    loss and e, e' are independent draws of the noise: stability training [1]_ as in the
+    code of [2]_.
 
     Parameters
     ----------

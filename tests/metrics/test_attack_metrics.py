@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Threshold, frozen, make_net
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -13,7 +14,7 @@ from rs4a import SmoothedClassifier
 from rs4a.attacks import PGD
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.metrics import AttackDisplay, attack_score, certified_accuracy_score
-from rs4a.noises import Gaussian, Uniform
+from rs4a.noises import Clean, ExpInf, Gaussian, Uniform
 
 RADII = [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
 
@@ -168,3 +169,35 @@ def test_display_takes_the_norm_of_the_attack(fitted, digits):
     assert AttackDisplay.from_estimator(clf, X, y, attack=own, radii=[1]).norm == 1
     with pytest.raises(ValueError, match="norm must be that of the attack, l2, got 1"):
         AttackDisplay.from_estimator(clf, X, y, attack=attack, radii=[1], norm=1)
+
+
+@pytest.mark.parametrize("norm", [1, 2, np.inf])
+@pytest.mark.parametrize(
+    "noise", [Uniform(sigma=0.5), Gaussian(sigma=0.5), ExpInf(sigma=0.5), Clean()], ids=str
+)
+def test_wrong_labels_are_lost_in_any_norm_and_dimension(noise, norm):
+    """A small radius in one norm may be out of reach in another: it must not count."""
+    net = frozen(Threshold, [0, 1], criterion=torch.nn.CrossEntropyLoss, module__t=100.0)
+    X, y = np.zeros((4, 3072), dtype=np.float32), np.array([1, 1, 1, 0])
+    clf = SmoothedClassifier(net, noise=noise, norm=norm, random_state=0).fit(X, y)
+    attack = PGD(norm=norm, steps=1, n_samples=1, random_state=0)
+    assert attack_score(clf, X, y, attack=attack, radius=0.0) == 0.25
+
+
+def test_labels_are_compared_with_their_own_kind(fitted, digits):
+    clf, X, y = fitted["Uniform"], digits[1][:5], digits[3][:5]
+    with pytest.raises(
+        ValueError, match="y must have labels as the certification"
+    ):
+        attack_score(clf, X, y.astype(str), attack=PGD(), radius=0.5)
+    with pytest.raises(ValueError, match="y must have 5 entries"):
+        attack_score(clf, X, y[:4], attack=PGD(), radius=0.5)
+    with pytest.raises(NotFittedError):
+        attack_score(SmoothedClassifier(), X, y, attack=PGD(), radius=0.5)
+
+
+def test_bad_radii_are_refused_before_anything_is_certified(digits):
+    with pytest.raises(ValueError, match="radius must be finite"):
+        AttackDisplay.from_estimator(
+            SmoothedClassifier(), digits[1], digits[3], attack=PGD(), radii=[-1]
+        )

@@ -203,9 +203,13 @@ def test_losses_of_nets_that_output_probabilities(objective, n_copies):
 
 
 @each_loss
-def test_losses_of_nets_that_name_their_nonlinearity(objective, n_copies):
-    """One whose outputs are twice the logits, by a criterion that halves them."""
-    net = make_net(predict_nonlinearity=lambda outputs: (0.5 * outputs).softmax(dim=-1))
+@pytest.mark.parametrize("axis", [1, -1])
+def test_losses_of_nets_that_name_their_nonlinearity(objective, n_copies, axis):
+    """One whose outputs are twice the logits, by a criterion that halves them.
+
+    skorch hands outputs (n, n_classes) over, so that axis 1 is that of the classes.
+    """
+    net = make_net(predict_nonlinearity=lambda outputs: (0.5 * outputs).softmax(dim=axis))
     net.criterion_.forward = lambda outputs, y: nn.functional.cross_entropy(outputs / 2, y)
     outputs, y = draw(n_copies, 5, 4)
     loss = objective.loss(make_answers(2.0 * outputs, y, net=net))

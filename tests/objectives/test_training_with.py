@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from skorch.helper import predefined_split
 from skorch.scoring import loss_scoring
 from skorch.utils import noop
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from rs4a import SmoothedClassifier
 from rs4a.nets import log_probabilities
@@ -618,7 +620,7 @@ def test_loops_that_train_without_train_step_are_refused(data):
             for batch in iterator or ():
                 self.train_step_single(batch)
 
-    with pytest.raises(ValueError, match="must compute its loss on whole batches"):
+    with pytest.raises(ValueError, match="belongs into its train_step"):
         run(net_of(OwnLoop), Consistency(), data)
 
 
@@ -938,3 +940,57 @@ def test_steps_that_would_drop_the_objective_are_refused(objective, data):
     ):
         run(net, objective, data)
     assert type(net) is OwnCriterion
+
+
+class Checkpointed(nn.Module):
+    """Layers that run again for the gradients, as large nets do to save memory."""
+
+    modes: ClassVar[list] = []
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(64, 32), nn.Dropout(0.5), nn.Linear(32, 10))
+
+    def forward(self, X):
+        return checkpoint(self._run, X.flatten(1), use_reentrant=False)
+
+    def _run(self, X):
+        if not torch.is_inference_mode_enabled():
+            self.modes.append(self.layers[1].training)
+        return self.layers(X)
+
+
+def test_layers_that_run_again_do_so_as_they_ran(data):
+    """In evaluation for the gradients of the attack, in training for those of the loss."""
+    Checkpointed.modes.clear()
+    objective = SmoothAdv(steps=1, n_samples=1, warmup=1)
+    run(net_of(module=Checkpointed, max_epochs=1), objective, data)
+    of_a_batch = [False, False, True, True]  # forward, again; forward, again
+    assert Checkpointed.modes == of_a_batch * 2
+
+
+class Special(NoiseAugmentation):
+    """A user's subclass with another loss."""
+
+    def loss(self, answers):
+        return answers.base_loss() + answers.outputs.square().mean()
+
+
+def test_subclasses_with_another_loss_are_not_taken_for_augmentation(data):
+    assert NoiseAugmentation().is_base_loss
+    assert not Special().is_base_loss
+    with pytest.raises(ValueError, match="must get its loss from get_loss"):
+        run(net_of(OwnCriterion, Linear), Special(), data)
+
+
+def test_nested_parameters_of_nothing_are_refused():
+    """At any depth, and where a grid has None beside objects."""
+    clf = SmoothedClassifier(objective=SmoothAdv())
+    message = "objective__objective__weight cannot be set: objective__objective is None"
+    with pytest.raises(ValueError, match=message):
+        clf.set_params(objective__objective__weight=1.0)
+    with pytest.raises(ValueError, match="objective__weight cannot be set: objective is"):
+        clf.set_params(objective=None, objective__weight=1.0)
+    clf.set_params(objective=SmoothAdv(objective=Stability()))
+    clf.set_params(objective__objective__weight=1.0)
+    assert clf.objective.objective.weight == 1.0
