@@ -186,9 +186,7 @@ def test_wrong_labels_are_lost_in_any_norm_and_dimension(noise, norm):
 
 def test_labels_are_compared_with_their_own_kind(fitted, digits):
     clf, X, y = fitted["Uniform"], digits[1][:5], digits[3][:5]
-    with pytest.raises(
-        ValueError, match="y must have labels as the certification"
-    ):
+    with pytest.raises(ValueError, match="y must have labels as the certification"):
         attack_score(clf, X, y.astype(str), attack=PGD(), radius=0.5)
     with pytest.raises(ValueError, match="y must have 5 entries"):
         attack_score(clf, X, y[:4], attack=PGD(), radius=0.5)
