@@ -130,8 +130,8 @@ def attack_score(
     radii = check_radii(radius)
     inputs: Any = as_array(X)
     labels = comparable_labels("y", y, classifier.classes_, len(inputs))
-    classifier = _judged_by(classifier, bound)
-    standing = ~_lost(classifier, inputs, labels)
+    judge = _judge(classifier, bound)
+    standing = ~_lost(judge, inputs, labels)
     accuracy = {0.0: float(standing.mean())}
     for distance in np.unique(radii[radii > 0.0]).tolist():
         rows = np.flatnonzero(standing)
@@ -140,7 +140,7 @@ def attack_score(
             attacked: Any = attack.perturb(classifier, some, labels[rows], radius=distance)
             if isinstance(inputs, pd.DataFrame):  # certify wants the names of the columns
                 attacked = pd.DataFrame(attacked, columns=inputs.columns)
-            standing[rows] = ~_lost(classifier, attacked, labels[rows])
+            standing[rows] = ~_lost(judge, attacked, labels[rows])
         accuracy[distance] = float(standing.mean())
     scores = np.array([accuracy[each] for each in radii.ravel().tolist()])
     return float(scores[0]) if radii.ndim == 0 else scores.reshape(radii.shape)
@@ -154,8 +154,8 @@ def check_radii(radius: Any) -> NDArray[np.float64]:
     return radii
 
 
-def _judged_by(classifier: Any, bound: Bound | None) -> Any:
-    """The classifier, with a bound that is to tell right labels from wrong ones.
+def _judge(classifier: Any, bound: Bound | None) -> Any:
+    """A copy of the classifier that is to tell right labels from wrong ones.
 
     A label is certain at any radius above 0, whatever the norm: the noise's own will do.
     """

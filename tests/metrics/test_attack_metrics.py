@@ -199,3 +199,21 @@ def test_bad_radii_are_refused_before_anything_is_certified(digits):
         AttackDisplay.from_estimator(
             SmoothedClassifier(), digits[1], digits[3], attack=PGD(), radii=[-1]
         )
+
+
+def test_the_attack_is_in_the_classifier_s_norm():
+    """An attack without a norm takes the classifier's, whatever judges its success."""
+    clf, X, y = threshold_classifier()
+    clf.set_params(norm=np.inf)
+    seen = []
+
+    class Spy:
+        norm = None
+
+        def perturb(self, classifier, X, y, *, radius):
+            seen.append(classifier.norm)
+            return np.array(X)
+
+    attack_score(clf, X, y, attack=Spy(), radius=1.0)
+    assert seen == [np.inf]
+    assert AttackDisplay.from_estimator(clf, X, y, attack=PGD(), radii=[0.1]).norm == np.inf
