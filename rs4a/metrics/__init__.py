@@ -1,7 +1,7 @@
 """Scores, scorers and displays of certifications and attacks."""
 
-from rs4a.metrics.attacks import attack_score
-from rs4a.metrics.displays import AttackDisplay, CertifiedAccuracyDisplay, RadiusDisplay
+from rs4a.metrics.attacks import AttackDisplay, attack_score
+from rs4a.metrics.displays import CertifiedAccuracyDisplay, RadiusDisplay
 from rs4a.metrics.scorers import make_certified_scorer
 from rs4a.metrics.scores import (
     abstention_rate,

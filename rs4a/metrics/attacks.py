@@ -2,7 +2,7 @@
 
 import copy
 import math
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, Self, overload
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,13 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
+from rs4a.metrics.displays import drawing_axes, label_accuracy
 from rs4a.metrics.scorers import certifiable
-from rs4a.metrics.scores import comparable_labels
+from rs4a.metrics.scores import certified_accuracy_score, comparable_labels
+from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.validation import as_array
 
-__all__ = ["Attack", "attack_score", "check_radii"]
+__all__ = ["Attack", "AttackDisplay", "attack_score"]
 
 _MAX_VOTES = 1000
 #: Probability of the top class that is enough to judge by.
@@ -127,7 +129,7 @@ def attack_score(
     """
     classifier = certifiable(estimator)
     check_is_fitted(classifier)
-    radii = check_radii(radius)
+    radii = _check_radii(radius)
     inputs: Any = as_array(X)
     labels = comparable_labels("y", y, classifier.classes_, len(inputs))
     judge = _judge(classifier, bound)
@@ -146,7 +148,7 @@ def attack_score(
     return float(scores[0]) if radii.ndim == 0 else scores.reshape(radii.shape)
 
 
-def check_radii(radius: Any) -> NDArray[np.float64]:
+def _check_radii(radius: Any) -> NDArray[np.float64]:
     """Return distances as float64; refuse those at which no attack is possible."""
     radii = np.asarray(radius, dtype=np.float64)
     if not ((radii >= 0.0) & np.isfinite(radii)).all():
@@ -173,3 +175,169 @@ def _lost(classifier: Any, X: Any, labels: NDArray) -> NDArray[np.bool_]:
     """Where another label than the true one is certain."""
     certification = classifier.certify(X)
     return (certification.labels != labels) & ~certification.abstained
+
+
+class AttackDisplay:
+    """Robust accuracy between its bounds: certificates below, an attack above.
+
+    The share of inputs that no attack within a distance can turn lies between the two
+    lines, but for the classifier's probability `alpha` in each certificate and judgement.
+    Make one by :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    radii : ndarray of shape (n_radii,)
+        Distances of the adversary, in units of X.
+
+    certified : ndarray of shape (n_radii,)
+        Certified accuracy.
+
+    attacked : ndarray of shape (n_radii,)
+        Accuracy under attack.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary, for the label of the axis.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        Lines of accuracy under attack and of certified accuracy.
+
+    ax_ : matplotlib Axes
+        Axes of the figure.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rs4a.metrics import AttackDisplay
+    >>> display = AttackDisplay(
+    ...     np.array([0.0, 0.5, 1.0]),
+    ...     certified=np.array([0.9, 0.6, 0.2]),
+    ...     attacked=np.array([0.95, 0.8, 0.5]),
+    ...     norm=1,
+    ... ).plot()
+    >>> display.ax_.get_xlabel()
+    'l1 radius'
+    """
+
+    def __init__(
+        self,
+        radii: NDArray[np.float64],
+        certified: NDArray[np.float64],
+        attacked: NDArray[np.float64],
+        *,
+        norm: float | None = None,
+    ):
+        self.radii = radii
+        self.certified = certified
+        self.attacked = attacked
+        self.norm = norm
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for both lines.
+
+        Returns
+        -------
+        display : AttackDisplay
+            Itself, with the attributes of a drawn figure.
+        """
+        self.ax_, self.figure_ = drawing_axes(self, ax)
+        # Between two radii, the larger one's certificates and the smaller one's attacks
+        # are what is known.
+        lines = [
+            (self.attacked, "accuracy under attack", "steps-post", "--"),
+            (self.certified, "certified accuracy", "steps-pre", "-"),
+        ]
+        self.lines_ = []
+        for accuracy, label, drawstyle, dashes in lines:
+            style = {"linestyle": dashes, **kwargs, "label": label}
+            self.lines_ += self.ax_.plot(self.radii, accuracy, drawstyle=drawstyle, **style)
+        self._shade()
+        label_accuracy(self.ax_, "accuracy", self.norm, self.radii[-1])
+        return self
+
+    def _shade(self) -> None:
+        edges = np.repeat(self.radii, 2)[1:-1]
+        self.ax_.fill_between(
+            edges,
+            np.repeat(self.certified[1:], 2),
+            np.repeat(self.attacked[:-1], 2),
+            color="0.9",
+            label="not known",
+        )
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        attack: Attack,
+        radii: ArrayLike,
+        norm: float | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Certify and attack some inputs, and draw both accuracies.
+
+        Parameters
+        ----------
+        estimator : SmoothedClassifier, or search over one
+            Fitted classifier.
+
+        X : array-like of shape (n, ...)
+            Inputs.
+
+        y : array-like of shape (n,)
+            True labels.
+
+        attack : PGD
+            Attack. Its own radius does not count.
+
+        radii : array-like of shape (n_radii,)
+            Distances to certify and to attack at; 0 is added.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the certificates. None: the attack's, or else the classifier's.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for both lines.
+
+        Returns
+        -------
+        display : AttackDisplay
+            The drawn figure.
+
+        Raises
+        ------
+        ValueError
+            If a radius is negative, infinite or NaN, or the attack is in another norm
+            than the certificates.
+        """
+        grid = np.union1d(0.0, _check_radii(radii))
+        certification = certifiable(estimator).certify(X)
+        own = certification.norm if attack.norm is None else check_norm(attack.norm)
+        norm = own if norm is None else check_norm(norm)
+        if norm != own:
+            raise ValueError(
+                f"norm must be that of the attack, {format_norm(own)}, got {norm:g}: "
+                "bounds in different norms say nothing about each other."
+            )
+        attacked = attack_score(estimator, X, y, attack=attack, radius=grid)
+        certified = certified_accuracy_score(y, certification, radius=grid, norm=norm)
+        return cls(grid, certified, attacked, norm=norm).plot(ax=ax, **kwargs)

@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from rs4a.metrics.attacks import Attack, attack_score, check_radii
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import CertifiedPredictions, certified_accuracy_score
 from rs4a.utils.checks import check_norm, format_norm
 
-__all__ = ["AttackDisplay", "CertifiedAccuracyDisplay", "RadiusDisplay"]
+__all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay", "drawing_axes", "label_accuracy"]
 
 #: Lines differ in dashes as well as colour: they must be told apart in black and white.
 _LINE_STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
@@ -96,7 +95,7 @@ class CertifiedAccuracyDisplay:
         display : CertifiedAccuracyDisplay
             Itself, with the attributes of a drawn figure.
         """
-        self.ax_, self.figure_ = _axes(self, ax)
+        self.ax_, self.figure_ = drawing_axes(self, ax)
         self.lines_ = []
         for number, (name, accuracy) in enumerate(self.accuracies.items()):
             style = {"linestyle": _LINE_STYLES[number % len(_LINE_STYLES)], **kwargs}
@@ -107,7 +106,7 @@ class CertifiedAccuracyDisplay:
             )
             self.lines_.append(line)
             self._mark_undefended(name, line.get_color())
-        _label_accuracy(self.ax_, "certified accuracy", self.norm, self.radii[-1])
+        label_accuracy(self.ax_, "certified accuracy", self.norm, self.radii[-1])
         return self
 
     def _mark_undefended(self, name: str, color: Any) -> None:
@@ -246,172 +245,6 @@ class CertifiedAccuracyDisplay:
         )
 
 
-class AttackDisplay:
-    """Robust accuracy between its bounds: certificates below, an attack above.
-
-    The share of inputs that no attack within a distance can turn lies between the two
-    lines, but for the classifier's probability `alpha` in each certificate and judgement.
-    Make one by :meth:`from_estimator`.
-
-    Parameters
-    ----------
-    radii : ndarray of shape (n_radii,)
-        Distances of the adversary, in units of X.
-
-    certified : ndarray of shape (n_radii,)
-        Certified accuracy.
-
-    attacked : ndarray of shape (n_radii,)
-        Accuracy under attack.
-
-    norm : {1, 2, inf}, default=None
-        Norm of the adversary, for the label of the axis.
-
-    Attributes
-    ----------
-    lines_ : list of matplotlib Line2D
-        Lines of accuracy under attack and of certified accuracy.
-
-    ax_ : matplotlib Axes
-        Axes of the figure.
-
-    figure_ : matplotlib Figure
-        The figure.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from rs4a.metrics import AttackDisplay
-    >>> display = AttackDisplay(
-    ...     np.array([0.0, 0.5, 1.0]),
-    ...     certified=np.array([0.9, 0.6, 0.2]),
-    ...     attacked=np.array([0.95, 0.8, 0.5]),
-    ...     norm=1,
-    ... ).plot()
-    >>> display.ax_.get_xlabel()
-    'l1 radius'
-    """
-
-    def __init__(
-        self,
-        radii: NDArray[np.float64],
-        certified: NDArray[np.float64],
-        attacked: NDArray[np.float64],
-        *,
-        norm: float | None = None,
-    ):
-        self.radii = radii
-        self.certified = certified
-        self.attacked = attacked
-        self.norm = norm
-
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for both lines.
-
-        Returns
-        -------
-        display : AttackDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = _axes(self, ax)
-        # Between two radii, the larger one's certificates and the smaller one's attacks
-        # are what is known.
-        lines = [
-            (self.attacked, "accuracy under attack", "steps-post", "--"),
-            (self.certified, "certified accuracy", "steps-pre", "-"),
-        ]
-        self.lines_ = []
-        for accuracy, label, drawstyle, dashes in lines:
-            style = {"linestyle": dashes, **kwargs, "label": label}
-            self.lines_ += self.ax_.plot(self.radii, accuracy, drawstyle=drawstyle, **style)
-        self._shade()
-        _label_accuracy(self.ax_, "accuracy", self.norm, self.radii[-1])
-        return self
-
-    def _shade(self) -> None:
-        edges = np.repeat(self.radii, 2)[1:-1]
-        self.ax_.fill_between(
-            edges,
-            np.repeat(self.certified[1:], 2),
-            np.repeat(self.attacked[:-1], 2),
-            color="0.9",
-            label="not known",
-        )
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        X: ArrayLike,
-        y: ArrayLike,
-        *,
-        attack: Attack,
-        radii: ArrayLike,
-        norm: float | None = None,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Certify and attack some inputs, and draw both accuracies.
-
-        Parameters
-        ----------
-        estimator : SmoothedClassifier, or search over one
-            Fitted classifier.
-
-        X : array-like of shape (n, ...)
-            Inputs.
-
-        y : array-like of shape (n,)
-            True labels.
-
-        attack : PGD
-            Attack. Its own radius does not count.
-
-        radii : array-like of shape (n_radii,)
-            Distances to certify and to attack at; 0 is added.
-
-        norm : {1, 2, inf}, default=None
-            Norm of the certificates. None: the attack's, or else the classifier's.
-
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for both lines.
-
-        Returns
-        -------
-        display : AttackDisplay
-            The drawn figure.
-
-        Raises
-        ------
-        ValueError
-            If a radius is negative, infinite or NaN, or the attack is in another norm
-            than the certificates.
-        """
-        grid = np.union1d(0.0, check_radii(radii))
-        certification = certifiable(estimator).certify(X)
-        own = certification.norm if attack.norm is None else check_norm(attack.norm)
-        norm = own if norm is None else check_norm(norm)
-        if norm != own:
-            raise ValueError(
-                f"norm must be that of the attack, {format_norm(own)}, got {norm:g}: "
-                "bounds in different norms say nothing about each other."
-            )
-        attacked = attack_score(estimator, X, y, attack=attack, radius=grid)
-        certified = certified_accuracy_score(y, certification, radius=grid, norm=norm)
-        return cls(grid, certified, attacked, norm=norm).plot(ax=ax, **kwargs)
-
-
 class RadiusDisplay:
     """Certified radius against the probability of the top class, a line a noise.
 
@@ -476,7 +309,7 @@ class RadiusDisplay:
         display : RadiusDisplay
             Itself, with the attributes of a drawn figure.
         """
-        self.ax_, self.figure_ = _axes(self, ax)
+        self.ax_, self.figure_ = drawing_axes(self, ax)
         self.lines_ = []
         for number, (name, radius) in enumerate(self.radii.items()):
             style = {"linestyle": _LINE_STYLES[number % len(_LINE_STYLES)], **kwargs}
@@ -536,7 +369,8 @@ class RadiusDisplay:
         return cls(probabilities, radii, norm=norm).plot(ax=ax, **kwargs)
 
 
-def _axes(display: Any, ax: Any) -> tuple[Any, Any]:
+def drawing_axes(display: Any, ax: Any) -> tuple[Any, Any]:
+    """Return the axes to draw on, new ones if `ax` is None, and their figure."""
     check_matplotlib_support(f"{type(display).__name__}.plot")
     import matplotlib.pyplot as plt
 
@@ -545,7 +379,8 @@ def _axes(display: Any, ax: Any) -> tuple[Any, Any]:
     return ax, ax.figure
 
 
-def _label_accuracy(ax: Any, accuracy: str, norm: float | None, largest: float) -> None:
+def label_accuracy(ax: Any, accuracy: str, norm: float | None, largest: float) -> None:
+    """Label axes of an accuracy against radius, and draw the legend."""
     of_norm = "" if norm is None else f"{format_norm(norm)} "
     ax.set(xlabel=f"{of_norm}radius", ylabel=accuracy, ylim=(0, 1.02))
     ax.set_xlim(left=0, right=largest)
