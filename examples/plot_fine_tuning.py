@@ -11,7 +11,7 @@ pre-trained on ImageNet in this way for CIFAR-10.
 References
 ----------
 .. [1] Yang et al., "Randomized Smoothing of All Shapes and Sizes", ICML 2020,
-   arXiv:2002.08118, appendix on additional data.
+   arXiv:2002.08118.
 """
 
 # %%

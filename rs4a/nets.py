@@ -28,6 +28,7 @@ __all__ = [
     "evaluating",
     "fingerprint",
     "given_classes",
+    "infer_log_proba",
     "log_probabilities",
     "net_device",
     "output_classes",
@@ -339,6 +340,29 @@ def log_probabilities(net: Any, outputs: torch.Tensor) -> torch.Tensor:
         "NLLLoss (probabilities), or give the net predict_nonlinearity, the function from "
         "outputs to probabilities."
     )
+
+
+def infer_log_proba(net: Any, X: torch.Tensor, n_classes: int = 2) -> torch.Tensor:
+    """Run a net, and take the logarithms of its probabilities.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    X : torch.Tensor of shape (n, ...)
+        Inputs, on any device and of any floating-point dtype.
+
+    n_classes : int, default=2
+        Number of outputs that there must be at least.
+
+    Returns
+    -------
+    log_proba : torch.Tensor of shape (n, n_outputs)
+        Finite but for NaN, and gradients flow through.
+    """
+    outputs = check_outputs(net.infer(to_net(net, X)), len(X), n_classes)
+    return log_probabilities(net, outputs)
 
 
 def _log(probabilities: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from skorch.utils import to_tensor
 from rs4a.nets import (
     check_outputs,
     evaluating,
+    infer_log_proba,
     log_probabilities,
     net_device,
     probe,
@@ -53,7 +54,7 @@ class _Smoothing:
 
 def train(
     net: NeuralNet,
-    X: NDArray[np.float32],
+    X: Any,
     y: NDArray[np.int64],
     *,
     noise: Noise,
@@ -69,8 +70,9 @@ def train(
     net : skorch.NeuralNet
         Net that is trained in place.
 
-    X : ndarray of shape (n, ...), float32
-        Inputs.
+    X : ndarray of shape (n, ...), float32, or Dataset
+        Inputs. The items of a Dataset are pairs of an input, a tensor in float32, and its
+        target.
 
     y : ndarray of shape (n,), int64
         Indices of the net's outputs.
@@ -108,7 +110,8 @@ def train(
     with _TRAINING_LOCK, _seeded(seed, _cuda_devices(net)):
         if not net.initialized_:
             net.initialize()
-        probe(net, X, n_classes)
+        first = X[:1] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
+        probe(net, first, n_classes)
         with training_under_noise(net, noise, objective, epochs_before):
             return net.partial_fit(X, y)
 
@@ -275,18 +278,12 @@ def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], in
     device = net_device(net)
     X, y = to_tensor(X, device=device), to_tensor(y, device=device)
     epoch = max(len(net.history) - smoothing.epochs_before, 1)
-    whole = Batch(X, y, smoothing.noise, epoch, partial(_log_proba, net))
+    whole = Batch(X, y, smoothing.noise, epoch, partial(infer_log_proba, net))
     with evaluating(net):  # gradients too: checkpointed modules run again for them
         copies = smoothing.objective.noisy_copies(whole)
     smoothing.shape, smoothing.dim = (len(copies), n), max(X[0].numel(), 1)
     smoothing.asked = False
     return (to_net(net, copies.flatten(0, 1)), torch.cat([y] * len(copies))), n
-
-
-def _log_proba(net: Any, X: torch.Tensor) -> torch.Tensor:
-    """Logarithms of the probabilities that a net gives."""
-    outputs = check_outputs(net.infer(to_net(net, X)), len(X), 2)
-    return log_probabilities(net, outputs)
 
 
 def _checked_shape(shape: tuple[int, int] | None, n_rows: int) -> tuple[int, int]:

@@ -207,8 +207,9 @@ def project(delta: torch.Tensor, ball: Ball) -> torch.Tensor:
     """Nearest perturbation, in Euclidean distance, that is allowed.
 
     It has the signs of `delta`. In l1 and l2 it depends on a single number, at which a
-    piecewise linear, or quadratic, function of it has the value of the radius; that is
-    found exactly, by sorting where the pieces end.
+    piecewise linear, or quadratic, function of it has the value of the radius. That is
+    found exactly: in l1 by sorting where the pieces end, in l2 by going from piece to
+    piece.
 
     Parameters
     ----------

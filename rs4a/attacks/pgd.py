@@ -15,14 +15,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from tqdm.auto import tqdm
 
 from rs4a.attacks.ascent import Ball, ascend, project, soft_vote_loss
-from rs4a.nets import (
-    check_outputs,
-    class_indices,
-    evaluating,
-    log_probabilities,
-    net_device,
-    to_net,
-)
+from rs4a.nets import class_indices, evaluating, infer_log_proba, net_device
 from rs4a.sampling import stream_keys
 from rs4a.utils.checks import check_box, check_norm, format_norm
 from rs4a.utils.validation import as_array, check_inputs
@@ -279,8 +272,7 @@ def _checked_box(box: Any, X: NDArray[np.float32]) -> tuple[float, float] | None
 
 def _log_proba_of(net: Any, n_classes: int) -> Callable[[torch.Tensor], torch.Tensor]:
     def log_proba(noisy: torch.Tensor) -> torch.Tensor:
-        outputs = check_outputs(net.infer(to_net(net, noisy)), len(noisy), n_classes)
-        votes = log_probabilities(net, outputs).float()
+        votes = infer_log_proba(net, noisy, n_classes).float()
         if votes.isnan().any():  # they would stop the attack without a word
             raise ValueError("The net returned NaN for an input under attack.")
         return votes

@@ -31,8 +31,8 @@ class MACER(Objective):
         Noisy copies m of every input in a batch. An epoch takes m times as long.
 
     weight : float, default=12.0
-        Weight of the loss on the radius. In a short training it may be too large: the
-        net then gives up inputs near the boundary.
+        Weight of the loss on the radius. In a short training it may be too large, which
+        costs certified accuracy at small radii: see docs/benchmarks.md.
 
     gamma : float, default=8.0
         Radius up to which inputs are pushed, in units of sigma / 2.
