@@ -1,4 +1,4 @@
-"""skorch callbacks that know what the net is trained for."""
+"""Certified accuracy after every epoch."""
 
 import math
 import warnings
