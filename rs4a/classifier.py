@@ -53,7 +53,7 @@ from rs4a.stopping import StoppingRule
 from rs4a.training import train
 from rs4a.utils.checks import check_norm
 from rs4a.utils.params import to_json
-from rs4a.utils.validation import as_array, check_inputs
+from rs4a.utils.validation import as_array, check_inputs, check_training_data, labelled
 
 __all__ = ["SmoothedClassifier"]
 
@@ -249,16 +249,19 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     # Training
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
         """Train a clone of the net under noise.
 
         Parameters
         ----------
-        X : array-like of shape (n, d) or (n, ..., h, w)
-            Inputs: numpy, pandas or torch. sigma and radii are in units of X.
+        X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
+            Inputs: numpy, pandas or torch. sigma and radii are in units of X. Data that
+            are larger than memory come as a torch Dataset, or in a search as skorch's
+            SliceDataset; their inputs are read when they are needed.
 
-        y : array-like of shape (n,)
-            Labels of any kind.
+        y : array-like of shape (n,), default=None
+            Labels of any kind. None: those of a Dataset, its `targets` or else what stands
+            second in its items.
 
         Returns
         -------
@@ -275,9 +278,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         if hasattr(self, "estimator_"):  # after an error there is no half a fit
             del self.estimator_
-        inputs, labels = check_inputs(self, X, y=as_array(y), reset=True)
+        sample, inputs, labels = check_training_data(self, X, y, reset=True)
         check_classification_targets(labels)
-        self._start(inputs)
+        self._start(sample)
         if isinstance(self.estimator, FrozenEstimator):
             net = self.estimator.estimator
             if not getattr(net, "initialized_", False):
@@ -285,18 +288,18 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                     "The net in the FrozenEstimator is not fitted: call net.fit, or "
                     "net.initialize and net.load_params, before."
                 )
-            self.classes_ = output_classes(net, inputs)
+            self.classes_ = output_classes(net, sample)
             check_known(labels, self.classes_, "the frozen net")
             self.estimator_ = net
             return self
         self.classes_ = given_classes(self.estimator, labels)
         return self._train(
-            self._new_net(inputs), inputs, labels, "the net's list of classes"
+            self._new_net(sample), inputs, labels, "the net's list of classes"
         )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None
+        self, X: Any, y: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Self:
         """Train on, from the present weights: for fine-tuning and for data in parts.
 
@@ -306,11 +309,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, d) or (n, ..., h, w)
+        X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
             Inputs.
 
-        y : array-like of shape (n,)
-            Labels.
+        y : array-like of shape (n,), default=None
+            Labels. None: those of a Dataset.
 
         classes : array-like of shape (n_classes,), default=None
             All labels that there will be, for the first call. None: those of a fitted
@@ -329,11 +332,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if isinstance(self.estimator, FrozenEstimator):
             return self.fit(X, y)
         first = not hasattr(self, "estimator_")
-        inputs, labels = check_inputs(self, X, y=as_array(y), reset=first)
+        sample, inputs, labels = check_training_data(self, X, y, reset=first)
         check_classification_targets(labels)
         if first:
-            self._start(inputs)
-            net = self._start_net(inputs, labels, classes)
+            self._start(sample)
+            net = self._start_net(sample, labels, classes)
         else:
             net = self.estimator_
         return self._train(net, inputs, labels, "the first call of partial_fit")
@@ -376,11 +379,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return clone(self.estimator)
         return default_net(X, len(self.classes_), self.noise_.std(X[0].size))
 
-    def _train(self, net: NeuralNet, X: NDArray[np.float32], y: NDArray, who: str) -> Self:
+    def _train(self, net: NeuralNet, X: Any, y: NDArray, who: str) -> Self:
         targets = class_indices(y, self.classes_, who)
         self.estimator_ = train(
             net,
-            X,
+            labelled(self, X, targets),
             targets,
             noise=self.noise_,
             objective=self._objective,
@@ -393,14 +396,14 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     # Prediction
 
-    def predict(self, X: ArrayLike) -> NDArray:
+    def predict(self, X: Any) -> NDArray:
         """Class that most selection votes name.
 
         The same label as in `certify`, without a certificate.
 
         Parameters
         ----------
-        X : array-like of shape (n, ...)
+        X : array-like of shape (n, ...), or Dataset
             Inputs.
 
         Returns
@@ -416,12 +419,12 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self, "estimator_")
         return self.classes_[self._selection_counts(X).argmax(axis=1)]
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Share of the selection votes for every class.
 
         Parameters
         ----------
-        X : array-like of shape (n, ...)
+        X : array-like of shape (n, ...), or Dataset
             Inputs.
 
         Returns
@@ -439,7 +442,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def certify(
         self,
-        X: ArrayLike,
+        X: Any,
         *,
         max_votes: int | None = None,
         previous: Certification | None = None,
@@ -451,8 +454,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n, ...)
-            Inputs. They are rounded to float32 first, and certified as rounded.
+        X : array-like of shape (n, ...), or Dataset
+            Inputs. They are rounded to float32 first, and certified as rounded. A Dataset
+            must give the same inputs at every reading.
 
         max_votes : int, default=None
             Estimation votes to spend on all inputs together, for bounds that may stop.
@@ -602,12 +606,12 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         return np.array(previous.counts)
 
-    def base_score(self, X: ArrayLike, y: ArrayLike) -> float:
+    def base_score(self, X: Any, y: ArrayLike) -> float:
         """Accuracy of the net alone, without noise and without any guarantee.
 
         Parameters
         ----------
-        X : array-like of shape (n, ...)
+        X : array-like of shape (n, ...), or Dataset
             Inputs.
 
         y : array-like of shape (n,)
@@ -627,14 +631,16 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         labels = []
         with evaluating(self.estimator_), torch.inference_mode():
             (net,) = voting_nets(self.estimator_, self.inference, 1)
-            for batch in np.array_split(X, -(-len(X) // self._resolved_batch_size(X))):
-                images = to_net(net, torch.from_numpy(np.array(batch)))
+            batch_size = self._resolved_batch_size(X)
+            for start in range(0, len(X), batch_size):
+                batch = np.array(X[start : start + batch_size])
+                images = to_net(net, torch.from_numpy(batch))
                 outputs = net.infer(images)
                 outputs = check_outputs(outputs, len(batch), len(self.classes_))
                 labels.append(outputs[:, : len(self.classes_)].argmax(dim=1).cpu().numpy())
         return float(accuracy_score(as_array(y), self.classes_[np.concatenate(labels)]))
 
-    def _checked(self, X: ArrayLike) -> NDArray[np.float32]:
+    def _checked(self, X: Any) -> Any:
         """Validated inputs of a fitted estimator; parameters may have been set since."""
         check_is_fitted(self, "estimator_")
         self._validate_params()
@@ -645,7 +651,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _resolved_bound(self) -> Bound:
         return self.bound or ClopperPearson()
 
-    def _selection_counts(self, X: ArrayLike) -> NDArray[np.int64]:
+    def _selection_counts(self, X: Any) -> NDArray[np.int64]:
         with self._ballot(self._checked(X)) as ballot:
             return ballot.fixed(self.n_selection, Phase.SELECTION)
 
@@ -655,7 +661,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return int(self.random_state)
         return self._sampling_seed
 
-    def _ballot(self, X: NDArray[np.float32]) -> Ballot:
+    def _ballot(self, X: Any) -> Ballot:
         voters = Voters(
             self.estimator_,
             self.noise_,
@@ -665,7 +671,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         )
         return Ballot(voters, X, stream_keys(X, self._seed()), self.n_jobs)
 
-    def _resolved_batch_size(self, X: NDArray[np.float32]) -> int:
+    def _resolved_batch_size(self, X: Any) -> int:
         if not isinstance(self.batch_size, str):
             return int(self.batch_size)
         return find_batch_size(self.estimator_, self.noise_, self.inference, X)

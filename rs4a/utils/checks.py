@@ -13,6 +13,7 @@ __all__ = [
     "NORMS",
     "check_box",
     "check_dim",
+    "check_floating_point",
     "check_in_range",
     "check_norm",
     "check_positive",
@@ -91,6 +92,16 @@ def check_dim(dim: Any) -> int:
         f"dim must be an int in the range [1, inf), the number of coordinates of one "
         f"input, got {dim!r}."
     )
+
+
+def check_floating_point(dtype: np.dtype, ndim: int) -> None:
+    """Refuse images, inputs of more than two axes, of whole numbers: radii have units."""
+    if dtype.kind in "iu" and ndim > 2:
+        raise ValueError(
+            f"X must hold floating-point images, got dtype {dtype}. sigma "
+            "and radii are in units of X: scale the images as the net knows them, X / 255 "
+            "for bytes, or keep this scale by X.astype('float32')."
+        )
 
 
 def check_probability(name: str, prob_lower: ArrayLike) -> NDArray[np.float64]:

@@ -1,13 +1,23 @@
 """Inputs and labels of estimators: anything array-like becomes numpy."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import column_or_1d, validate_data
 
-__all__ = ["as_array", "check_inputs"]
+from rs4a.utils.checks import check_floating_point
+from rs4a.utils.lazy_inputs import (
+    LabelledInputs,
+    LazyInputs,
+    dataset_labels,
+    is_dataset,
+    sample_inputs,
+)
+
+__all__ = ["as_array", "check_inputs", "check_training_data", "labelled"]
 
 
 def as_array(values: Any) -> Any:
@@ -29,8 +39,9 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, **kwargs: Any) -> Any:
     estimator : BaseEstimator
         Estimator that gets `n_features_in_` and the attributes above.
 
-    X : array-like of shape (n, d) or (n, ..., h, w)
-        Inputs: numpy, pandas or torch.
+    X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
+        Inputs: numpy, pandas or torch. Those of a Dataset are read, and checked, when they
+        are needed.
 
     reset : bool
         Whether this is a fit.
@@ -40,7 +51,7 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, **kwargs: Any) -> Any:
 
     Returns
     -------
-    X : ndarray of shape (n, ...), float32
+    X : ndarray of shape (n, ...), float32, or LazyInputs
         C-contiguous; with y, if that was given.
 
     Raises
@@ -48,16 +59,13 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, **kwargs: Any) -> Any:
     ValueError
         If X has the wrong shape or scale, or holds NaN or infinity.
     """
+    if is_dataset(X):
+        return LazyInputs(X, _like_fit(estimator))
     X = as_array(X)
     plain = np.asarray(X)  # for looking at; validate_data gets what the user gave
     if not reset:
         _check_shape(estimator, plain.shape)
-    if plain.dtype.kind in "iu" and plain.ndim > 2:
-        raise ValueError(
-            f"X must hold floating-point images, got dtype {plain.dtype}. sigma "
-            "and radii are in units of X: scale the images as the net knows them, X / 255 "
-            "for bytes, or keep this scale by X.astype('float32')."
-        )
+    check_floating_point(plain.dtype, plain.ndim)
     checked = validate_data(
         estimator, X, reset=reset, dtype=np.float32, order="C", allow_nd=True, **kwargs
     )
@@ -71,6 +79,69 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, **kwargs: Any) -> Any:
     elif estimator.unit_range_:
         _refuse_bytes(values)
     return checked
+
+
+def check_training_data(
+    estimator: Any, X: Any, y: Any, *, reset: bool
+) -> tuple[NDArray[np.float32], Any, NDArray]:
+    """Validate inputs and labels to train on: arrays in full, Datasets by a sample.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Estimator that gets the attributes of :func:`check_inputs`.
+
+    X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
+        Inputs.
+
+    y : array-like of shape (n,) or None
+        Labels. None: those of a Dataset.
+
+    reset : bool
+        Whether this is the first training.
+
+    Returns
+    -------
+    sample : ndarray of shape (n_sample, ...), float32
+        Inputs to try a net on: all of an array, some of a Dataset.
+
+    X : ndarray of shape (n, ...), float32, or Dataset
+        The inputs.
+
+    y : ndarray of shape (n,)
+        Labels.
+
+    Raises
+    ------
+    ValueError
+        If inputs or labels are not as described.
+    """
+    if not is_dataset(X):
+        inputs, labels = check_inputs(estimator, X, y=as_array(y), reset=reset)
+        return inputs, inputs, labels
+    sample = check_inputs(estimator, sample_inputs(X), reset=reset)
+    return sample, X, column_or_1d(as_array(dataset_labels(X, y)), warn=True)
+
+
+def labelled(estimator: Any, X: Any, targets: NDArray[np.int64]) -> Any:
+    """Return inputs as a net trains on them: a Dataset together with its targets."""
+    return LabelledInputs(X, targets, _like_fit(estimator)) if is_dataset(X) else X
+
+
+def _like_fit(estimator: Any) -> Any:
+    return partial(_check_one, estimator.input_shape_, estimator.unit_range_)
+
+
+def _check_one(
+    shape: tuple[int, ...], unit_range: bool, values: NDArray[np.float32]
+) -> None:
+    """Refuse an input of a Dataset that is not as those of the fit."""
+    if values.shape != shape:
+        raise ValueError(
+            f"X must hold inputs of shape {shape}, as in fit, got {values.shape}."
+        )
+    if unit_range:
+        _refuse_bytes(values[np.newaxis])
 
 
 def _check_shape(estimator: Any, shape: tuple[int, ...]) -> None:

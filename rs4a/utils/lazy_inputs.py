@@ -1,0 +1,244 @@
+"""Inputs that stay in a torch Dataset until they are needed."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from skorch.helper import SliceDataset
+from torch.utils.data import Dataset, IterableDataset, Subset
+
+from rs4a.utils.checks import check_floating_point
+
+__all__ = ["LabelledInputs", "LazyInputs", "dataset_labels", "is_dataset", "sample_inputs"]
+
+#: Bytes of inputs that are kept: reading an image may mean decoding it.
+_CACHE_BYTES = 2**28
+#: Inputs, and bytes of them, that stand for all of a dataset.
+_SAMPLE_SIZE, _SAMPLE_BYTES = 1000, 2**26
+
+#: Raises an error where an input is not as it should be.
+Check = Callable[[NDArray[np.float32]], None]
+
+
+def is_dataset(X: Any) -> bool:
+    """Whether inputs come as a torch Dataset or skorch's SliceDataset.
+
+    Raises
+    ------
+    TypeError
+        If they come as an IterableDataset, whose inputs cannot be read by number.
+    """
+    if isinstance(X, IterableDataset):
+        raise TypeError(
+            "X must be a Dataset whose inputs can be read by number, with __getitem__ and "
+            f"__len__, got {type(X).__name__}, an IterableDataset."
+        )
+    return isinstance(X, Dataset | SliceDataset)
+
+
+class LazyInputs:
+    """Inputs of a Dataset, read one at a time, as an array would give them.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset or skorch.helper.SliceDataset
+        Its items are inputs, or tuples that begin with one.
+
+    check : callable
+        Called with every input that is read; raises an error where one is wrong.
+
+    rows : ndarray of shape (n,), int64, default=None
+        Items that are used. None: all.
+
+    Notes
+    -----
+    A certificate is about one fixed input. So an input that is read again and differs from
+    what it was, as augmented ones do, is refused.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, dataset: Any, check: Check, rows: NDArray[np.int64] | None = None):
+        self._dataset = dataset
+        self._check = check
+        self._rows = np.arange(len(dataset)) if rows is None else rows
+        self._digests: dict[int, bytes] = {}
+        self._cache: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of inputs, and the shape of one."""
+        return len(self), *self[0].shape
+
+    @property
+    def size(self) -> int:
+        """Number of numbers."""
+        return len(self) and len(self) * self[0].size
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            part = LazyInputs(self._dataset, self._check, self._rows[index])
+            part._digests, part._cache = self._digests, self._cache
+            return part
+        return self._read(int(self._rows[index]))
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return (self[index] for index in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        return np.stack(list(self)).astype(dtype or self.dtype, copy=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": OrderedDict()}
+
+    def _read(self, row: int) -> NDArray[np.float32]:
+        if row in self._cache:
+            self._cache.move_to_end(row)
+            return self._cache[row]
+        values = _read(self._dataset, row)
+        self._check(values)
+        digest = hashlib.blake2b(values.tobytes(), digest_size=16).digest()
+        if self._digests.setdefault(row, digest) != digest:
+            raise ValueError(
+                f"X must give the same input at every reading, but number {row} has "
+                "changed: certificates are about fixed inputs. Augment in training only."
+            )
+        self._cache[row] = values
+        if len(self._cache) * values.nbytes > _CACHE_BYTES:
+            self._cache.popitem(last=False)
+        return values
+
+
+class LabelledInputs(Dataset):
+    """Pairs of an input and the index of its class, for a net to train on.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset or skorch.helper.SliceDataset
+        Its items are inputs, or tuples that begin with one.
+
+    targets : ndarray of shape (n,), int64
+        Indices of classes.
+
+    check : callable
+        Called with every input that is read; raises an error where one is wrong.
+    """
+
+    def __init__(self, dataset: Any, targets: NDArray[np.int64], check: Check):
+        self.dataset = dataset
+        self.targets = targets
+        self.check = check
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        values = _read(self.dataset, row)
+        self.check(values)
+        return torch.from_numpy(values), int(self.targets[row])
+
+
+def sample_inputs(dataset: Any) -> NDArray[np.float32]:
+    """Inputs at even distances in a dataset, which stand for all of them.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset or skorch.helper.SliceDataset
+        Its items are inputs, or tuples that begin with one.
+
+    Returns
+    -------
+    sample : ndarray of shape (n_sample, ...), float32
+        At most 1000 inputs.
+
+    Raises
+    ------
+    ValueError
+        If there is no input, they differ in shape, or hold whole numbers, NaN or infinity.
+    TypeError
+        If they are neither arrays nor tensors.
+    """
+    if not len(dataset):
+        raise ValueError("X must have at least one input, got an empty Dataset.")
+    first = _read(dataset, 0)
+    n = min(len(dataset), _SAMPLE_SIZE, max(_SAMPLE_BYTES // max(first.nbytes, 1), 1))
+    rows = np.unique(np.linspace(0, len(dataset) - 1, n).astype(int))
+    sample = [_read(dataset, row) for row in rows.tolist()]
+    shapes = {x.shape for x in sample}
+    if len(shapes) > 1:
+        raise ValueError(f"X must hold inputs of one shape, got {sorted(shapes)}.")
+    return np.stack(sample)
+
+
+def _read(dataset: Any, row: int) -> NDArray[np.float32]:
+    """Input of an item of a dataset, as an array of our own."""
+    item = dataset[row]
+    x = item[0] if isinstance(item, tuple | list) else item
+    if isinstance(x, torch.Tensor):
+        x = x.detach().cpu().numpy()
+    if not isinstance(x, np.ndarray):
+        raise TypeError(
+            "X must be a Dataset whose inputs are tensors or arrays, got "
+            f"{type(x).__name__}. Convert them in the Dataset, as "
+            "torchvision.transforms.ToTensor does."
+        )
+    check_floating_point(x.dtype, x.ndim + 1)
+    values = np.array(x, dtype=np.float32, order="C")
+    if not np.isfinite(values).all():
+        raise ValueError(f"X must be finite, but input number {row} of the Dataset is not.")
+    return values
+
+
+def dataset_labels(dataset: Any, y: ArrayLike | None) -> Any:
+    """Labels of the items of a dataset.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset or skorch.helper.SliceDataset
+        Inputs, with their labels unless `y` is given.
+
+    y : array-like of shape (n,) or None
+        Labels. None: the attribute `targets` or `labels`, as torchvision's data sets have
+        it, or else what stands second in the items.
+
+    Returns
+    -------
+    labels : array-like of shape (n,)
+        Labels of any kind.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or not as many as items.
+    """
+    labels: Any = _own_labels(dataset) if y is None else y
+    if len(labels) != len(dataset):
+        raise ValueError(
+            f"y must have a label for each of the {len(dataset)} items of the Dataset, got "
+            f"{len(labels)}."
+        )
+    return labels
+
+
+def _own_labels(dataset: Any) -> Any:
+    if isinstance(dataset, Subset):
+        return np.asarray(_own_labels(dataset.dataset))[np.asarray(dataset.indices)]
+    if isinstance(dataset, SliceDataset):
+        return np.asarray(_own_labels(dataset.dataset))[np.asarray(dataset.indices_)]
+    for name in ("targets", "labels"):
+        if hasattr(dataset, name):
+            return getattr(dataset, name)
+    return [_own_label(dataset[row]) for row in range(len(dataset))]
+
+
+def _own_label(item: Any) -> Any:
+    if not isinstance(item, tuple | list) or len(item) < 2:
+        raise ValueError("y must be given: the items of the Dataset have no labels.")
+    return item[1].item() if hasattr(item[1], "item") else item[1]
