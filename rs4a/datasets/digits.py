@@ -1,0 +1,68 @@
+"""The handwritten digits that come with scikit-learn."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from rs4a.datasets.images import RandomCropAndFlip
+from rs4a.datasets.loading import as_requested, check_options
+
+__all__ = ["load_digits_images"]
+
+
+def load_digits_images(
+    *, split: str = "all", as_arrays: bool = True, augment: bool = False
+) -> Any:
+    """Scikit-learn's digits as images: 1797 of them, of 8x8 pixels [1]_.
+
+    Parameters
+    ----------
+    split : {"all", "train", "test"}, default="all"
+        Which images: a fixed quarter, with every digit in its share, is for testing.
+
+    as_arrays : bool, default=True
+        Whether to return arrays; otherwise a Dataset.
+
+    augment : bool, default=False
+        Whether the Dataset shall shift training images at random, by up to 2 pixels.
+
+    Returns
+    -------
+    X, y : ndarray of shape (n, 1, 8, 8), float32, and of shape (n,), int64
+        Images in [0, 1] and their labels, the digits; or, if not `as_arrays`, one
+        `ImageDataset` of them.
+
+    Raises
+    ------
+    ValueError
+        If an option is wrong.
+
+    References
+    ----------
+    .. [1] Alpaydin, Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
+       Learning Repository, 1998.
+
+    Examples
+    --------
+    >>> from rs4a.datasets import load_digits_images
+    >>> X, y = load_digits_images(split="test")
+    >>> X.shape, y.shape
+    ((450, 1, 8, 8), (450,))
+    """
+    check_options(split, ("all", "train", "test"), as_arrays=as_arrays, augment=augment)
+    bunch = load_digits()
+    rows = np.arange(len(bunch.target))
+    if split != "all":
+        parts = train_test_split(
+            rows, test_size=0.25, stratify=bunch.target, random_state=0
+        )
+        rows = np.sort(parts[split == "test"])
+    return as_requested(
+        bunch.images[rows, np.newaxis].astype(np.uint8),
+        bunch.target[rows],
+        as_arrays=as_arrays,
+        augmentation=RandomCropAndFlip(padding=2, flip=False) if augment else None,
+        max_value=16,
+    )

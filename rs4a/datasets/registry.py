@@ -1,0 +1,68 @@
+"""All data sets by their names."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from rs4a.datasets.cifar10 import load_cifar10
+from rs4a.datasets.digits import load_digits_images
+from rs4a.datasets.imagenet import load_imagenet
+from rs4a.datasets.imagenet32 import load_imagenet32
+from rs4a.datasets.mnist import load_fashion_mnist, load_mnist
+from rs4a.datasets.svhn import load_svhn
+from rs4a.datasets.tiny_images import load_tiny_images_500k
+
+__all__ = ["DATASETS", "load_dataset"]
+
+_LOADERS: dict[str, Callable[..., Any]] = {
+    "digits": load_digits_images,
+    "mnist": load_mnist,
+    "fashion_mnist": load_fashion_mnist,
+    "cifar10": load_cifar10,
+    "svhn": load_svhn,
+    "imagenet": load_imagenet,
+    "imagenet32": load_imagenet32,
+    "tiny_images_500k": load_tiny_images_500k,
+}
+#: Names that `load_dataset` knows.
+DATASETS = tuple(_LOADERS)
+
+
+def load_dataset(
+    name: str, root: str | os.PathLike[str] | None = None, **kwargs: Any
+) -> Any:
+    """Load a data set by its name, as a script that is told which one does.
+
+    Parameters
+    ----------
+    name : str
+        One of `DATASETS`.
+
+    root : path-like, default=None
+        Folder of its files; the digits have none. None: the loader's own default.
+
+    **kwargs : dict
+        Further arguments of the loader, such as split.
+
+    Returns
+    -------
+    X, y : ndarray of shape (n, c, h, w), float32, and of shape (n,), int64
+        Images and labels; or one Dataset of them, as the loader returns it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such data set.
+
+    Examples
+    --------
+    >>> from rs4a.datasets import load_dataset
+    >>> X, y = load_dataset("digits", split="train")
+    >>> X.shape
+    (1347, 1, 8, 8)
+    """
+    if name not in _LOADERS:
+        raise ValueError(f"name must be one of {', '.join(DATASETS)}, got {name!r}.")
+    if root is None:
+        return _LOADERS[name](**kwargs)
+    return _LOADERS[name](root=root, **kwargs)
