@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, relu
 
-__all__ = ["CifarResNet"]
+__all__ = ["CifarResNet", "ResNet110"]
 
 
 class CifarResNet(nn.Module):
@@ -81,6 +81,40 @@ class CifarResNet(nn.Module):
         planes = relu(self.bn1(self.conv1(X)))
         planes = self.layer3(self.layer2(self.layer1(planes)))
         return self.fc(planes.mean(dim=(2, 3)))
+
+
+class ResNet110(CifarResNet):
+    """The `CifarResNet` of depth 110.
+
+    Parameters
+    ----------
+    n_classes : int, default=10
+        Number of outputs.
+
+    n_channels : int, default=3
+        Number of colours of an image.
+
+    shortcut : {"pad", "convolution"}, default="pad"
+        What stands beside the first block of a group: in the checkpoints of Yang et al.
+        [2]_ the former, in those of Cohen et al. [1]_ the latter.
+
+    References
+    ----------
+    .. [1] Cohen, Rosenfeld, Kolter, "Certified Adversarial Robustness via Randomized
+       Smoothing", ICML 2019, arXiv:1902.02918.
+    .. [2] Yang, Duan, Hu, Salman, Razenshteyn, Li, "Randomized Smoothing of All Shapes and
+       Sizes", ICML 2020, arXiv:2002.08118.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from rs4a.networks import ResNet110
+    >>> ResNet110()(torch.zeros(5, 3, 32, 32)).shape
+    torch.Size([5, 10])
+    """
+
+    def __init__(self, n_classes: int = 10, n_channels: int = 3, shortcut: str = "pad"):
+        super().__init__(110, n_classes, n_channels, shortcut)
 
 
 class _Block(nn.Module):

@@ -1,4 +1,4 @@
-"""A small net for any tabular or image-shaped input."""
+"""Small nets for any tabular or image-shaped input."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "Linear"]
 
 
 class MLP(nn.Module):
@@ -73,3 +73,44 @@ class MLP(nn.Module):
             One output a class.
         """
         return self.layers(((X - self.mean) / self.std).flatten(1))
+
+
+class Linear(nn.Module):
+    """Linear classifier of inputs that it flattens.
+
+    Inputs are taken as they are: standardise them in a layer before, behind the noise.
+
+    Parameters
+    ----------
+    input_shape : sequence of int
+        Shape of one input, without the batch axis.
+
+    n_classes : int
+        Number of outputs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from rs4a.networks import Linear
+    >>> Linear((1, 28, 28), n_classes=10)(torch.zeros(5, 1, 28, 28)).shape
+    torch.Size([5, 10])
+    """
+
+    def __init__(self, input_shape: Sequence[int], n_classes: int):
+        super().__init__()
+        self.layer = nn.Linear(math.prod(input_shape), n_classes)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Compute the logits.
+
+        Parameters
+        ----------
+        X : torch.Tensor of shape (n, ...)
+            Inputs; all axes but the first are flattened.
+
+        Returns
+        -------
+        logits : torch.Tensor of shape (n, n_classes)
+            One output a class.
+        """
+        return self.layer(X.flatten(1))
