@@ -2,9 +2,9 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from inspect import isabstract
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from rs4a.certification_log import CertificationLog, make_log
 from rs4a.inference import Inference
 from rs4a.noises import Noise
 from rs4a.utils.checks import NORMS, check_dim, check_norm, format_norm
-from rs4a.utils.params import from_json, to_json
+from rs4a.utils.params import from_json, known_classes, to_json
+from rs4a.utils.records import plain_labels, read_only
 
 __all__ = ["Certification"]
 
@@ -28,10 +29,7 @@ _ARRAYS = {"classes", "selection_counts", "counts"}
 _OPTIONAL_ARRAYS = {"tokens"}
 #: So many tokens are not all below this one, but once in 2^64 cases.
 _FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
-_KNOWN_NOISES, _KNOWN_BOUNDS = (
-    {n: getattr(module, n) for n in module.__all__ if not isabstract(getattr(module, n))}
-    for module in (noises, bounds)
-)
+_KNOWN_NOISES, _KNOWN_BOUNDS = known_classes(noises), known_classes(bounds)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -144,9 +142,9 @@ class Certification:
 
     def __post_init__(self) -> None:
         store = object.__setattr__  # the fields are frozen for everybody else
-        store(self, "classes", _read_only(_plain_labels(self.classes)))
+        store(self, "classes", read_only(plain_labels("classes", self.classes)))
         for name in ("selection_counts", "counts"):
-            store(self, name, _read_only(_check_counts(name, getattr(self, name))))
+            store(self, name, read_only(_check_counts(name, getattr(self, name))))
         if self.counts.shape != self.selection_counts.shape:
             raise ValueError(
                 "counts and selection_counts must have one shape, (n, n_classes), got "
@@ -173,7 +171,7 @@ class Certification:
             self.inference._validate_params()
             store(self, "inference", clone(self.inference))
         if self.tokens is not None:
-            store(self, "tokens", _read_only(_check_tokens(self.tokens, len(self))))
+            store(self, "tokens", read_only(_check_tokens(self.tokens, len(self))))
         self._check_bound()
 
     def _check_bound(self) -> None:
@@ -242,7 +240,7 @@ class Certification:
             alpha=self.alpha,
             uniforms=uniforms,
         )
-        return _read_only(lower), _read_only(others)
+        return read_only(lower), read_only(others)
 
     @property
     def prob_lower(self) -> NDArray[np.float64]:
@@ -453,7 +451,11 @@ class Certification:
         array([0.978, 0.03 ])
         """
         counts = _check_counts("counts", counts)
-        columns = np.arange(counts.shape[1]) if classes is None else _plain_labels(classes)
+        columns = (
+            np.arange(counts.shape[1])
+            if classes is None
+            else plain_labels("classes", classes)
+        )
         if (selection_counts is None) == (labels is None):
             got = "neither" if labels is None else "both"
             raise ValueError(
@@ -482,6 +484,72 @@ class Certification:
             adaptive=bound.anytime if adaptive is None else adaptive,
             tokens=None if tokens is None else np.asarray(tokens),
         )
+
+    @classmethod
+    def concatenate(cls, records: Sequence["Certification"]) -> "Certification":
+        """Join records of inputs that were certified in parts.
+
+        Parameters
+        ----------
+        records : sequence of Certification
+            Records of one classifier under the same parameters, at least one.
+
+        Returns
+        -------
+        certification : Certification
+            One record of all inputs, in order; its time is the sum of theirs.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or they differ in more than inputs, votes and time.
+
+        Examples
+        --------
+        >>> from rs4a import Certification
+        >>> from rs4a.noises import Uniform
+        >>> parts = [
+        ...     Certification.from_counts(
+        ...         votes, labels=[0], noise=Uniform(lambd=1.0), dim=784
+        ...     )
+        ...     for votes in ([[99, 1]], [[98, 2]])
+        ... ]
+        >>> Certification.concatenate(parts).counts
+        array([[99,  1],
+               [98,  2]])
+        """
+        if not records:
+            raise ValueError("records must hold at least one Certification, got none.")
+        shared = [record._shared() for record in records]
+        differs = sorted(k for k in shared[0] if any(s[k] != shared[0][k] for s in shared))
+        if differs:
+            raise ValueError(
+                "records must be of one classifier and one set of parameters, got some "
+                f"that differ in {', '.join(differs)}."
+            )
+        tokens = [record.tokens for record in records if record.tokens is not None]
+        return replace(
+            records[0],
+            selection_counts=np.concatenate([each.selection_counts for each in records]),
+            counts=np.concatenate([each.counts for each in records]),
+            tokens=np.concatenate(tokens) if tokens else None,
+            seconds=sum(record.seconds for record in records),
+        )
+
+    def _shared(self) -> dict[str, Any]:
+        """What records of one classifier under the same parameters have in common."""
+        return {
+            "classes": self.classes.tolist(),
+            "tokens": self.tokens is not None,
+            **{
+                name: None if (each := getattr(self, name)) is None else to_json(each)
+                for name in ("noise", "bound", "inference")
+            },
+            **{
+                name: getattr(self, name)
+                for name in ("dim", "alpha", "norm", "adaptive", "net_digest")
+            },
+        }
 
     @staticmethod
     def from_tsv(
@@ -609,25 +677,6 @@ class Certification:
             inference=inference and from_json(inference, {"Inference": Inference}),
             net_digest=metadata.get("net_digest"),
         )
-
-
-def _read_only(array: NDArray) -> NDArray:
-    array = np.array(array)
-    array.setflags(write=False)
-    return array
-
-
-def _plain_labels(classes: ArrayLike) -> NDArray:
-    """Labels as a numpy array that can be stored without pickle."""
-    labels = np.asarray(classes)
-    if labels.dtype == object:
-        labels = np.asarray(labels.tolist())
-    if labels.ndim != 1 or labels.dtype.kind not in "biufUS":
-        raise ValueError(
-            "classes must be a list of numbers or strings, got an array of shape "
-            f"{labels.shape} and dtype {labels.dtype}."
-        )
-    return labels
 
 
 def _check_tokens(tokens: ArrayLike, n: int) -> NDArray[np.uint64]:

@@ -517,3 +517,54 @@ def test_tokens_fill_their_64_bits():
 def test_bad_bounds_are_refused(bound):
     with pytest.raises(ValueError, match="parameter of"):
         make(bound=bound)
+
+
+# Records in parts
+
+
+def part(votes, **kwargs):
+    options = {
+        "noise": Uniform(lambd=1.0),
+        "dim": 64,
+        "labels": np.zeros(len(votes), dtype=int),
+        "tokens": np.full(len(votes), 2**63, dtype=np.uint64),
+    }
+    return Certification.from_counts(votes, **{**options, **kwargs})
+
+
+def test_parts_make_the_whole():
+    votes = np.array([[990, 10], [700, 300], [600, 400], [400, 600]])
+    whole = part(votes)
+    joined = Certification.concatenate([part(votes[:1]), part(votes[1:3]), part(votes[3:])])
+    np.testing.assert_array_equal(joined.counts, whole.counts)
+    np.testing.assert_array_equal(joined.selection_counts, whole.selection_counts)
+    np.testing.assert_array_equal(joined.tokens, whole.tokens)
+    np.testing.assert_array_equal(joined.radius(1), whole.radius(1))
+    timed = [part(votes[:1]), part(votes[1:])]
+    for record, seconds in zip(timed, (1.5, 2.0), strict=True):
+        object.__setattr__(record, "seconds", seconds)
+    assert Certification.concatenate(timed).seconds == 3.5
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"noise": Uniform(lambd=2.0)}, "noise"),
+        ({"noise": Laplace(lambd=1.0)}, "noise"),
+        ({"alpha": 0.01}, "alpha"),
+        ({"dim": 65}, "dim"),
+        ({"norm": 2}, "norm"),
+        ({"bound": ConfidenceSequence()}, "adaptive, bound"),
+        ({"classes": [1, 2], "labels": [1]}, "classes"),
+        ({"tokens": None}, "tokens"),
+    ],
+)
+def test_parts_of_different_runs_are_refused(change, named):
+    votes = [[990, 10]]
+    with pytest.raises(ValueError, match=f"some that differ in {named}\\."):
+        Certification.concatenate([part(votes), part(votes, **change)])
+
+
+def test_no_parts():
+    with pytest.raises(ValueError, match="at least one Certification, got none"):
+        Certification.concatenate([])

@@ -13,7 +13,8 @@ ROOT = Path(rs4a.__file__).parent
 LAYERS = [
     "exceptions", "utils", "radii", "noises", "bounds", "stopping", "inference", "nets",
     "sampling", "sequential", "ballot", "progress", "soft_votes", "attacks",
-    "certification_log", "certification", "objectives", "training", "classifier",
+    "certification_log", "bound_record", "certification", "objectives", "training",
+    "classifier", "persistence",
 ]  # fmt: skip
 LEAVES = {
     "callbacks": {
@@ -27,9 +28,20 @@ LEAVES = {
         "sampling",
         "utils",
     },
+    "datasets": set(),
     "networks": set(),
     "recipes": {"utils"},
-    "metrics": {"exceptions", "utils", "radii", "bounds", "certification"},
+    "metrics": {
+        "bound_record",
+        "bounds",
+        "certification",
+        "certification_log",
+        "exceptions",
+        "nets",
+        "noises",
+        "radii",
+        "utils",
+    },
     "testing": {"exceptions", "radii", "noises"},
 }  # fmt: skip
 
@@ -38,7 +50,7 @@ def allowed(layer):
     if layer in LEAVES:
         return LEAVES[layer]
     before = set(LAYERS[: LAYERS.index(layer)])
-    return before | {"networks"} if layer == "nets" else before
+    return before | {"networks"} if layer in {"nets", "persistence"} else before
 
 
 def imports(path):

@@ -1,21 +1,40 @@
-"""Scores, scorers and displays of certifications and attacks."""
+"""Scores, scorers, tables and displays of certifications, attacks and training."""
 
 from rs4a.metrics.attacks import AttackDisplay, attack_score
 from rs4a.metrics.displays import CertifiedAccuracyDisplay, RadiusDisplay
+from rs4a.metrics.distributions import PredictionDisplay
+from rs4a.metrics.envelopes import EnvelopeDisplay, SigmaCurvesDisplay
+from rs4a.metrics.propagation import NoisePropagationDisplay, noise_propagation
 from rs4a.metrics.scorers import make_certified_scorer
 from rs4a.metrics.scores import (
     abstention_rate,
     average_certified_radius,
     certified_accuracy_score,
 )
+from rs4a.metrics.tables import (
+    certified_accuracy_frame,
+    certified_accuracy_table,
+    format_accuracy_table,
+)
+from rs4a.metrics.training_curves import AccuracyAgainstSigmaDisplay, TrainingLossDisplay
 
 __all__ = [
+    "AccuracyAgainstSigmaDisplay",
     "AttackDisplay",
     "CertifiedAccuracyDisplay",
+    "EnvelopeDisplay",
+    "NoisePropagationDisplay",
+    "PredictionDisplay",
     "RadiusDisplay",
+    "SigmaCurvesDisplay",
+    "TrainingLossDisplay",
     "abstention_rate",
     "attack_score",
     "average_certified_radius",
+    "certified_accuracy_frame",
     "certified_accuracy_score",
+    "certified_accuracy_table",
+    "format_accuracy_table",
     "make_certified_scorer",
+    "noise_propagation",
 ]

@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
-from rs4a.metrics.displays import drawing_axes, label_accuracy
+from rs4a.metrics.drawing import drawing_axes, label_accuracy
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import certified_accuracy_score, comparable_labels
 from rs4a.utils.checks import check_norm, format_norm

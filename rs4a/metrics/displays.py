@@ -5,16 +5,21 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from rs4a.metrics.drawing import (
+    common_norm,
+    drawing_axes,
+    label_accuracy,
+    line_style,
+    plot_accuracies,
+    radius_grid,
+)
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import CertifiedPredictions, certified_accuracy_score
 from rs4a.utils.checks import check_norm, format_norm
 
-__all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay", "drawing_axes", "label_accuracy"]
+__all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
 
-#: Lines differ in dashes as well as colour: they must be told apart in black and white.
-_LINE_STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
 _DEFAULT_POINTS = 201
 
 
@@ -96,15 +101,11 @@ class CertifiedAccuracyDisplay:
             Itself, with the attributes of a drawn figure.
         """
         self.ax_, self.figure_ = drawing_axes(self, ax)
-        self.lines_ = []
-        for number, (name, accuracy) in enumerate(self.accuracies.items()):
-            style = {"linestyle": _LINE_STYLES[number % len(_LINE_STYLES)], **kwargs}
-            # A certificate holds up to its radius: between two radii the accuracy of
-            # the larger one is what is known.
-            (line,) = self.ax_.plot(
-                self.radii, accuracy, drawstyle="steps-pre", label=name, **style
-            )
-            self.lines_.append(line)
+        styles = {name: line_style(number) for number, name in enumerate(self.accuracies)}
+        self.lines_ = plot_accuracies(
+            self.ax_, self.radii, self.accuracies, styles, **kwargs
+        )
+        for name, line in zip(self.accuracies, self.lines_, strict=True):
             self._mark_undefended(name, line.get_color())
         label_accuracy(self.ax_, "certified accuracy", self.norm, self.radii[-1])
         return self
@@ -175,8 +176,8 @@ class CertifiedAccuracyDisplay:
             certifications = {"smoothed": certifications}
         if not certifications:
             raise ValueError("certifications must hold at least one, got none.")
-        norm = _common_norm(certifications) if norm is None else check_norm(norm)
-        grid = _radius_grid(certifications, norm) if radii is None else np.unique(radii)
+        norm = common_norm(certifications.values(), norm)
+        grid = radius_grid(certifications.values(), norm, radii)
         accuracies = {
             name: certified_accuracy_score(y_true, each, radius=grid, norm=norm)
             for name, each in certifications.items()
@@ -312,7 +313,7 @@ class RadiusDisplay:
         self.ax_, self.figure_ = drawing_axes(self, ax)
         self.lines_ = []
         for number, (name, radius) in enumerate(self.radii.items()):
-            style = {"linestyle": _LINE_STYLES[number % len(_LINE_STYLES)], **kwargs}
+            style = {**line_style(number), **kwargs}
             self.lines_ += self.ax_.plot(self.prob_lower, radius, label=name, **style)
         self.ax_.set(
             xlabel="probability of the top class",
@@ -367,37 +368,3 @@ class RadiusDisplay:
         probabilities = np.asarray(prob_lower, dtype=np.float64)
         radii = {str(n): n.radius(probabilities, norm=norm, dim=dim) for n in noises}
         return cls(probabilities, radii, norm=norm).plot(ax=ax, **kwargs)
-
-
-def drawing_axes(display: Any, ax: Any) -> tuple[Any, Any]:
-    """Return the axes to draw on, new ones if `ax` is None, and their figure."""
-    check_matplotlib_support(f"{type(display).__name__}.plot")
-    import matplotlib.pyplot as plt
-
-    if ax is None:
-        _, ax = plt.subplots()
-    return ax, ax.figure
-
-
-def label_accuracy(ax: Any, accuracy: str, norm: float | None, largest: float) -> None:
-    """Label axes of an accuracy against radius, and draw the legend."""
-    of_norm = "" if norm is None else f"{format_norm(norm)} "
-    ax.set(xlabel=f"{of_norm}radius", ylabel=accuracy, ylim=(0, 1.02))
-    ax.set_xlim(left=0, right=largest)
-    ax.legend()
-
-
-def _common_norm(certifications: Mapping[str, Any]) -> float:
-    norms = {each.norm for each in certifications.values()}
-    if len(norms) > 1:
-        raise ValueError(
-            f"norm must be given: the certifications' own norms differ, {sorted(norms)}."
-        )
-    return norms.pop()
-
-
-def _radius_grid(
-    certifications: Mapping[str, CertifiedPredictions], norm: float
-) -> NDArray[np.float64]:
-    largest = max(float(np.max(each.radius(norm))) for each in certifications.values())
-    return np.linspace(0.0, largest * 1.05 or 1.0, _DEFAULT_POINTS)

@@ -1,11 +1,13 @@
 """Parameter objects as JSON, without pickle."""
 
+from inspect import isabstract
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["from_json", "known_classes", "to_json"]
 
 _JSON_TYPES = (bool, int, float, str, type(None))
 
@@ -37,6 +39,12 @@ def from_json(data: dict[str, Any], known: dict[str, type[BaseEstimator]]) -> Ba
             "load the object that was used, as noise= or bound=."
         )
     return known[name](**data["params"])
+
+
+def known_classes(module: ModuleType) -> dict[str, type[Any]]:
+    """Classes of a module that a file may name, by name."""
+    public = {name: getattr(module, name) for name in module.__all__}
+    return {name: each for name, each in public.items() if not isabstract(each)}
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -1,0 +1,233 @@
+"""Figure of how predictions are distributed over the inputs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rs4a.bound_record import BoundRecord
+from rs4a.certification import Certification
+from rs4a.metrics.drawing import (
+    common_norm,
+    label_panels,
+    panel_axes,
+    panel_legend,
+    panel_styles,
+)
+from rs4a.metrics.scores import comparable_labels
+from rs4a.metrics.tables import Result, by_sigma, check_results, noise_name
+from rs4a.utils.checks import format_norm
+
+__all__ = ["PredictionDisplay"]
+
+_TARGETS = {
+    "prob_lower": "lower bound on the top class",
+    "prob_correct": "share of votes for the true class",
+    "radius": "certified {}radius",
+}
+
+
+class PredictionDisplay:
+    """Cumulative distribution of predictions, a panel a sigma and a line a noise.
+
+    Every line says, for each value, which share of the inputs has at most this value: it
+    is good to be low. Make one by :meth:`from_results`.
+
+    Parameters
+    ----------
+    values : mapping of float to mapping of str to ndarray of shape (n,)
+        By sigma, the value of every input under each kind of noise.
+
+    target : {"prob_lower", "prob_correct", "radius"}, default="prob_lower"
+        What the values are, for the labels of the axes.
+
+    norm : {1, 2, inf}, default=None
+        Norm of radii, for the labels of the axes.
+
+    Attributes
+    ----------
+    lines_ : list of list of matplotlib Line2D
+        Lines of every panel.
+
+    axes_ : ndarray of matplotlib Axes, of shape (n_sigmas,)
+        Panels.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import PredictionDisplay
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[990, 10], [700, 300]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+    ... )
+    >>> results = [(certification, [0, 0])]
+    >>> display = PredictionDisplay.from_results(results, target="radius")
+    >>> display.axes_[0].get_xlabel()
+    'certified l1 radius'
+    """
+
+    def __init__(
+        self,
+        values: Mapping[float, Mapping[str, NDArray[np.float64]]],
+        *,
+        target: str = "prob_lower",
+        norm: float | None = None,
+    ):
+        self.values = values
+        self.target = target
+        self.norm = norm
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the figure.
+
+        Parameters
+        ----------
+        ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
+            Panels to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `ecdf` for every line.
+
+        Returns
+        -------
+        display : PredictionDisplay
+            Itself, with the attributes of a drawn figure.
+
+        Raises
+        ------
+        ValueError
+            If `target` is unknown.
+        """
+        xlabel = _label(self.target, self.norm)
+        # Radii grow with sigma: on one scale, small sigmas would be squeezed.
+        self.axes_, self.figure_ = panel_axes(
+            self, ax, len(self.values), sharex=self.target != "radius"
+        )
+        styles = panel_styles(
+            dict.fromkeys(name for panel in self.values.values() for name in panel)
+        )
+        self.lines_ = []
+        for panel, (sigma, values) in zip(self.axes_, self.values.items(), strict=True):
+            lines = [
+                panel.ecdf(each, label=name, **{**styles[name], **kwargs})
+                for name, each in values.items()
+            ]
+            self.lines_.append(lines)
+            panel.set_title(f"sigma = {sigma:g}")
+            panel.set(xlim=(0, self._end(values)), ylim=(0, 1.02))
+        label_panels(self.axes_, xlabel, "share of images")
+        panel_legend(self.axes_, styles, own_figure=ax is None)
+        return self
+
+    def _end(self, values: Mapping[str, NDArray[np.float64]]) -> float:
+        """Right end of a panel."""
+        if self.target != "radius":
+            return 1.0
+        return float(np.max(list(map(np.max, values.values())))) * 1.05 or 1.0
+
+    @classmethod
+    def from_results(
+        cls,
+        results: Iterable[Result],
+        *,
+        target: str = "prob_lower",
+        norm: float | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the predictions of many certifications.
+
+        Parameters
+        ----------
+        results : iterable of tuple (certification, y_true)
+            Certifications (or BoundRecords), each with the true labels of its inputs, and
+            one for each kind of noise and sigma.
+
+        target : {"prob_lower", "prob_correct", "radius"}, default="prob_lower"
+            What is drawn: the lower bound on the probability of the predicted class, the
+            share of the selection votes for the true class, or the certified radius.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the radii. None: the certifications' own.
+
+        ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
+            Panels to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `ecdf` for every line.
+
+        Returns
+        -------
+        display : PredictionDisplay
+            The drawn figure.
+
+        Raises
+        ------
+        TypeError
+            If a certification does not know its noise, as a log does not.
+        ValueError
+            If there is no certification, two have one kind of noise and one sigma,
+            `target` is unknown, the share of the votes is not known, or there are radii
+            whose own norms differ and `norm` is not given.
+        """
+        _label(target, norm)
+        pairs = check_results(results)
+        if target == "radius":
+            norm = common_norm((record for record, _ in pairs), norm)
+        values = {
+            sigma: _panel(some, sigma, target, norm)
+            for sigma, some in by_sigma(pairs).items()
+        }
+        return cls(values, target=target, norm=norm).plot(ax=ax, **kwargs)
+
+
+def _label(target: str, norm: float | None) -> str:
+    """Label of the values; an error where the target is unknown."""
+    if target not in _TARGETS:
+        raise ValueError(f"target must be one of {list(_TARGETS)}, got {target!r}.")
+    return _TARGETS[target].format("" if norm is None else f"{format_norm(norm)} ")
+
+
+def _panel(
+    pairs: list[Result], sigma: float, target: str, norm: float | None
+) -> dict[str, NDArray[np.float64]]:
+    """Values by the kind of noise, at one sigma."""
+    panel: dict[str, NDArray[np.float64]] = {}
+    for record, y in pairs:
+        name = noise_name(record)
+        if name in panel:
+            raise ValueError(
+                "results must hold one certification for each kind of noise and sigma, "
+                f"got two with {name} and sigma={sigma:g}."
+            )
+        panel[name] = _values(record, y, target, norm)
+    return panel
+
+
+def _values(
+    record: Certification | BoundRecord, y: ArrayLike, target: str, norm: float | None
+) -> NDArray[np.float64]:
+    if target == "prob_lower":
+        return record.prob_lower
+    if target == "radius":
+        return record.radius(norm)
+    labels = comparable_labels("y_true", y, record.labels, len(record))
+    # A class that the record does not know got no votes.
+    return (_vote_shares(record) * (labels[:, None] == record.classes)).sum(axis=1)
+
+
+def _vote_shares(record: Certification | BoundRecord) -> NDArray[np.float64]:
+    """Share of the selection votes for every class."""
+    if isinstance(record, Certification):
+        counts = record.selection_counts
+        return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    if record.proba is None:
+        raise ValueError(
+            "target='prob_correct' needs the shares of the selection votes, got a "
+            "BoundRecord with proba=None."
+        )
+    return record.proba

@@ -1,0 +1,175 @@
+"""What the displays share: axes, styles of lines, labels and grids of radii."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+from rs4a.metrics.scores import CertifiedPredictions
+from rs4a.utils.checks import check_norm, format_norm
+
+__all__ = [
+    "common_norm",
+    "drawing_axes",
+    "label_accuracy",
+    "label_panels",
+    "line_style",
+    "marker_style",
+    "panel_axes",
+    "panel_legend",
+    "panel_styles",
+    "plot_accuracies",
+    "radius_grid",
+]
+
+#: Lines differ in dashes as well as colour: they must be told apart in black and white.
+_LINE_STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
+_MARKERS = ["o", "s", "^", "D", "v", "P"]
+#: Inches of a panel, and of what stands beside all of them.
+_PANEL_SIZE, _MARGIN = (3.0, 2.3), 0.7
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Dashes of a line, by its number among the lines of its axes."""
+    return {"linestyle": _LINE_STYLES[number % len(_LINE_STYLES)]}
+
+
+def panel_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour and dashes of lines that are to look the same in every panel."""
+    return {
+        name: {"color": f"C{number}", **line_style(number)}
+        for number, name in enumerate(names)
+    }
+
+
+def marker_style(number: int) -> dict[str, Any]:
+    """Colour and marker, for lines whose dashes say something else."""
+    marker = _MARKERS[number % len(_MARKERS)]
+    return {"color": f"C{number}", "marker": marker, "markersize": 4.5}
+
+
+def drawing_axes(display: Any, ax: Any, **options: Any) -> tuple[Any, Any]:
+    """Return the axes to draw on, new ones if `ax` is None, and their figure."""
+    check_matplotlib_support(f"{type(display).__name__}.plot")
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots(**options)
+    return ax, ax.figure
+
+
+def panel_axes(
+    display: Any, ax: Any, n_panels: int, *, sharex: bool = True
+) -> tuple[NDArray, Any]:
+    """Return axes, one a panel, new ones if `ax` is None, and their figure."""
+    if n_panels == 0:
+        raise ValueError(f"{type(display).__name__} has nothing to draw.")
+    if ax is None:
+        return _new_panels(display, n_panels, sharex)
+    axes = np.ravel(np.asarray(ax, dtype=object))
+    if len(axes) != n_panels:
+        raise ValueError(
+            f"ax must be {n_panels} matplotlib Axes, one a panel, or None, got {len(axes)}."
+        )
+    return axes, axes[0].figure
+
+
+def _n_columns(n_panels: int) -> int:
+    return 2 if n_panels == 4 else min(n_panels, 3)
+
+
+def _new_panels(display: Any, n_panels: int, sharex: bool) -> tuple[NDArray, Any]:
+    check_matplotlib_support(f"{type(display).__name__}.plot")
+    import matplotlib.pyplot as plt
+
+    n_columns = _n_columns(n_panels)
+    n_rows = -(-n_panels // n_columns)
+    width, height = _PANEL_SIZE
+    figure, axes = plt.subplots(
+        n_rows,
+        n_columns,
+        squeeze=False,
+        sharex=sharex,
+        sharey=True,
+        layout="constrained",
+        gridspec_kw={"wspace": 0.06},  # numbers below neighbours do not meet
+        figsize=(width * n_columns + _MARGIN, height * n_rows + _MARGIN),
+    )
+    panels = axes.ravel()
+    for number, left_over in enumerate(panels[n_panels:], n_panels):
+        left_over.set_visible(False)
+        panels[number - n_columns].xaxis.set_tick_params(labelbottom=True)
+    return panels[:n_panels], figure
+
+
+def label_panels(axes: NDArray, xlabel: str, ylabel: str) -> None:
+    """Label the outer axes of a grid of panels."""
+    n_columns = _n_columns(len(axes))
+    for number, ax in enumerate(axes):
+        if number + n_columns >= len(axes):
+            ax.set_xlabel(xlabel)
+        if number % n_columns == 0:
+            ax.set_ylabel(ylabel)
+
+
+def panel_legend(axes: NDArray, names: Iterable[str], *, own_figure: bool) -> None:
+    """Draw one legend for all panels: above them, or in the first if they were given."""
+    lines = {line.get_label(): line for ax in axes for line in ax.get_lines()}
+    shown = {name: lines[name] for name in names if name in lines}
+    if own_figure:
+        where = {"loc": "outside upper center", "ncols": min(len(shown), 4)}
+        axes[0].figure.legend(shown.values(), shown.keys(), **where)
+    else:
+        axes[0].legend(shown.values(), shown.keys())
+
+
+def plot_accuracies(
+    ax: Any,
+    radii: NDArray[np.float64],
+    accuracies: Mapping[str, NDArray[np.float64]],
+    styles: Mapping[str, dict[str, Any]],
+    **kwargs: Any,
+) -> list[Any]:
+    """Draw certified accuracies against radius; return the lines."""
+    lines = []
+    for name, accuracy in accuracies.items():
+        style = {**styles[name], **kwargs}
+        # A certificate holds up to its radius: between two radii the accuracy of the
+        # larger one is what is known.
+        lines += ax.plot(radii, accuracy, drawstyle="steps-pre", label=name, **style)
+    return lines
+
+
+def label_accuracy(ax: Any, accuracy: str, norm: float | None, largest: float) -> None:
+    """Label axes of an accuracy against radius, and draw the legend."""
+    of_norm = "" if norm is None else f"{format_norm(norm)} "
+    ax.set(xlabel=f"{of_norm}radius", ylabel=accuracy, ylim=(0, 1.02))
+    ax.set_xlim(left=0, right=largest)
+    ax.legend()
+
+
+def common_norm(certifications: Iterable[Any], norm: float | None) -> float:
+    """Return the norm that was given, or else the one that all certifications have."""
+    if norm is not None:
+        return check_norm(norm)
+    norms = {each.norm for each in certifications}
+    if len(norms) > 1:
+        raise ValueError(
+            f"norm must be given: the certifications' own norms differ, {sorted(norms)}."
+        )
+    return norms.pop()
+
+
+def radius_grid(
+    certifications: Iterable[CertifiedPredictions],
+    norm: float,
+    radii: ArrayLike | None,
+    n_points: int = 201,
+) -> NDArray[np.float64]:
+    """Return the radii that were given, or else some up to the largest certified one."""
+    if radii is not None:
+        return np.unique(radii).astype(np.float64)
+    largest = max(float(np.max(each.radius(norm))) for each in certifications)
+    return np.linspace(0.0, largest * 1.05 or 1.0, n_points)

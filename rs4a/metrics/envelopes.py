@@ -1,0 +1,317 @@
+"""Figures of certified accuracy over many sigmas: their envelope, and panel by panel."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rs4a.metrics.drawing import (
+    common_norm,
+    drawing_axes,
+    label_accuracy,
+    label_panels,
+    line_style,
+    panel_axes,
+    panel_legend,
+    panel_styles,
+    plot_accuracies,
+    radius_grid,
+)
+from rs4a.metrics.tables import (
+    Result,
+    by_sigma,
+    certified_accuracy_table,
+    check_results,
+)
+from rs4a.utils.checks import format_norm
+
+__all__ = ["EnvelopeDisplay", "SigmaCurvesDisplay"]
+
+
+class EnvelopeDisplay:
+    """Best certified accuracy over all sigmas against radius, a line a kind of noise.
+
+    The figure of :func:`certified_accuracy_table`. Make one by :meth:`from_results`.
+
+    Parameters
+    ----------
+    radii : ndarray of shape (n_radii,)
+        Distances of the adversary, in units of X.
+
+    accuracies : mapping of str to ndarray of shape (n_radii,)
+        Best certified accuracy of every kind of noise.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary, for the label of the axis.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        Lines of the noises.
+
+    ax_ : matplotlib Axes
+        Axes of the figure.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import EnvelopeDisplay
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[990, 10], [700, 300]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+    ... )
+    >>> display = EnvelopeDisplay.from_results([(certification, [0, 0])])
+    >>> display.ax_.get_ylabel()
+    'best certified accuracy over sigma'
+    """
+
+    def __init__(
+        self,
+        radii: NDArray[np.float64],
+        accuracies: Mapping[str, NDArray[np.float64]],
+        *,
+        norm: float | None = None,
+    ):
+        self.radii = radii
+        self.accuracies = accuracies
+        self.norm = norm
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : EnvelopeDisplay
+            Itself, with the attributes of a drawn figure.
+        """
+        self.ax_, self.figure_ = drawing_axes(self, ax)
+        styles = {name: line_style(number) for number, name in enumerate(self.accuracies)}
+        self.lines_ = plot_accuracies(
+            self.ax_, self.radii, self.accuracies, styles, **kwargs
+        )
+        label = "best certified accuracy over sigma"
+        label_accuracy(self.ax_, label, self.norm, self.radii[-1])
+        return self
+
+    @classmethod
+    def from_results(
+        cls,
+        results: Iterable[Result],
+        *,
+        norm: float | None = None,
+        radii: ArrayLike | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the envelopes of many certifications.
+
+        Parameters
+        ----------
+        results : iterable of tuple (certification, y_true)
+            Certifications (or BoundRecords), each with the true labels of its inputs;
+            usually one for each noise and sigma.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the certifications' own.
+
+        radii : array-like of shape (n_radii,), default=None
+            Distances to evaluate at. None: up to the largest certified radius.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : EnvelopeDisplay
+            The drawn figure.
+
+        Raises
+        ------
+        TypeError
+            If a certification does not know its noise, as a log does not.
+        ValueError
+            If there is no certification, or their own norms differ and `norm` is not
+            given.
+        """
+        pairs, norm, grid = _norm_and_grid(results, norm, radii)
+        return cls(grid, _envelopes(pairs, grid, norm), norm=norm).plot(ax=ax, **kwargs)
+
+
+class SigmaCurvesDisplay:
+    """Certified accuracy against radius, a panel a sigma and a line a kind of noise.
+
+    Every panel ends where nothing is certified any more. Make one by
+    :meth:`from_results`.
+
+    Parameters
+    ----------
+    radii : ndarray of shape (n_radii,)
+        Distances of the adversary, in units of X.
+
+    accuracies : mapping of float to mapping of str to ndarray of shape (n_radii,)
+        By sigma, the certified accuracy of every kind of noise.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary, for the labels of the axes.
+
+    Attributes
+    ----------
+    lines_ : list of list of matplotlib Line2D
+        Lines of every panel.
+
+    axes_ : ndarray of matplotlib Axes, of shape (n_sigmas,)
+        Panels.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import SigmaCurvesDisplay
+    >>> from rs4a.noises import Uniform
+    >>> votes = [[990, 10], [700, 300]]
+    >>> noises = [Uniform(sigma=0.5), Uniform(sigma=1.0)]
+    >>> results = [
+    ...     (Certification.from_counts(votes, labels=[0, 0], noise=noise, dim=784), [0, 0])
+    ...     for noise in noises
+    ... ]
+    >>> display = SigmaCurvesDisplay.from_results(results)
+    >>> [ax.get_title() for ax in display.axes_]
+    ['sigma = 0.5', 'sigma = 1']
+    """
+
+    def __init__(
+        self,
+        radii: NDArray[np.float64],
+        accuracies: Mapping[float, Mapping[str, NDArray[np.float64]]],
+        *,
+        norm: float | None = None,
+    ):
+        self.radii = radii
+        self.accuracies = accuracies
+        self.norm = norm
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the figure.
+
+        Parameters
+        ----------
+        ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
+            Panels to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : SigmaCurvesDisplay
+            Itself, with the attributes of a drawn figure.
+        """
+        # Radii grow with sigma: on one scale, small sigmas would be squeezed.
+        self.axes_, self.figure_ = panel_axes(self, ax, len(self.accuracies), sharex=False)
+        styles = panel_styles(
+            dict.fromkeys(name for panel in self.accuracies.values() for name in panel)
+        )
+        self.lines_ = []
+        for panel, (sigma, accuracies) in zip(
+            self.axes_, self.accuracies.items(), strict=True
+        ):
+            lines = plot_accuracies(panel, self.radii, accuracies, styles, **kwargs)
+            self.lines_.append(lines)
+            panel.set_title(f"sigma = {sigma:g}")
+            panel.set(xlim=(0, self._end(accuracies)), ylim=(0, 1.02))
+        of_norm = "" if self.norm is None else f"{format_norm(self.norm)} "
+        label_panels(self.axes_, f"{of_norm}radius", "certified accuracy")
+        panel_legend(self.axes_, styles, own_figure=ax is None)
+        return self
+
+    def _end(self, accuracies: Mapping[str, NDArray[np.float64]]) -> float:
+        """First radius at which nothing is certified any more, or else the last one."""
+        certified = np.max(list(accuracies.values()), axis=0) > 0.0
+        return float(self.radii[min(certified.sum(), len(certified) - 1)])
+
+    @classmethod
+    def from_results(
+        cls,
+        results: Iterable[Result],
+        *,
+        norm: float | None = None,
+        radii: ArrayLike | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the certified accuracy of many certifications.
+
+        Parameters
+        ----------
+        results : iterable of tuple (certification, y_true)
+            Certifications (or BoundRecords), each with the true labels of its inputs;
+            where several have one kind of noise and one sigma, the best counts.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the certifications' own.
+
+        radii : array-like of shape (n_radii,), default=None
+            Distances to evaluate at. None: up to the largest certified radius.
+
+        ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
+            Panels to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : SigmaCurvesDisplay
+            The drawn figure.
+
+        Raises
+        ------
+        TypeError
+            If a certification does not know its noise, as a log does not.
+        ValueError
+            If there is no certification, or their own norms differ and `norm` is not
+            given.
+        """
+        pairs, norm, grid = _norm_and_grid(results, norm, radii, n_points=1001)
+        accuracies = {
+            sigma: _envelopes(some, grid, norm) for sigma, some in by_sigma(pairs).items()
+        }
+        return cls(grid, accuracies, norm=norm).plot(ax=ax, **kwargs)
+
+
+def _norm_and_grid(
+    results: Iterable[Result],
+    norm: float | None,
+    radii: ArrayLike | None,
+    n_points: int = 201,
+) -> tuple[list[Result], float, NDArray[np.float64]]:
+    """Results as a list, the norm that they share, and radii to evaluate at."""
+    pairs = check_results(results)
+    records = [record for record, _ in pairs]
+    norm = common_norm(records, norm)
+    return pairs, norm, radius_grid(records, norm, radii, n_points)
+
+
+def _envelopes(
+    pairs: list[Result], radii: NDArray[np.float64], norm: float
+) -> dict[str, NDArray[np.float64]]:
+    """Best certified accuracy of every kind of noise."""
+    table = certified_accuracy_table(pairs, radii=radii, norm=norm)
+    return {str(name): row.to_numpy() for name, row in table.iterrows()}

@@ -1,0 +1,330 @@
+"""How noise spreads through the layers of a net."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from rs4a.metrics.drawing import drawing_axes, line_style, marker_style
+from rs4a.metrics.scorers import certifiable
+from rs4a.nets import evaluating, to_net
+from rs4a.utils.validation import check_inputs
+
+__all__ = ["NoisePropagationDisplay", "noise_propagation"]
+
+_INPUT = "input"
+#: More names than that do not fit below the axis.
+_MAX_TICKS = 30
+_MAX_SLANTED = 12
+
+
+def noise_propagation(
+    classifier: Any,
+    X: ArrayLike,
+    *,
+    n_copies: int = 64,
+    layers: Sequence[str] | None = None,
+    random_state: Any = None,
+) -> pd.Series:
+    """Distance between noisy copies of an input, layer by layer.
+
+    In every layer it is the mean l2 distance between the activations of two noisy copies
+    of one input, divided by the mean distance between those of two different inputs
+    without noise. Distances themselves say little: they grow with the width and the
+    weights of a layer. The ratio does not change when a layer is scaled; where it is far
+    below 1, the net has separated what the inputs are from the noise upon them.
+
+    Parameters
+    ----------
+    classifier : SmoothedClassifier, or search over one
+        Fitted classifier, under whose noise its net is measured. For a net under another
+        noise, fit one with the net in a FrozenEstimator.
+
+    X : array-like of shape (n, ...)
+        Inputs, at least two.
+
+    n_copies : int, default=64
+        Noisy copies of every input, at least two.
+
+    layers : sequence of str, default=None
+        Names of modules, as the net's `named_modules` gives them. None: all modules
+        without children.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the noise.
+
+    Returns
+    -------
+    distances : pandas.Series of shape (n_layers + 1,), float64
+        By name, the input first and then the layers in the order in which they are run;
+        the second run of a layer "relu" is "relu (2)". NaN where a layer answers all
+        inputs alike. What is no module of its own, such as `torch.relu`, is not seen.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two inputs or copies, X is not as in `fit`, or the net
+        has no such layer.
+    NotFittedError
+        If the classifier is not fitted.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from rs4a import SmoothedClassifier
+    >>> from rs4a.metrics import noise_propagation
+    >>> from rs4a.noises import Uniform
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X = X / 16
+    >>> clf = SmoothedClassifier(noise=Uniform(sigma=0.3), random_state=0)
+    >>> clf = clf.fit(X[:200], y[:200])
+    >>> distances = noise_propagation(clf, X[200:210], random_state=0)
+    >>> distances.index.tolist()
+    ['input', 'layers.0', 'layers.1', 'layers.2']
+    >>> bool(distances["layers.2"] < distances["input"])
+    True
+    """
+    classifier = certifiable(classifier)
+    check_is_fitted(classifier, "estimator_")
+    inputs = torch.from_numpy(check_inputs(classifier, X, reset=False))
+    if min(len(inputs), n_copies) < 2:
+        raise ValueError(
+            "Distances need two at least: X must have 2 inputs and n_copies must be 2 or "
+            f"more, got {len(inputs)} and {n_copies}."
+        )
+    net = classifier.estimator_
+    seed = int(check_random_state(random_state).randint(2**31))
+    generator = torch.Generator().manual_seed(seed)
+    modules = _modules(net, layers)
+
+    def distances(batch: torch.Tensor) -> pd.Series:
+        return _layer_distances(net, modules, batch)
+
+    with evaluating(net), torch.inference_mode():
+        between = distances(inputs)
+        within = [
+            distances(classifier.noise_.sample(_copies(each, n_copies), generator))
+            for each in inputs
+        ]
+    mean = pd.concat(within, axis=1).mean(axis=1)
+    return (mean / between.where(between > 0.0)).rename("distance")
+
+
+def _copies(x: torch.Tensor, n_copies: int) -> torch.Tensor:
+    return x.expand(n_copies, *x.shape).contiguous()
+
+
+def _modules(net: Any, layers: Sequence[str] | None) -> dict[str, torch.nn.Module]:
+    """Modules to look at, by name: the leaves, or those that are asked for."""
+    named = dict(net.module_.named_modules())
+    if layers is None:
+        return {
+            name or type(module).__name__: module
+            for name, module in named.items()
+            if not any(module.children())
+        }
+    unknown = [name for name in layers if name not in named]
+    if unknown:
+        raise ValueError(
+            f"layers must be names of the net's modules, got {unknown}. There are "
+            f"{[name for name in named if name]}."
+        )
+    return {name: named[name] for name in layers}
+
+
+def _layer_distances(
+    net: Any, modules: Mapping[str, torch.nn.Module], batch: torch.Tensor
+) -> pd.Series:
+    """Mean distance between the activations of a batch, in every layer that is run."""
+    found = {_INPUT: _mean_distance(batch)}
+
+    def measure(name: str, output: Any) -> None:
+        output = output[0] if isinstance(output, tuple) else output
+        found[_unused(name, found)] = _mean_distance(output)
+
+    with _watching(modules, measure):
+        net.infer(to_net(net, batch))
+    return pd.Series(found, dtype=np.float64)
+
+
+@contextmanager
+def _watching(
+    modules: Mapping[str, torch.nn.Module], measure: Callable[[str, Any], None]
+) -> Iterator[None]:
+    """Call `measure` with the name and the output of each module that is run."""
+    handles = [
+        module.register_forward_hook(
+            lambda _module, _inputs, output, name=name: measure(name, output)
+        )
+        for name, module in modules.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _unused(name: str, used: Mapping[str, float]) -> str:
+    """Name of this run of a layer that may have been run before."""
+    number = 1
+    while (numbered := name if number == 1 else f"{name} ({number})") in used:
+        number += 1
+    return numbered
+
+
+def _mean_distance(activations: torch.Tensor) -> float:
+    """Mean l2 distance between two different rows."""
+    return float(torch.pdist(activations.flatten(1).float()).mean())
+
+
+class NoisePropagationDisplay:
+    """Distance between noisy copies of an input against layer, a line a classifier.
+
+    The figure of :func:`noise_propagation`. Make one by :meth:`from_estimators`.
+
+    Parameters
+    ----------
+    layers : sequence of str
+        Names of the layers, in the order in which they are run.
+
+    distances : mapping of str to ndarray of shape (n_layers,)
+        Distance of every classifier in each layer.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        Lines of the classifiers.
+
+    ax_ : matplotlib Axes
+        Axes of the figure.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rs4a.metrics import NoisePropagationDisplay
+    >>> display = NoisePropagationDisplay(
+    ...     ["input", "hidden", "logits"],
+    ...     {"Uniform": np.array([1.2, 0.8, 0.3]), "Clean": np.array([1.2, 1.1, 0.9])},
+    ... ).plot()
+    >>> [tick.get_text() for tick in display.ax_.get_xticklabels()]
+    ['input', 'hidden', 'logits']
+    """
+
+    def __init__(self, layers: Sequence[str], distances: Mapping[str, NDArray[np.float64]]):
+        self.layers = layers
+        self.distances = distances
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : NoisePropagationDisplay
+            Itself, with the attributes of a drawn figure.
+        """
+        self.ax_, self.figure_ = drawing_axes(self, ax, layout="constrained")
+        self.lines_ = []
+        positions = np.arange(len(self.layers))
+        for number, (name, distances) in enumerate(self.distances.items()):
+            style = {**marker_style(number), **line_style(number), **kwargs}
+            self.lines_ += self.ax_.plot(positions, distances, label=name, **style)
+        self.ax_.set(ylabel="distance of noisy copies\n/ distance of inputs")
+        self.ax_.set_ylim(0, 1.05 * self.ax_.get_ylim()[1])
+        self._label_layers()
+        self.ax_.legend()
+        return self
+
+    def _label_layers(self) -> None:
+        shown = range(0, len(self.layers), -(-len(self.layers) // _MAX_TICKS))
+        names = [self.layers[position] for position in shown]
+        # Slanted names are easier to read, upright ones take less room.
+        slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        style = slant if len(names) <= _MAX_SLANTED else {"rotation": 90}
+        self.ax_.set_xticks(list(shown), names, **style)
+
+    @classmethod
+    def from_estimators(
+        cls,
+        estimators: Any,
+        X: ArrayLike,
+        *,
+        n_copies: int = 64,
+        layers: Sequence[str] | None = None,
+        random_state: Any = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Measure how noise spreads through some classifiers, and draw it.
+
+        Parameters
+        ----------
+        estimators : SmoothedClassifier, or mapping of str to SmoothedClassifier
+            Fitted classifiers whose nets have the same layers, with the name of each
+            line. A single one is named by its noise.
+
+        X : array-like of shape (n, ...)
+            Inputs, at least two.
+
+        n_copies : int, default=64
+            Noisy copies of every input, at least two.
+
+        layers : sequence of str, default=None
+            Names of modules. None: all modules without children.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the noise.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : NoisePropagationDisplay
+            The drawn figure.
+
+        Raises
+        ------
+        ValueError
+            If there is no classifier, the nets have other layers, or an argument is not
+            as :func:`noise_propagation` takes it.
+        """
+        if not isinstance(estimators, Mapping):
+            estimators = {str(certifiable(estimators).noise_): estimators}
+        if not estimators:
+            raise ValueError("estimators must hold at least one, got none.")
+        options = {"n_copies": n_copies, "layers": layers, "random_state": random_state}
+        measured = {
+            name: noise_propagation(classifier, X, **options)
+            for name, classifier in estimators.items()
+        }
+        names = next(iter(measured.values())).index.tolist()
+        for name, distances in measured.items():
+            if distances.index.tolist() != names:
+                raise ValueError(
+                    "estimators must have nets with the same layers, got "
+                    f"{distances.index.tolist()} for {name!r} and {names} for the first. "
+                    "Name common ones by layers=."
+                )
+        arrays = {name: distances.to_numpy() for name, distances in measured.items()}
+        return cls(names, arrays).plot(ax=ax, **kwargs)

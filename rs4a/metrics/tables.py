@@ -1,0 +1,273 @@
+"""Certified accuracy of many certifications: the tables of papers."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from sklearn import config_context
+from sklearn.base import clone
+
+from rs4a.bound_record import BoundRecord
+from rs4a.certification import Certification
+from rs4a.metrics.drawing import common_norm
+from rs4a.metrics.scores import certified_accuracy_score
+from rs4a.utils.checks import format_norm
+
+__all__ = [
+    "Result",
+    "by_sigma",
+    "certified_accuracy_frame",
+    "certified_accuracy_table",
+    "check_results",
+    "format_accuracy_table",
+    "noise_name",
+    "noise_sigma",
+]
+
+#: A certification and the true labels of its inputs.
+Result = tuple[Certification | BoundRecord, ArrayLike]
+
+_SCALES = ("sigma", "lambd")
+
+
+def noise_name(record: Certification | BoundRecord) -> str:
+    """Name of the kind of noise of a record: its class and shape, without its scale."""
+    noise = clone(record.noise).set_params(**dict.fromkeys(_SCALES))
+    with config_context(print_changed_only=True):
+        return repr(noise).removesuffix("()")
+
+
+def noise_sigma(record: Certification | BoundRecord) -> float:
+    """Sigma of the noise of a record; rounded, so that one given as lambd is the same."""
+    return float(f"{record.noise.std(record.dim):.10g}")
+
+
+def check_results(results: Iterable[Result]) -> list[Result]:
+    """Return pairs as a list; refuse none, and records that do not know their noise."""
+    pairs = list(results)
+    if not pairs:
+        raise ValueError("results must hold at least one certification, got none.")
+    for record, _ in pairs:
+        if not hasattr(record, "noise"):
+            raise TypeError(
+                "results must be pairs (certification, y_true) with a Certification or "
+                f"a BoundRecord, which know their noise, got {type(record).__name__}."
+            )
+    return pairs
+
+
+def by_sigma(pairs: Iterable[Result]) -> dict[float, list[Result]]:
+    """Pairs by the sigma of their noise, the smallest first."""
+    groups: dict[float, list[Result]] = {}
+    for pair in pairs:
+        groups.setdefault(noise_sigma(pair[0]), []).append(pair)
+    return dict(sorted(groups.items()))
+
+
+def certified_accuracy_frame(
+    results: Iterable[Result], *, radii: ArrayLike, norm: float | None = None
+) -> pd.DataFrame:
+    """Certified accuracy of many certifications, a row for each and every radius.
+
+    Parameters
+    ----------
+    results : iterable of tuple (certification, y_true)
+        Certifications (or BoundRecords), each with the true labels of its inputs.
+
+    radii : array-like of shape (n_radii,)
+        Distances of the adversary, in units of X.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the certifications' own.
+
+    Returns
+    -------
+    frame : pandas.DataFrame of shape (n_results * n_radii, 4)
+        Columns noise (its kind, without its scale), sigma (float), radius (float) and
+        accuracy (float in [0, 1]).
+
+    Raises
+    ------
+    TypeError
+        If a certification does not know its noise, as a log does not.
+    ValueError
+        If there is no certification, their own norms differ and `norm` is not given, or
+        a radius is negative.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import certified_accuracy_frame
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[990, 10], [700, 300]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+    ... )
+    >>> certified_accuracy_frame([(certification, [0, 0])], radii=[0.25, 0.75])
+         noise  sigma  radius  accuracy
+    0  Uniform    0.5    0.25       1.0
+    1  Uniform    0.5    0.75       0.5
+    """
+    pairs = check_results(results)
+    norm = common_norm((record for record, _ in pairs), norm)
+    grid = np.atleast_1d(np.asarray(radii, dtype=np.float64))
+    frames = [
+        pd.DataFrame(
+            {
+                "noise": noise_name(record),
+                "sigma": noise_sigma(record),
+                "radius": grid,
+                "accuracy": certified_accuracy_score(y, record, radius=grid, norm=norm),
+            }
+        )
+        for record, y in pairs
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def certified_accuracy_table(
+    results: Iterable[Result],
+    *,
+    radii: ArrayLike,
+    norm: float | None = None,
+    with_sigma: bool = False,
+) -> pd.DataFrame:
+    """Best certified accuracy of every kind of noise at every radius, over all sigmas.
+
+    This is how noises are compared in the field, as in Table 1 of [1]_. A number in it is
+    an accuracy that some classifier was certified to have on these inputs. It is no
+    certificate for the rule "take the best sigma": whoever chooses a sigma by such a
+    table should certify it on other inputs.
+
+    Parameters
+    ----------
+    results : iterable of tuple (certification, y_true)
+        Certifications (or BoundRecords), each with the true labels of its inputs; usually
+        one for each noise and sigma.
+
+    radii : array-like of shape (n_radii,)
+        Distances of the adversary, in units of X.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the certifications' own.
+
+    with_sigma : bool, default=False
+        Whether to state the sigma that is best, the smallest where several are.
+
+    Returns
+    -------
+    table : pandas.DataFrame of shape (n_noises, n_radii) or (n_noises, 2 * n_radii)
+        Accuracies in [0, 1], a row a kind of noise in the order of `results`, a column a
+        radius. With `with_sigma`, each radius has the columns accuracy and sigma.
+
+    Raises
+    ------
+    TypeError
+        If a certification does not know its noise, as a log does not.
+    ValueError
+        If there is no certification, their own norms differ and `norm` is not given, or
+        a radius is negative.
+
+    References
+    ----------
+    .. [1] Yang et al., "Randomized Smoothing of All Shapes and Sizes", ICML 2020,
+       arXiv:2002.08118.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import certified_accuracy_table
+    >>> from rs4a.noises import Uniform
+    >>> counts = {0.5: [[990, 10], [900, 100]], 1.0: [[950, 50], [600, 400]]}
+    >>> results = [
+    ...     (
+    ...         Certification.from_counts(
+    ...             votes, labels=[0, 0], noise=Uniform(sigma=sigma), dim=784
+    ...         ),
+    ...         [0, 0],
+    ...     )
+    ...     for sigma, votes in counts.items()
+    ... ]
+    >>> certified_accuracy_table(results, radii=[0.5, 1.0, 2.0])
+    l1 radius  0.5  1.0  2.0
+    noise
+    Uniform    1.0  0.5  0.0
+    """
+    pairs = check_results(results)
+    norm = common_norm((record for record, _ in pairs), norm)
+    frame = certified_accuracy_frame(pairs, radii=radii, norm=norm)
+    # Stable: among equal accuracies the smallest sigma stays first.
+    ranked = frame.sort_values("sigma", kind="stable")
+    ranked = ranked.sort_values("accuracy", ascending=False, kind="stable")
+    best = ranked.drop_duplicates(["noise", "radius"]).set_index(["noise", "radius"])
+    noises, grid = frame["noise"].unique(), frame["radius"].unique()
+    accuracy, sigma = (
+        best[name].unstack("radius").reindex(index=noises, columns=grid)
+        for name in ("accuracy", "sigma")
+    )
+    axis = f"{format_norm(norm)} radius"
+    if not with_sigma:
+        return accuracy.rename_axis(index="noise", columns=axis)
+    table = pd.concat({"accuracy": accuracy, "sigma": sigma}, axis=1).swaplevel(axis=1)
+    table = table.reindex(columns=pd.MultiIndex.from_product([grid, ["accuracy", "sigma"]]))
+    return table.rename_axis(index="noise", columns=[axis, "value"])
+
+
+def format_accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
+    r"""Turn a table of certified accuracies into text, for a paper.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What :func:`certified_accuracy_table` returned.
+
+    Returns
+    -------
+    text : pandas.DataFrame of shape (n_noises, n_radii)
+        Accuracies in percent, "70.5", or with the sigma that is best, "70.5 (0.75)"; "-"
+        where nothing is certified. Its `to_markdown` and `to_latex` make the table of a
+        paper; they need ``pip install 'rs4a[tables]'``.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import certified_accuracy_table, format_accuracy_table
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[990, 10], [700, 300]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+    ... )
+    >>> table = certified_accuracy_table(
+    ...     [(certification, [0, 0])], radii=[0.25, 0.75, 1.5], with_sigma=True
+    ... )
+    >>> text = format_accuracy_table(table)
+    >>> text
+    l1 radius         0.25        0.75 1.5
+    noise
+    Uniform    100.0 (0.5)  50.0 (0.5)   -
+    >>> print(text.to_latex(column_format="lrrr"))
+    \begin{tabular}{lrrr}
+    \toprule
+    l1 radius & 0.25 & 0.75 & 1.5 \\
+    noise &  &  &  \\
+    \midrule
+    Uniform & 100.0 (0.5) & 50.0 (0.5) & - \\
+    \bottomrule
+    \end{tabular}
+    <BLANKLINE>
+    """
+    if table.columns.nlevels == 1:
+        text = table.map(_percent)
+    else:
+        accuracy, sigma = (
+            pd.DataFrame(table.xs(name, axis=1, level=1)) for name in ("accuracy", "sigma")
+        )
+        text = accuracy.map(_percent) + sigma.map(" ({:g})".format)
+        text = text.where(accuracy > 0.0, "-")
+    # As numbers, LaTeX would get them with six digits.
+    radii = [f"{radius:g}" for radius in text.columns]
+    return text.set_axis(pd.Index(radii, name=text.columns.name), axis=1)
+
+
+def _percent(accuracy: Any) -> str:
+    return f"{100.0 * accuracy:.1f}" if accuracy > 0.0 else "-"

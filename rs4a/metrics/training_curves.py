@@ -1,0 +1,281 @@
+"""Figures of training: accuracy against sigma, and loss against epoch."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rs4a.metrics.drawing import (
+    drawing_axes,
+    label_panels,
+    line_style,
+    marker_style,
+    panel_axes,
+    panel_legend,
+)
+
+__all__ = ["AccuracyAgainstSigmaDisplay", "TrainingLossDisplay"]
+
+_COLUMNS = ["noise", "sigma", "train_accuracy", "test_accuracy"]
+#: About so many markers a line.
+_MARKS = 12
+
+
+class AccuracyAgainstSigmaDisplay:
+    """Accuracy on training and on test images against sigma, a line a noise.
+
+    Make one by :meth:`from_scores`.
+
+    Parameters
+    ----------
+    sigmas : mapping of str to ndarray of shape (n_sigmas,)
+        Sigmas of every noise, in ascending order.
+
+    train : mapping of str to ndarray of shape (n_sigmas,)
+        Accuracy of every noise on training images.
+
+    test : mapping of str to ndarray of shape (n_sigmas,)
+        Accuracy of every noise on test images.
+
+    Attributes
+    ----------
+    lines_ : list of list of matplotlib Line2D
+        Lines of both panels.
+
+    axes_ : ndarray of matplotlib Axes, of shape (2,)
+        Panels of training and test images.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from rs4a.metrics import AccuracyAgainstSigmaDisplay
+    >>> scores = pd.DataFrame(
+    ...     {
+    ...         "noise": ["Uniform", "Uniform", "Laplace", "Laplace"],
+    ...         "sigma": [0.25, 0.5, 0.25, 0.5],
+    ...         "train_accuracy": [0.95, 0.90, 0.94, 0.88],
+    ...         "test_accuracy": [0.80, 0.74, 0.78, 0.70],
+    ...     }
+    ... )
+    >>> display = AccuracyAgainstSigmaDisplay.from_scores(scores)
+    >>> [ax.get_title() for ax in display.axes_]
+    ['training images', 'test images']
+    """
+
+    def __init__(
+        self,
+        sigmas: Mapping[str, NDArray[np.float64]],
+        train: Mapping[str, NDArray[np.float64]],
+        test: Mapping[str, NDArray[np.float64]],
+    ):
+        self.sigmas = sigmas
+        self.train = train
+        self.test = test
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the figure.
+
+        Parameters
+        ----------
+        ax : array-like of matplotlib Axes, of shape (2,), default=None
+            Panels to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : AccuracyAgainstSigmaDisplay
+            Itself, with the attributes of a drawn figure.
+        """
+        self.axes_, self.figure_ = panel_axes(self, ax, 2)
+        self.lines_ = []
+        scores = {"training images": self.train, "test images": self.test}
+        for panel, (title, accuracies) in zip(self.axes_, scores.items(), strict=True):
+            lines: list[Any] = []
+            for number, (name, accuracy) in enumerate(accuracies.items()):
+                style = {**marker_style(number), **line_style(number), **kwargs}
+                lines += panel.plot(self.sigmas[name], accuracy, label=name, **style)
+            self.lines_.append(lines)
+            panel.set_title(title)
+            panel.set(ylim=(0, 1.02))
+            panel.set_xlim(left=0)
+        label_panels(self.axes_, "sigma", "accuracy")
+        panel_legend(self.axes_, self.train, own_figure=ax is None)
+        return self
+
+    @classmethod
+    def from_scores(cls, frame: pd.DataFrame, *, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw a table of accuracies.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame of shape (n_classifiers, 4)
+            Columns noise, sigma, train_accuracy and test_accuracy.
+
+        ax : array-like of matplotlib Axes, of shape (2,), default=None
+            Panels to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : AccuracyAgainstSigmaDisplay
+            The drawn figure.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing.
+        """
+        missing = [name for name in _COLUMNS if name not in frame]
+        if missing:
+            raise ValueError(f"frame must have the columns {_COLUMNS}, got no {missing}.")
+        noises = {
+            str(noise): rows.sort_values("sigma")
+            for noise, rows in frame.groupby("noise", sort=False)
+        }
+        sigmas, train, test = (
+            {noise: rows[column].to_numpy() for noise, rows in noises.items()}
+            for column in _COLUMNS[1:]
+        )
+        return cls(sigmas, train, test).plot(ax=ax, **kwargs)
+
+
+class TrainingLossDisplay:
+    """Training and validation loss against epoch, a colour and marker a training.
+
+    Training losses are drawn solid, validation losses dashed. Make one by
+    :meth:`from_histories`.
+
+    Parameters
+    ----------
+    train : mapping of str to ndarray of shape (n_epochs,)
+        Training loss of every training by epoch.
+
+    validation : mapping of str to ndarray of shape (n_epochs,), default=None
+        Validation loss of those trainings that have one.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        Lines of training losses, each followed by that of its validation loss.
+
+    ax_ : matplotlib Axes
+        Axes of the figure.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> from rs4a.metrics import TrainingLossDisplay
+    >>> history = [
+    ...     {"epoch": 1, "train_loss": 2.1, "valid_loss": 2.2},
+    ...     {"epoch": 2, "train_loss": 1.4, "valid_loss": 1.7},
+    ... ]
+    >>> display = TrainingLossDisplay.from_histories({"Uniform": history})
+    >>> [line.get_label() for line in display.lines_]
+    ['Uniform, training', 'Uniform, validation']
+    """
+
+    def __init__(
+        self,
+        train: Mapping[str, NDArray[np.float64]],
+        validation: Mapping[str, NDArray[np.float64]] | None = None,
+    ):
+        self.train = train
+        self.validation = validation
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+        """Draw the figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : TrainingLossDisplay
+            Itself, with the attributes of a drawn figure.
+        """
+        self.ax_, self.figure_ = drawing_axes(self, ax)
+        self.lines_: list[Any] = []
+        for number, (name, loss) in enumerate(self.train.items()):
+            style = {**marker_style(number), **kwargs}
+            self._draw(f"{name}, training", loss, linestyle="-", **style)
+            if self.validation is not None and name in self.validation:
+                loss = self.validation[name]
+                style["fillstyle"] = "none"
+                self._draw(f"{name}, validation", loss, linestyle="--", **style)
+        self.ax_.set(xlabel="epoch", ylabel="loss")
+        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        self.ax_.legend()
+        return self
+
+    def _draw(self, label: str, loss: NDArray[np.float64], **style: Any) -> None:
+        epochs = np.arange(1, len(loss) + 1)
+        every = max(1, len(loss) // _MARKS)
+        self.lines_ += self.ax_.plot(epochs, loss, label=label, markevery=every, **style)
+
+    @classmethod
+    def from_histories(
+        cls,
+        histories: Mapping[str, Iterable[Mapping[str, Any]]],
+        *,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the losses that skorch recorded.
+
+        Parameters
+        ----------
+        histories : mapping of str to History or list of dict
+            By name, the history of a net, or a row an epoch with `train_loss` and, where
+            there was one, `valid_loss`.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : TrainingLossDisplay
+            The drawn figure.
+
+        Raises
+        ------
+        ValueError
+            If there is no history, or one has no training loss.
+        """
+        if not histories:
+            raise ValueError("histories must hold at least one, got none.")
+        rows = {name: list(history) for name, history in histories.items()}
+        train = {name: _losses(epochs, "train_loss") for name, epochs in rows.items()}
+        for name, losses in train.items():
+            if np.isnan(losses).all():
+                raise ValueError(
+                    f"histories must have train_loss, the history {name!r} has none."
+                )
+        validation = {name: _losses(epochs, "valid_loss") for name, epochs in rows.items()}
+        known = {
+            name: each for name, each in validation.items() if not np.isnan(each).all()
+        }
+        return cls(train, known).plot(ax=ax, **kwargs)
+
+
+def _losses(epochs: list[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
+    """Losses by epoch, NaN where there is none: an interrupted epoch, say."""
+    return np.array([epoch.get(name, np.nan) for epoch in epochs], dtype=np.float64)

@@ -1,0 +1,7 @@
+"""Results and classifiers in files: one's own, and those of the paper's code."""
+
+from rs4a.persistence.classifiers import classifier_from_checkpoint
+from rs4a.persistence.noise_names import make_noise
+from rs4a.persistence.results import read_results, write_results
+
+__all__ = ["classifier_from_checkpoint", "make_noise", "read_results", "write_results"]

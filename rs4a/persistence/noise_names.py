@@ -1,0 +1,59 @@
+"""Noises by the names that files have for them."""
+
+from typing import Any
+
+from rs4a import noises
+from rs4a.noises import Noise
+from rs4a.utils.params import known_classes
+
+__all__ = ["KNOWN_NOISES", "make_noise"]
+
+#: Classes that a file may name.
+KNOWN_NOISES: dict[str, type[Noise]] = known_classes(noises)
+_SCALES = {"sigma", "lambd"}
+
+
+def make_noise(name: str, **params: Any) -> Noise:
+    """Noise by the name of its class.
+
+    Parameters
+    ----------
+    name : str
+        Name of a class of :mod:`rs4a.noises`; case does not matter.
+
+    **params : dict
+        Its parameters, sigma above all. None but the scale may be left out: a default
+        would be a guess about noise that was drawn before.
+
+    Returns
+    -------
+    noise : Noise
+        The noise.
+
+    Raises
+    ------
+    ValueError
+        If there is no such noise, or a parameter is missing or unknown.
+
+    Examples
+    --------
+    >>> from rs4a.persistence import make_noise
+    >>> make_noise("expinf", sigma=0.5, k=10, j=0)
+    ExpInf(j=0, k=10, sigma=0.5)
+    """
+    by_lower = {known.lower(): known for known in KNOWN_NOISES}
+    if name.lower() not in by_lower:
+        raise ValueError(
+            f"noise must be one of {sorted(KNOWN_NOISES)}, got the name {name!r}. Give "
+            "others as noise=, an object of their class."
+        )
+    kind = KNOWN_NOISES[by_lower[name.lower()]]
+    known = set(kind._get_param_names())
+    missing, unknown = sorted(known - _SCALES - set(params)), sorted(set(params) - known)
+    if missing or unknown:
+        raise ValueError(
+            f"{kind.__name__} noise takes {', '.join(sorted(known - {'lambd'}))}, got "
+            f"{', '.join(sorted(params)) or 'nothing'}. Where a file or its name does not "
+            f"say all of them, give the noise as noise={kind.__name__}(...)."
+        )
+    return kind(**params)

@@ -1,0 +1,185 @@
+"""Tables of certified accuracy, on made-up votes and on published results."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rs4a import Certification
+from rs4a.bound_record import BoundRecord
+from rs4a.metrics import (
+    certified_accuracy_frame,
+    certified_accuracy_score,
+    certified_accuracy_table,
+    format_accuracy_table,
+)
+from rs4a.noises import Clean, Exp1, ExpInf, Gaussian, Laplace, Uniform
+from rs4a.persistence import read_results
+
+PEER_LOGS = Path(__file__).parents[3] / "shared/peer_logs"
+needs_peer_logs = pytest.mark.skipif(
+    not PEER_LOGS.is_dir(), reason="the published logs are not beside this checkout"
+)
+
+
+def result(noise, bounds, *, norm=1, dim=4):
+    """Predictions of class 0 with these bounds, all of them right."""
+    n = len(bounds)
+    record = BoundRecord(
+        classes=np.array([0, 1]),
+        labels=np.zeros(n, dtype=int),
+        prob_lower=np.array(bounds),
+        noise=noise,
+        dim=dim,
+        norm=norm,
+    )
+    return record, [0] * n
+
+
+# Radii of Uniform are 2 lambda (p - 1/2): in terms of lambda, all is plain.
+RESULTS = [
+    result(Uniform(lambd=1.0), [0.6, 0.8, 0.8, 0.9]),  # radii 0.2 0.6 0.6 0.8
+    result(Uniform(lambd=4.0), [0.4, 0.4, 0.6, 0.7]),  # radii 0 0 0.8 1.6
+    result(Uniform(lambd=2.0), [0.4, 0.6, 0.7, 0.7]),  # radii 0 0.4 0.8 0.8
+    result(Laplace(sigma=0.5), [0.4, 0.4, 0.4, 0.9]),
+]
+SIGMA = 1 / 3**0.5  # of Uniform(lambd=1)
+
+
+def test_best_over_sigma():
+    table = certified_accuracy_table(RESULTS, radii=[0.1, 0.7, 1.5, 9.0])
+    assert table.columns.tolist() == [0.1, 0.7, 1.5, 9.0]
+    assert table.columns.name == "l1 radius"
+    assert table.index.tolist() == ["Uniform", "Laplace"]
+    assert table.loc["Uniform"].tolist() == [1.0, 0.5, 0.25, 0.0]
+    expected = certified_accuracy_score([0] * 4, RESULTS[3][0], radius=[0.1, 0.7, 1.5, 9.0])
+    np.testing.assert_array_equal(table.loc["Laplace"], expected)
+
+
+def test_sigma_that_is_best():
+    table = certified_accuracy_table(RESULTS, radii=[0.1, 0.7, 1.5], with_sigma=True)
+    assert table[0.1].columns.tolist() == ["accuracy", "sigma"]
+    uniform = table.loc["Uniform"]
+    assert uniform.xs("accuracy", level=1).tolist() == [1.0, 0.5, 0.25]
+    # At 0.7, lambda 2 and 4 are equally good: the smaller counts.
+    expected = [SIGMA, 2 * SIGMA, 4 * SIGMA]
+    np.testing.assert_allclose(uniform.xs("sigma", level=1), expected, rtol=1e-9)
+    assert table.columns.names[0] == "l1 radius"
+
+
+def test_order_of_the_results_does_not_choose_among_sigmas():
+    tables = [
+        certified_accuracy_table(some, radii=[0.1, 0.7], with_sigma=True).loc[["Uniform"]]
+        for some in (RESULTS, RESULTS[::-1])
+    ]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_kinds_of_noise_are_told_apart():
+    noises = [
+        ExpInf(k=10, sigma=0.5), ExpInf(sigma=1.0), Exp1(k=3, lambd=0.1),
+        ExpInf(k=10, lambd=2.0), Gaussian(sigma=1.0), Clean(),
+    ]  # fmt: skip
+    frame = certified_accuracy_frame([result(n, [0.9]) for n in noises], radii=0.0)
+    names = ["ExpInf(k=10)", "ExpInf", "Exp1(k=3)", "ExpInf(k=10)", "Gaussian", "Clean"]
+    assert frame["noise"].tolist() == names
+    sigmas = [noise.std(4) for noise in noises]
+    np.testing.assert_allclose(frame["sigma"], sigmas, rtol=1e-9)
+
+
+def test_sigma_given_as_lambd_is_the_same():
+    noise = Uniform(lambd=Uniform(sigma=0.9).scale(4))
+    frame = certified_accuracy_frame([result(noise, [0.9])], radii=[0.1])
+    assert frame["sigma"].tolist() == [0.9]
+
+
+def test_frame_is_long():
+    frame = certified_accuracy_frame(iter(RESULTS[:2]), radii=[0.1, 0.7])
+    assert frame.columns.tolist() == ["noise", "sigma", "radius", "accuracy"]
+    assert frame["radius"].tolist() == [0.1, 0.7] * 2
+    assert frame["accuracy"].tolist() == [1.0, 0.25, 0.5, 0.5]
+
+
+def test_certifications_and_another_norm():
+    votes = np.array([[990, 10], [700, 300]])
+    certification = Certification.from_counts(
+        votes, labels=[0, 0], noise=Gaussian(sigma=0.5), dim=64
+    )
+    table = certified_accuracy_table([(certification, [0, 1])], radii=[0.05], norm=np.inf)
+    assert table.columns.name == "linf radius"
+    expected = certified_accuracy_score([0, 1], certification, radius=0.05, norm=np.inf)
+    assert table.loc["Gaussian", 0.05] == expected == 0.5
+
+
+def test_wrong_results():
+    with pytest.raises(ValueError, match="at least one certification, got none"):
+        certified_accuracy_table([], radii=[0.5])
+    both = [result(Uniform(sigma=1.0), [0.9]), result(Gaussian(sigma=1.0), [0.9], norm=2)]
+    with pytest.raises(ValueError, match="norm must be given"):
+        certified_accuracy_table(both, radii=[0.5])
+    assert certified_accuracy_table(both, radii=[0.5], norm=2).shape == (2, 1)
+    with pytest.raises(ValueError, match="radius must be at least 0"):
+        certified_accuracy_table(RESULTS, radii=[-0.5])
+
+
+def test_a_log_does_not_know_its_noise():
+    path = Path(__file__).parents[1] / "data/cohen_cifar10_resnet110_sigma_0.25.tsv"
+    log = Certification.from_tsv(path)
+    with pytest.raises(TypeError, match="got CertificationLog"):
+        certified_accuracy_table([(log, log.y_true)], radii=[0.5])
+
+
+def test_text_for_a_paper():
+    table = certified_accuracy_table(RESULTS, radii=[0.7, 1.5, 9.0])
+    text = format_accuracy_table(table)
+    assert text.columns.tolist() == ["0.7", "1.5", "9"]
+    assert text.loc["Uniform"].tolist() == ["50.0", "25.0", "-"]
+    assert text.to_markdown().splitlines()[0].split() == [
+        "|", "noise", "|", "0.7", "|", "1.5", "|", "9", "|"
+    ]  # fmt: skip
+    with_sigma = certified_accuracy_table(RESULTS, radii=[0.7, 9.0], with_sigma=True)
+    text = format_accuracy_table(with_sigma)
+    assert text.loc["Uniform"].tolist() == ["50.0 (1.1547)", "-"]
+    latex = text.to_latex()
+    assert "l1 radius & 0.7 & 9 \\\\" in latex
+    assert "Uniform & 50.0 (1.1547) & - \\\\" in latex
+
+
+@needs_peer_logs
+def test_published_uniform_row():
+    folders = sorted(PEER_LOGS.glob("cifar_uniform_*"))
+    assert len(folders) == 6
+    results = [read_results(folder) for folder in folders]
+    table = certified_accuracy_table(results, radii=[0.5, 1.0, 1.5, 2.0], with_sigma=True)
+    accuracy = 100 * table.loc["Uniform"].xs("accuracy", level=1).to_numpy()
+    # Uniform noise on CIFAR-10 as Levine and Feizi ran it anew, arXiv:2103.10834.
+    np.testing.assert_allclose(accuracy[:3], [70.5, 58.4, 50.7], atol=1.0)
+    # At radius 2 they state 43.2; the best of the six sigmas that lie here gives less.
+    np.testing.assert_allclose(accuracy, [70.54, 58.43, 50.49, 40.82], atol=0.005)
+    assert table.loc["Uniform"].xs("sigma", level=1).tolist() == [0.5, 1.0, 1.5, 1.5]
+
+
+@needs_peer_logs
+def test_published_radii_are_not_exceeded():
+    for folder in PEER_LOGS.glob("cifar_uniform_*"):
+        record, y = read_results(folder)
+        stated = np.maximum(np.load(folder / "radius_l1.npy"), 0.0)
+        assert (record.radius(1) <= stated).all()
+        known = record.prob_lower > 0.0
+        np.testing.assert_allclose(record.radius(1)[known], stated[known], atol=1e-6)
+        assert len(y) == len(record) == 10_000
+        assert (~known).mean() < 0.01
+
+
+@needs_peer_logs
+def test_published_gaussian_log():
+    path = PEER_LOGS / "cohen_cifar10_resnet110_noise_0.25_sigma_0.25.tsv"
+    log = Certification.from_tsv(path, dim=3072)
+    assert len(log) == 500
+    scores = certified_accuracy_score(log.y_true, log, radius=[0.0, 0.25, 0.5, 0.75])
+    raw = pd.read_csv(path, sep="\t")
+    expected = [
+        (raw["correct"].eq(1) & (raw["radius"] >= r)).mean() for r in (0, 0.25, 0.5, 0.75)
+    ]
+    np.testing.assert_array_equal(scores, expected)
