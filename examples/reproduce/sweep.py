@@ -1,0 +1,106 @@
+"""Train and certify a grid of noises and sigmas by GridSearchCV: the paper's Table 1.
+
+    python examples/reproduce/sweep.py --noises Gaussian Laplace Uniform \
+        --sigmas 0.15 0.25 0.5 0.75 1.0 1.25
+
+Each cell leaves a folder as train.py and certify.py do, and analyze.py makes tables and
+figures of them. An interrupted sweep goes on where it stopped: within a training after its
+last whole epoch, within a certification after its last part.
+"""
+
+import numpy as np
+import torch
+from certify import certify_run, save_scores
+from common import (
+    add_certification_options,
+    add_training_options,
+    certification_params,
+    load,
+    load_training,
+    make_classifier,
+    noise_from,
+    parser,
+    run_folder,
+)
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from skorch.helper import SliceDataset
+from torch.utils.data import ConcatDataset
+from train import save_net
+
+RESUME = "estimator__callbacks__resume__path"
+
+
+def cells(args):
+    """Grid of one point each: a noise with its sigma, and where its training is kept."""
+    return [
+        {
+            "noise": [noise_from(noise, sigma)],
+            RESUME: [run_folder(args, noise, sigma) / "training.pt"],
+        }
+        for noise in args.noises
+        for sigma in args.sigmas
+    ]
+
+
+class Certified:
+    """Scorer that saves the net, certifies the test images and saves the record."""
+
+    def __init__(self, args):
+        self.args = args
+
+    def __call__(self, clf, X, y):
+        """Certified accuracy by radius."""
+        folder = clf.get_params()[RESUME].parent
+        if len(clf.estimator_.history) < self.args.epochs:
+            raise KeyboardInterrupt  # which skorch takes for the end of a training
+        save_net(clf, folder)
+        accuracy = certify_run(clf, X, y, folder, self.args)
+        save_scores(clf, accuracy, folder, self.args)
+        return {f"r={radius:g}": score for radius, score in accuracy.items()}
+
+
+def joined(train, test):
+    """Training and test data in one, and the split that parts them again."""
+    (X, y), (X_test, y_test) = train, test
+    if isinstance(X, SliceDataset):
+        both = SliceDataset(ConcatDataset([X.dataset, X_test.dataset]))
+    else:
+        both = np.concatenate([X, X_test])
+    fold = np.repeat([-1, 0], [len(y), len(y_test)])
+    return both, np.concatenate([y, y_test]), PredefinedSplit(fold)
+
+
+def main():
+    """Run the grid."""
+    options = parser(__doc__)
+    add_training_options(options)
+    add_certification_options(options)
+    options.add_argument("--noises", nargs="+", default=["Gaussian", "Laplace", "Uniform"])
+    options.add_argument(
+        "--sigmas", nargs="+", type=float, default=[0.15, 0.25, 0.5, 0.75, 1.0, 1.25]
+    )
+    options.add_argument("--jobs", type=int, default=1, help="cells at a time")
+    args = options.parse_args()
+    if args.jobs > 1:
+        torch.set_num_threads(1)
+    X, y, split = joined(load_training(args), load(args, "test", args.dataset_skip))
+    search = GridSearchCV(
+        make_classifier(args, **certification_params(args)),
+        cells(args),
+        scoring=Certified(args),
+        cv=split,
+        refit=False,
+        n_jobs=args.jobs,
+        error_score="raise",
+    )
+    search.fit(X, y)
+    for cell, *scores in zip(
+        search.cv_results_["params"],
+        *(search.cv_results_[f"mean_test_r={radius:g}"] for radius in args.radii),
+        strict=True,
+    ):
+        print(cell["noise"], " ".join(f"{score:6.1%}" for score in scores))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The scripts of the paper's experiments, run as a user runs them, also interrupted."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from skorch.callbacks import LRScheduler
+
+from rs4a import SmoothedClassifier
+from rs4a.metrics import certified_accuracy_score
+from rs4a.networks import load_checkpoint, make_network
+from rs4a.persistence import read_results
+from rs4a.sampling import Voters
+
+FOLDER = Path(__file__).parents[1] / "examples" / "reproduce"
+DIGITS = ["--dataset", "digits"]
+TRAINING = ["--net", "MLP", "--epochs", "4", "--lr", "0.05", "--train-skip", "2"]
+VOTES = ["--n", "200", "--dataset-skip", "10", "--part", "20", "--radii", "0.1", "0.3"]
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Run a script in an empty folder; return what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def run_script(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        try:
+            runpy.run_path(str(FOLDER / name), run_name="__main__")
+        finally:
+            for module in ("common", "train", "certify"):
+                sys.modules.pop(module, None)
+            plt.close("all")
+        return capsys.readouterr().out
+
+    return run_script
+
+
+class Once:
+    """Raise an error at the k-th call of a method, and never again."""
+
+    def __init__(self, monkeypatch, owner, name, k, error=KeyboardInterrupt):
+        original = getattr(owner, name)
+        self.n_calls = 0
+
+        def method(*args, **kwargs):
+            self.n_calls += 1
+            if self.n_calls == k:
+                raise error
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, method)
+
+
+def weights(folder):
+    return load_checkpoint(Path(folder) / "net.safetensors").module_.state_dict()
+
+
+def assert_same_run(one, other):
+    for name, value in weights(one).items():
+        torch.testing.assert_close(value, weights(other)[name], rtol=0, atol=0)
+    record, y = read_results(one)
+    expected, labels = read_results(other)
+    np.testing.assert_array_equal(record.counts, expected.counts)
+    np.testing.assert_array_equal(y, labels)
+
+
+def test_train_certify_attack_analyze(run):
+    noise = ["--noise", "Uniform", "--sigma", "0.3"]
+    assert "Saved in runs/digits_uniform_0.3" in run("train.py", *DIGITS, *noise, *TRAINING)
+    assert "holds a trained net already" in run("train.py", *DIGITS, *noise, *TRAINING)
+    printed = run("certify.py", *DIGITS, *noise, *VOTES)
+    record, y = read_results("runs/digits_uniform_0.3")
+    assert str(record.noise) == "Uniform(sigma=0.3)"
+    assert len(record) == 45
+    assert (record.n_votes == 200).all()
+    accuracy = certified_accuracy_score(y, record, radius=[0.1, 0.3])
+    assert accuracy[0] > 0.5
+    scores = json.loads(Path("runs/digits_uniform_0.3/scores.json").read_text())
+    assert list(scores["certified_accuracy"].values()) == accuracy.tolist()
+    assert f"{accuracy[0]:.1%}" in printed
+    assert scores["train_accuracy"] > 0.8
+
+    attack = ["--steps", "4", "--attack-samples", "8"]
+    run("attack.py", *DIGITS, *noise, *VOTES, *attack)
+    parts = json.loads(Path("runs/digits_uniform_0.3/attack.json").read_text())["parts"]
+    assert [part["images"] for part in parts] == [20, 20, 5]
+    attacked = np.average([p["accuracy"] for p in parts], axis=0, weights=[20, 20, 5])
+    assert (attacked >= accuracy).all()
+
+    propagation = ["--propagation-sigma", "0.3", *DIGITS]
+    run("analyze.py", "runs", "--radii", "0.1", "0.3", "--output", "out", *propagation)
+    assert f"{100 * accuracy[0]:.1f} (0.3)" in Path("out/table.md").read_text()
+    assert r"\begin{tabular}" in Path("out/table.tex").read_text()
+    assert {path.name for path in Path("out").iterdir()} == {
+        "accuracies.csv", "accuracy_against_sigma.png", "distribution_prob_correct.png",
+        "distribution_prob_lower.png", "distribution_radius.png", "envelope.png",
+        "noise_propagation.png", "per_sigma.png", "table.md", "table.tex",
+        "training_loss.png",
+    }  # fmt: skip
+
+
+def test_interrupted_training_goes_on(run, monkeypatch):
+    options = [*DIGITS, *TRAINING, "--objective", "Stability"]
+    options += ["--objective-params", '{"weight": 2.0}']
+    run("train.py", *options, "--name", "whole")
+    with monkeypatch.context() as patch:
+        Once(patch, LRScheduler, "on_epoch_end", k=3)
+        with pytest.raises(SystemExit, match="Interrupted after 3 epochs: run the same"):
+            run("train.py", *options, "--name", "broken")
+    assert not Path("runs/broken/net.safetensors").exists()
+    run("train.py", *options, "--name", "broken")
+    for name, value in weights("runs/whole").items():
+        torch.testing.assert_close(value, weights("runs/broken")[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("sequential", [[], ["--sequential"]])
+def test_interrupted_certification_goes_on(run, monkeypatch, sequential):
+    noise = ["--noise", "ExpInf:k=10,j=1", "--sigma", "0.3"]
+    run("train.py", *DIGITS, *TRAINING, *noise)
+    folder = Path("runs/digits_expinf_k10_j1_0.3")
+    options = [*DIGITS, *noise, *VOTES, *sequential]
+    run("certify.py", *options)
+    whole, _ = read_results(folder)
+    for path in (folder / "parts").iterdir():
+        path.unlink()
+    with monkeypatch.context() as patch:
+        Once(patch, SmoothedClassifier, "certify", k=3)
+        with pytest.raises(SystemExit, match="Interrupted: run the same command"):
+            run("certify.py", *options)
+    assert len(list((folder / "parts").iterdir())) == 2
+    counting = Once(monkeypatch, SmoothedClassifier, "certify", k=None)
+    run("certify.py", *options)
+    assert counting.n_calls == 1
+    record, _ = read_results(folder)
+    np.testing.assert_array_equal(record.counts, whole.counts)
+    run("certify.py", *options, "--alpha", "0.01")  # other certificates, not those saved
+    assert read_results(folder)[0].alpha == 0.01
+
+
+def test_a_sequential_part_that_is_interrupted_is_not_saved(run, monkeypatch):
+    run("train.py", *DIGITS, *TRAINING)
+    with monkeypatch.context() as patch:
+        Once(patch, Voters, "requested", k=2)
+        with pytest.raises(SystemExit, match="Interrupted: run the same command"):
+            run("certify.py", *DIGITS, *VOTES, "--sequential")
+    assert not list(Path("runs/digits_uniform_0.5/parts").iterdir())
+
+
+def test_sweep(run, monkeypatch):
+    options = [*DIGITS, *TRAINING, *VOTES, "--noises", "Uniform", "Gaussian"]
+    options += ["--sigmas", "0.2", "0.3"]
+    printed = run("sweep.py", *options, "--runs", "whole")
+    assert "Gaussian(sigma=0.3)" in printed
+    with monkeypatch.context() as patch:
+        Once(patch, LRScheduler, "on_epoch_end", k=6)  # the second cell's second epoch
+        with pytest.raises(KeyboardInterrupt):
+            run("sweep.py", *options, "--runs", "broken")
+    assert (
+        printed.splitlines()[-4:]
+        == (run("sweep.py", *options, "--runs", "broken").splitlines()[-4:])
+    )
+    for name in ("uniform_0.2", "uniform_0.3", "gaussian_0.2", "gaussian_0.3"):
+        assert_same_run(f"whole/digits_{name}", f"broken/digits_{name}")
+    table = run("analyze.py", "whole", "--radii", "0.1", "0.3", "--output", "out")
+    assert "| Uniform" in table
+    assert "| Gaussian" in table
+    # The same as by hand.
+    noise = ["--noise", "Uniform", "--sigma", "0.3"]
+    run("train.py", *DIGITS, *TRAINING, *noise)
+    run("certify.py", *DIGITS, *noise, *VOTES)
+    assert_same_run("whole/digits_uniform_0.3", "runs/digits_uniform_0.3")
+
+
+# CIFAR-10, on made-up images in its format
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    """Folder of the binary version, with ten images a file."""
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]:
+        records = rng.integers(256, size=(10, 3073), dtype=np.uint8)
+        records[:, 0] = np.arange(10)
+        (folder / f"{name}.bin").write_bytes(records.tobytes())
+    return ["--dataset", "cifar10", "--data", folder]
+
+
+def test_released_checkpoint(run, cifar):
+    """The authors' layout: DataParallel around norm and model, log of the deviation."""
+    torch.manual_seed(0)
+    own = make_network("WideResNet", "cifar10").state_dict()
+    released = {
+        name.replace("norm.", "norm.module.").replace("model.", "model.module."): value
+        for name, value in own.items()
+    }
+    released["norm.module.mu"] = released.pop("norm.module.mean")
+    released["norm.module.log_sig"] = released.pop("norm.module.std").log()
+    torch.save(released, "cifar_laplace_050.pt")
+    few = ["--n", "20", "--n0", "8", "--dataset-skip", "5", "--train-accuracy-skip", "25"]
+    run("certify.py", *cifar, "--checkpoint", "cifar_laplace_050.pt", *few)
+    record, y = read_results("runs/cifar_laplace_050")
+    assert str(record.noise) == "Laplace(sigma=0.5)"
+    assert record.dim == 3072
+    assert y.tolist() == [0, 5]
+
+
+def test_large_sets_are_read_as_needed(run, cifar):
+    options = [*cifar, "--net", "Linear", "--epochs", "2"]
+    run("train.py", *options)
+    run("certify.py", *cifar, *VOTES, "--dataset-skip", "2", "--train-accuracy-skip", "10")
+    record, y = read_results("runs/cifar10_uniform_0.5")
+    assert y.tolist() == [0, 2, 4, 6, 8]
+    swept = [*options, *VOTES, "--dataset-skip", "2", "--train-accuracy-skip", "10"]
+    run("sweep.py", *swept, "--noises", "Uniform", "--sigmas", "0.5", "--runs", "swept")
+    assert_same_run("swept/cifar10_uniform_0.5", "runs/cifar10_uniform_0.5")
