@@ -94,8 +94,6 @@ def test_noise_of_another_class(tmp_path):
 def test_wrong_labels_write_nothing(tmp_path, y):
     message = "y must (be a list of numbers or strings|have 3 entries)"
     with pytest.raises(ValueError, match=message):
-        ValueError, match="y must (be a list of numbers or strings|have 3 entries)"
-    ):
         write_results(tmp_path / "new", certification(), y)
     assert not (tmp_path / "new").exists()
 
