@@ -16,7 +16,6 @@ epochs
     which the ways take turns.
 """
 
-import gzip
 import hashlib
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from skorch.callbacks import LRScheduler
 import rs4a
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ConfidenceSequence
+from rs4a.datasets import load_fashion_mnist
 from rs4a.metrics import certified_accuracy_score
 from rs4a.networks import MLP, LeNet
 from rs4a.noises import Gaussian, Uniform
@@ -82,17 +82,6 @@ def objectives(noise):
     }
 
 
-def load(folder, part):
-    """Images (n, 1, 28, 28) in [0, 1] and labels, from gzipped idx files."""
-    images, labels = (
-        np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
-        for kind in ("images-idx3", "labels-idx1")
-        for path in [Path(folder) / f"{part}-{kind}-ubyte.gz"]
-    )
-    X = images[16:].reshape(-1, 1, 28, 28) / np.float32(255)
-    return X, labels[8:].astype(np.int64)
-
-
 def make_net(module, sigma, **kwargs):
     """Adam with a cosine schedule; the net standardises noisy inputs."""
     return NeuralNetClassifier(
@@ -109,8 +98,8 @@ def cell(folder, noise, objective, seed, sizes):
     """Certified accuracy at the radii, of one net."""
     n_train, n_test, max_n = sizes
     torch.set_num_threads(1)
-    X, y = load(folder, "train")
-    X_test, y_test = load(folder, "t10k")
+    X, y = load_fashion_mnist(folder)
+    X_test, y_test = load_fashion_mnist(folder, split="test")
     rows = np.random.default_rng(seed).permutation(len(X))[:n_train]
     schedule = LRScheduler("CosineAnnealingLR", T_max=EPOCHS)
     net = make_net(LeNet, noise.sigma, max_epochs=EPOCHS, callbacks=[("lr", schedule)])
@@ -170,7 +159,7 @@ def epoch_seconds(module, objective, X, y):
 def epochs(folder):
     """Table of the time of an epoch, as a multiple of plain skorch's, on one thread."""
     torch.set_num_threads(1)
-    X, y = load(folder, "train")
+    X, y = load_fashion_mnist(folder)
     X, y = X[:4000], y[:4000]
     ways = {"plain skorch": None, **objectives(Gaussian(sigma=0.5))}
     ways["consistency, m = 4"] = Consistency(n_samples=4)
