@@ -1,12 +1,20 @@
 """Interrupted trainings go on, and end as if nothing had happened."""
 
 import copy
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import cross_val_score
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, EarlyStopping, EpochScoring, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    GradientNormClipping,
+    LRScheduler,
+)
 from skorch.dataset import ValidSplit
 from torch import nn
 
@@ -36,18 +44,28 @@ class Plain(nn.Sequential):
 
 
 class Interruption(Callback):
-    """An error in the middle of an epoch, which the next run does not meet."""
+    """An error in the middle of an epoch, if `at` says so."""
 
-    def __init__(self, epoch, error):
-        self.epoch, self.error = epoch, error
+    at = None
 
     def on_batch_end(self, net, training=False, **kwargs):
-        if len(net.history) == self.epoch and len(net.history[-1, "batches"]) == 3:
-            raise self.error("interrupted")
+        if Interruption.at is not None:
+            epoch, error = Interruption.at
+            if len(net.history) == epoch and len(net.history[-1, "batches"]) == 3:
+                raise error("interrupted")
 
 
-def classifier(path, *callbacks, interruption=None, noise=None, objective=None, **kwargs):
-    steps = [*callbacks, *([interruption] if interruption else [])]
+@contextmanager
+def interrupted(epoch, error=KeyboardInterrupt):
+    Interruption.at = epoch, error
+    try:
+        yield
+    finally:
+        Interruption.at = None
+
+
+def classifier(path, *callbacks, noise=None, objective=None, seed=0, **kwargs):
+    steps = [*copy.deepcopy(callbacks), ("interruption", Interruption())]
     if path is not None:
         steps.append(("resume", ResumeTraining(path)))
     options = {
@@ -55,9 +73,9 @@ def classifier(path, *callbacks, interruption=None, noise=None, objective=None, 
         "optimizer__momentum": 0.9, "batch_size": 64, "iterator_train__shuffle": True,
         "train_split": None, "callbacks__print_log": None, "verbose": 0,
     }  # fmt: skip
-    net = NeuralNetClassifier(**{**options, **kwargs}, callbacks=copy.deepcopy(steps))
+    net = NeuralNetClassifier(**{**options, **kwargs}, callbacks=steps)
     return SmoothedClassifier(
-        net, noise=noise or Uniform(sigma=0.3), objective=objective, random_state=0
+        net, noise=noise or Uniform(sigma=0.3), objective=objective, random_state=seed
     )
 
 
@@ -68,6 +86,10 @@ def small(digits):
 
 def weights(clf):
     return {name: v.clone() for name, v in clf.estimator_.module_.state_dict().items()}
+
+
+def resume_of(clf):
+    return dict(clf.estimator_.callbacks_)["resume"]
 
 
 def assert_same(one, other):
@@ -82,19 +104,21 @@ def assert_same(one, other):
 def test_interrupted_training_ends_as_the_whole_one(small, tmp_path, epoch, error):
     whole = classifier(None, COSINE).fit(*small)
     path = tmp_path / "runs" / "training.pt"
-    broken = classifier(path, COSINE, interruption=Interruption(epoch, error))
-    if error is RuntimeError:
-        with pytest.raises(RuntimeError, match="interrupted"):
+    broken = classifier(path, COSINE)
+    with interrupted(epoch, error):
+        if error is RuntimeError:
+            with pytest.raises(RuntimeError, match="interrupted"):
+                broken.fit(*small)
+        else:  # skorch's way
             broken.fit(*small)
-    else:  # skorch's way
-        broken.fit(*small)
-        assert len(broken.estimator_.history) == epoch
-        assert broken.estimator_.max_epochs == 5
+            assert not resume_of(broken).complete_
+            assert broken.estimator_.max_epochs == 5
     assert path.exists() == (epoch > 1)
     clf = classifier(path, COSINE).fit(*small)
     assert_same(clf, whole)
     assert clf.estimator_.history[:, "lr"] == whole.estimator_.history[:, "lr"]
     assert clf.estimator_.max_epochs == 5
+    assert resume_of(clf).complete_
     assert not list(path.parent.glob("*.partial"))
 
 
@@ -110,8 +134,8 @@ def test_interrupted_training_ends_as_the_whole_one(small, tmp_path, epoch, erro
 def test_callbacks_of_any_kind(small, tmp_path, callback):
     options = {"train_split": ValidSplit(5, stratified=True)}
     whole = classifier(None, callback, **options).fit(*small)
-    interruption = Interruption(3, KeyboardInterrupt)
-    classifier(tmp_path / "t", callback, interruption=interruption, **options).fit(*small)
+    with interrupted(3):
+        classifier(tmp_path / "t", callback, **options).fit(*small)
     clf = classifier(tmp_path / "t", callback, **options).fit(*small)
     assert_same(clf, whole)
     assert (
@@ -124,9 +148,54 @@ def test_early_stopping_keeps_its_patience(small, tmp_path):
     stop = ("stop", EarlyStopping("train_loss", patience=3, threshold=10.0))
     whole = classifier(None, stop, max_epochs=20).fit(*small)
     assert 3 <= len(whole.estimator_.history) < 20
-    path, interruption = tmp_path / "t", Interruption(3, KeyboardInterrupt)
-    classifier(path, stop, interruption=interruption, max_epochs=20).fit(*small)
-    assert_same(classifier(path, stop, max_epochs=20).fit(*small), whole)
+    path = tmp_path / "t"
+    with interrupted(3):
+        classifier(path, stop, max_epochs=20).fit(*small)
+    clf = classifier(path, stop, max_epochs=20).fit(*small)
+    assert_same(clf, whole)
+    assert not resume_of(clf).complete_
+
+
+def test_early_stopping_keeps_the_best_weights(small, tmp_path):
+    callbacks = [("stop", EarlyStopping("valid_loss", patience=2, load_best=True))]
+    options = {"train_split": ValidSplit(5, stratified=True), "lr": 0.5, "max_epochs": 9}
+    whole = classifier(None, *callbacks, **options).fit(*small)
+    n_epochs = len(whole.estimator_.history)
+    best = dict(whole.estimator_.callbacks_)["stop"].best_epoch_
+    assert best < n_epochs
+    with interrupted(best + 1):  # so that the best epoch is before
+        classifier(tmp_path / "t", *callbacks, **options).fit(*small)
+    assert_same(classifier(tmp_path / "t", *callbacks, **options).fit(*small), whole)
+
+
+def test_random_splits_are_drawn_again_as_they_were(small, tmp_path):
+    options = {"train_split": ValidSplit(0.2)}
+    whole = classifier(None, **options).fit(*small)
+    with interrupted(3):
+        classifier(tmp_path / "t", **options).fit(*small)
+    clf = classifier(tmp_path / "t", **options).fit(*small)
+    assert_same(clf, whole)
+    assert (
+        clf.estimator_.history[:, "valid_loss"]
+        == (whole.estimator_.history[:, "valid_loss"])
+    )
+
+
+def test_fine_tuning_trains_for_all_its_epochs(small, tmp_path):
+    X, y = small
+    pretrained = classifier(None, max_epochs=3).fit(X, y).estimator_
+
+    def tuned(path):
+        clf = classifier(path)
+        net = copy.deepcopy(pretrained)
+        net.set_params(callbacks=clf.estimator.callbacks, max_epochs=4)
+        return clf.set_params(estimator=net).partial_fit(X, y)
+
+    whole = tuned(None)
+    assert len(whole.estimator_.history) == 7
+    with interrupted(5):
+        tuned(tmp_path / "t")
+    assert_same(tuned(tmp_path / "t"), whole)
 
 
 def test_warm_up_counts_the_epochs_before(small, tmp_path):
@@ -135,8 +204,8 @@ def test_warm_up_counts_the_epochs_before(small, tmp_path):
         "objective": SmoothAdv(radius=1.0, warmup=4, steps=2),
     }
     whole = classifier(None, **adversarial).fit(*small)
-    interruption = Interruption(3, KeyboardInterrupt)
-    classifier(tmp_path / "t", interruption=interruption, **adversarial).fit(*small)
+    with interrupted(3):
+        classifier(tmp_path / "t", **adversarial).fit(*small)
     assert_same(classifier(tmp_path / "t", **adversarial).fit(*small), whole)
 
 
@@ -152,25 +221,56 @@ def test_a_complete_training_is_not_repeated(small, tmp_path):
     ("change", "named"),
     [
         ({"noise": Uniform(sigma=0.4)}, "noise was .*0.3.*, is .*0.4"),
-        ({"objective": Stability()}, r"objective was NoiseAugmentation\(\), is Stability"),
+        ({"noise": Gaussian(sigma=0.3)}, r"noise was Uniform\(.*, is Gaussian\("),
+        ({"objective": Stability()}, r"objective was NoiseAugmentation\(.*, is Stability"),
         ({"lr": 0.06}, "lr was 0.05, is 0.06"),
         ({"max_epochs": 6}, "max_epochs was 5, is 6"),
-        ({"module": Plain}, "initial weights was"),
+        ({"module": Plain}, "initial weights.* was"),
+        ({"optimizer__momentum": 0.8}, "optimizer__momentum was 0.9, is 0.8"),
+        ({"criterion__weight": torch.arange(10.0)}, "criterion__weight was None, is "),
+        ({"optimizer": torch.optim.Adam, "optimizer__momentum": None}, "optimizer was"),
+        ({"train_split": ValidSplit(5)}, "train_split was None, is ValidSplit"),
+        ({"seed": 1}, "initial weights .*seed"),
     ],
 )
 def test_another_training_is_not_gone_on_with(small, tmp_path, change, named):
     classifier(tmp_path / "t").fit(*small)
+    clf = classifier(tmp_path / "t", **change)
+    if change.get("optimizer__momentum", 0) is None:
+        clf.estimator.__dict__.pop("optimizer__momentum")
     with pytest.raises(ValueError, match=f"state of another training: .*{named}"):
-        classifier(tmp_path / "t", **change).fit(*small)
+        clf.fit(*small)
 
 
-def test_other_data_or_seeds_are_noticed(small, tmp_path):
+@pytest.mark.parametrize(
+    "callback",
+    [
+        ("rate", LRScheduler("CosineAnnealingLR", T_max=6, event_name="lr")),
+        ("rate", LRScheduler("StepLR", step_size=5)),
+        None,
+        ("clip", GradientNormClipping(1.0)),
+    ],
+)
+def test_changed_callbacks_are_noticed(small, tmp_path, callback):
+    classifier(tmp_path / "t", COSINE).fit(*small)
+    with pytest.raises(ValueError, match="another training: callback (clip|rate) was "):
+        classifier(tmp_path / "t", *([callback] if callback else [])).fit(*small)
+
+
+def test_other_data_are_noticed(small, tmp_path):
     X, y = small
     classifier(tmp_path / "t").fit(X, y)
-    with pytest.raises(ValueError, match="number of inputs was 320, is 300"):
+    with pytest.raises(ValueError, match="inputs was 320, .*, is 300"):
         classifier(tmp_path / "t").fit(X[:300], y[:300])
-    with pytest.raises(ValueError, match="initial weights"):
-        classifier(tmp_path / "t").set_params(random_state=1).fit(X, y)
+    with pytest.raises(ValueError, match="inputs was 320, .*, is 320"):
+        classifier(tmp_path / "t").fit(X + 0.01, y)
+    with pytest.raises(ValueError, match="another training: targets was "):
+        classifier(tmp_path / "t").fit(X, np.roll(y, 1))
+
+
+def test_folds_of_a_search_need_paths_of_their_own(small, tmp_path):
+    with pytest.raises(ValueError, match="is the state of another training"):
+        cross_val_score(classifier(tmp_path / "t"), *small, cv=2, error_score="raise")
 
 
 @pytest.mark.parametrize("content", [b"", b"no state", None])
@@ -193,6 +293,21 @@ def test_code_in_a_file_is_not_run(small, tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
+def test_a_file_sets_numbers_of_callbacks_only(small, tmp_path):
+    """What was put into it by somebody else is left alone."""
+    path, score = tmp_path / "t", ("score", EpochScoring("accuracy", name="accuracy"))
+    options = {"train_split": ValidSplit(5, stratified=True)}
+    classifier(path, score, **options).fit(*small)
+    state = torch.load(path, weights_only=True)
+    state["callbacks"]["score"] |= {"name": "harm", "harm_": 1.0, "best_score_": "harm"}
+    torch.save(state, path)
+    clf = classifier(path, score, **options).fit(*small)
+    restored = dict(clf.estimator_.callbacks_)["score"]
+    assert restored.name == "accuracy"
+    assert not hasattr(restored, "harm_")
+    assert restored.best_score_ != "harm"
+
+
 def test_it_must_come_last(small, tmp_path):
     clf = classifier(None, ("resume", ResumeTraining(tmp_path / "t")), COSINE)
     with pytest.raises(ValueError, match="last of the net's callbacks, got after it: rate"):
@@ -204,5 +319,5 @@ def test_nets_that_train_by_themselves(small, tmp_path):
     net = classifier(tmp_path / "t").estimator
     net.fit(X, y)
     again = classifier(tmp_path / "t").estimator
-    with pytest.raises(ValueError, match="initial weights"):  # no seed was set
+    with pytest.raises(ValueError, match="initial weights .*seed"):  # none was set
         again.fit(X, y)

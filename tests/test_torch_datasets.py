@@ -9,11 +9,18 @@ from conftest import frozen, make_net
 from sklearn.model_selection import GridSearchCV
 from skorch.dataset import ValidSplit
 from skorch.helper import SliceDataset
-from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.callbacks import certified_epoch_scoring
+from rs4a.datasets import load_digits_images
 from rs4a.metrics import make_certified_scorer
 from rs4a.networks import MLP
 from rs4a.noises import Uniform
@@ -88,15 +95,28 @@ def test_labels_of_any_kind(small):
 
 def test_labels_are_taken_from_targets_through_subsets(small):
     X, _, y, _ = small
-    data = Images(X, np.zeros(len(X), dtype=int))  # what the items say would be wrong
+    data = Images(X, y)
     data.targets = y.tolist()
+    data.labels = ["zero", "one"]  # names of classes, say, are no labels of items
     rows = np.arange(0, 400, 2)
     assert lazy_inputs.dataset_labels(Subset(data, rows), None).tolist() == y[rows].tolist()
     sliced = SliceDataset(data)[rows]
     assert lazy_inputs.dataset_labels(sliced, None).tolist() == y[rows].tolist()
-    del data.targets
-    data.labels = torch.tensor(y)
+    both = ConcatDataset([data, Subset(Subset(data, rows), [3, 1])])
+    expected = [*y.tolist(), y[6], y[2]]
+    assert lazy_inputs.dataset_labels(both, None).tolist() == expected
+    assert data.n_read < 100  # some items, to compare
+    data.targets, data.labels = None, torch.tensor(y)
     assert lazy_inputs.dataset_labels(data, None).tolist() == y.tolist()
+
+
+def test_labels_that_the_items_contradict_are_refused(small):
+    """As torchvision's do after a target_transform."""
+    X, _, y, _ = small
+    data = Images(X, y)
+    data.targets = y + 1
+    with pytest.raises(ValueError, match=r"has the label .*, but its attribute targets"):
+        classifier().fit(data)
 
 
 def test_predictions_and_votes_are_those_of_the_array(small, from_array):
@@ -136,10 +156,12 @@ def test_inputs_are_kept_as_far_as_memory_allows(small, from_array, monkeypatch)
     _, X, _, y = small
     data = Images(X, y)
     from_array.certify(data)
-    assert data.n_read == len(X)
+    assert data.n_read == len(X) + 7  # the first are read twice, before all others
     monkeypatch.setattr(lazy_inputs, "_CACHE_BYTES", 3 * X[0].nbytes)
     data = Images(X, y)
     lazy = lazy_inputs.LazyInputs(data, lambda x: None)
+    lazy._cache.clear()
+    data.n_read = 0
     for row in (0, 1, 2, 0, 3, 0, 1):  # 1 has been the longest out of use, then 2
         np.testing.assert_array_equal(lazy[row], X[row])
     assert data.n_read == 5
@@ -214,7 +236,15 @@ class Augmented(Images):
 
 def test_inputs_that_change_are_not_certified(small, from_array, monkeypatch):
     _, X, _, y = small
+    with pytest.raises(ValueError, match="number 0 has changed: certificates are about"):
+        from_array.certify(Augmented(X, y))
+    crops = load_digits_images(split="train", as_arrays=False, augment=True)
+    with pytest.raises(ValueError, match=r"number \d has changed: certificates are about"):
+        from_array.certify(crops)
+    classifier().fit(crops)
+    # Those that look fixed at first are noticed when they are read again.
     monkeypatch.setattr(lazy_inputs, "_CACHE_BYTES", 0)
+    monkeypatch.setattr(lazy_inputs, "_N_TRIED", 0)
     with pytest.raises(ValueError, match="number 0 has changed: certificates are about"):
         from_array.certify(Augmented(X, y))
 
@@ -251,6 +281,16 @@ def test_datasets_without_numbers_are_refused(small, from_array):
     for call in (from_array.predict, classifier().fit):
         with pytest.raises(TypeError, match="got Stream, an IterableDataset"):
             call(Stream())
+
+
+def test_numbers_of_other_kinds(small, from_array):
+    _, X, _, y = small
+    half = Images(X, y, torch.bfloat16)
+    np.testing.assert_array_equal(from_array.predict(half), from_array.predict(X))
+    with pytest.raises(TypeError, match=r"arrays of real numbers, got complex64"):
+        from_array.predict(Images(X, y, torch.complex64))
+    with pytest.raises(ValueError, match="at least one input, got an empty Dataset"):
+        from_array.predict(Images(X[:0], y[:0]))
 
 
 def test_inputs_are_checked_as_they_are_read(small, from_array, monkeypatch):

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from skorch.callbacks import Callback, PrintLog
@@ -14,8 +15,13 @@ from rs4a.nets import fingerprint
 
 __all__ = ["ResumeTraining"]
 
-#: What may differ between an interrupted training and the one that goes on with it.
-_FREE_PARAMS = {"verbose", "device"}
+#: Parameters of a net that may differ between a training and the one that goes on with it.
+_FREE_PARAMS = {"verbose", "device", "callbacks", "callbacks__print_log"}
+#: Inputs of which a training is known again.
+_N_KNOWN = 100
+#: How deep the description of a parameter goes.
+_DEPTH = 4
+_KEYS = {"training", "before", "begin", "parts", "history", "callbacks", "generators"}
 
 
 class ResumeTraining(Callback):
@@ -30,20 +36,31 @@ class ResumeTraining(Callback):
     Parameters
     ----------
     path : str or path-like
-        File of the state, one for each training. It appears whole or not at all.
+        File of the state, one for each training: in a search, one for each candidate and
+        fold. It appears whole or not at all.
+
+    Attributes
+    ----------
+    complete_ : bool
+        Whether the last training reached its last epoch. skorch ends one by Ctrl-C, or by
+        early stopping, without an error.
 
     Raises
     ------
     ValueError
-        In training, if the file is of another training, of other numbers or noise say, or
-        is no such file, or other callbacks come after this one.
+        In training, if the file is of another training, of other data, parameters or
+        noise say, or is no such file, or other callbacks come after this one.
 
     Notes
     -----
     It must be the last of the net's callbacks, so that what the others do at the end of an
-    epoch is part of the state. Of the others, numbers that they keep are saved, as early
-    stopping does its patience. A program that stops early after Ctrl-C can tell by the
-    length of the net's history.
+    epoch is part of the state. Numbers and weights that they keep are saved, as early
+    stopping's patience. What a net of one's own keeps besides modules, criteria and
+    optimizers is not, such as a scaler of gradients.
+
+    A training is known again by its parameters and callbacks, its initial weights, so by
+    the seed too, its targets and some of its inputs; of a Dataset, whose inputs may be
+    augmented, by the targets.
 
     Examples
     --------
@@ -94,15 +111,43 @@ class ResumeTraining(Callback):
             Not used.
         """
         self._check_last(net)
-        self.training_ = _describe(net, X)
+        self.training_ = _describe(net, X, y)
         self.max_epochs_ = net.max_epochs
-        if not Path(self.path).exists():
-            return
-        state = self._load()
+        self.before_ = len(net.history)
+        self.begin_ = _generators()
+        self.pending_: dict[str, Any] | None = None
+        if Path(self.path).exists():
+            self._go_on(net, self._load())
+        self.complete_ = self._is_complete(net)
+
+    def _go_on(self, net: Any, state: dict[str, Any]) -> None:
         self._check_same(state["training"])
         _restore(net, state)
+        self.before_, self.begin_ = state["before"], state["begin"]
+        # Splits into training and validation data are drawn now, as they were then.
+        _set_generators(self.begin_)
+        self.pending_ = state["generators"]
         # skorch trains for this many epochs, whatever the history holds.
-        net.max_epochs = max(self.max_epochs_ - len(net.history), 0)
+        done = len(net.history) - self.before_
+        net.max_epochs = max(self.max_epochs_ - done, 0)
+
+    def _is_complete(self, net: Any) -> bool:
+        return len(net.history) - self.before_ >= self.max_epochs_
+
+    def on_epoch_begin(self, net: Any, *args: Any, **kwargs: Any) -> None:
+        """Restore the random generators, in the first epoch after an interruption.
+
+        Parameters
+        ----------
+        net : skorch.NeuralNet
+            Net that is being trained.
+
+        *args, **kwargs : tuple and dict
+            Not used.
+        """
+        if self.pending_ is not None:
+            _set_generators(self.pending_)
+            self.pending_ = None
 
     def on_epoch_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
         """Save the training.
@@ -119,10 +164,22 @@ class ResumeTraining(Callback):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
-            torch.save({"training": self.training_, **_state(net)}, partial)
+            torch.save(self._state(net), partial)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+        self.complete_ = self._is_complete(net)
+
+    def _state(self, net: Any) -> dict[str, Any]:
+        return {
+            "training": self.training_,
+            "before": self.before_,
+            "begin": self.begin_,
+            "parts": {name: part.state_dict() for name, part in _parts(net).items()},
+            "history": json.dumps(net.history.to_list(), default=float),
+            "callbacks": {name: _kept(each) for name, each in _others(net)},
+            "generators": _generators(),
+        }
 
     def on_train_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
         """Give the net its own number of epochs back.
@@ -152,7 +209,8 @@ class ResumeTraining(Callback):
             state: dict[str, Any] = torch.load(
                 self.path, map_location="cpu", weights_only=True
             )
-            _ = state["training"]
+            if set(state) != _KEYS:
+                raise KeyError(f"keys {sorted(state)}")
         except Exception as error:  # a damaged file fails in many ways
             raise ValueError(
                 f"{self.path} is no whole state of a training, as ResumeTraining saves it: "
@@ -173,22 +231,65 @@ class ResumeTraining(Callback):
             )
 
 
-def _describe(net: Any, X: Any) -> dict[str, str]:
+# What a training is
+
+
+def _describe(net: Any, X: Any, y: Any) -> dict[str, str]:
     """What must be the same for a training to go on."""
     known = {
-        name: repr(value)
+        name: _described(value)
         for name, value in net.get_params(deep=False).items()
-        if isinstance(value, bool | int | float | str | type) and name not in _FREE_PARAMS
+        if name not in _FREE_PARAMS
     }
+    known |= {f"callback {name}": _described(each) for name, each in _others(net)}
     smoothing = getattr(net, "smoothing_", None)
     if smoothing is not None:
-        known["noise"] = str(smoothing.noise.get_params())
-        known["objective"] = str(smoothing.objective)
-    return {
-        **known,
-        "initial weights": fingerprint(net),  # so the architecture and the seed
-        "number of inputs": str(len(X)),
-    }
+        known["noise"] = _described(smoothing.noise)
+        known["objective"] = _described(smoothing.objective)
+    known["inputs"] = _digest_of_inputs(X)
+    known["targets"] = str(joblib.hash(None if y is None else np.asarray(y)))
+    known["initial weights (so architecture or seed)"] = fingerprint(net)
+    return known
+
+
+def _described(value: Any, depth: int = _DEPTH) -> str:
+    """Text that is the same for equal parameters in every process."""
+    if isinstance(value, bool | int | float | str | bytes | None):
+        return repr(value)
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return str(joblib.hash(np.asarray(value)))
+    if hasattr(value, "__qualname__"):  # classes and functions
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, dict):
+        items = value
+    elif isinstance(value, list | tuple):
+        items = dict(enumerate(value))
+    elif isinstance(value, torch.nn.Module):  # whose weights are compared
+        items = {}
+    else:
+        items = {k: v for k, v in getattr(value, "__dict__", {}).items() if k[-1] != "_"}
+    inner = (f"{k}={_described(v, depth - 1)}" for k, v in items.items() if depth)
+    return f"{type(value).__qualname__}({', '.join(inner)})"
+
+
+def _digest_of_inputs(X: Any) -> str:
+    """Number of the inputs, and a digest of some of them if they are an array."""
+    if not isinstance(X, np.ndarray):
+        return f"{len(X)}"
+    rows = np.unique(np.linspace(0, len(X) - 1, _N_KNOWN).astype(int))
+    return f"{len(X)}, {joblib.hash(X[rows])}"
+
+
+def _others(net: Any) -> list[tuple[str, Any]]:
+    """Callbacks of a net that may matter to its training."""
+    return [
+        (name, each)
+        for name, each in net.callbacks_
+        if not isinstance(each, PrintLog | ResumeTraining)
+    ]
+
+
+# Its state
 
 
 def _parts(net: Any) -> dict[str, Any]:
@@ -202,35 +303,46 @@ def _parts(net: Any) -> dict[str, Any]:
     return {name: getattr(net, f"{name}_") for name in names} | schedules
 
 
-def _state(net: Any) -> dict[str, Any]:
-    algorithm, keys, *position = np.random.get_state()  # noqa: NPY002
-    return {
-        "parts": {name: part.state_dict() for name, part in _parts(net).items()},
-        "history": json.dumps(net.history.to_list(), default=float),
-        "callbacks": {name: _numbers(each) for name, each in net.callbacks_},
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all(),
-        "numpy": [algorithm, torch.from_numpy(np.array(keys, dtype=np.int64)), *position],
-    }
-
-
 def _restore(net: Any, state: dict[str, Any]) -> None:
     for name, part in _parts(net).items():
         part.load_state_dict(state["parts"][name])
     net.history = History(json.loads(state["history"]))
-    for name, each in net.callbacks_:
-        vars(each).update(state["callbacks"].get(name, {}))
-    torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    algorithm, keys, *position = state["numpy"]
-    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002
+    for name, each in _others(net):
+        for attribute, value in state["callbacks"][name].items():
+            if attribute in vars(each) and _is_kept(attribute, value):
+                setattr(each, attribute, value)
 
 
-def _numbers(callback: Any) -> dict[str, Any]:
-    """What a callback keeps from epoch to epoch, as far as it is plain."""
+def _kept(callback: Any) -> dict[str, Any]:
+    """What a callback keeps from epoch to epoch, as far as it is numbers and weights."""
     return {
         name: float(value) if isinstance(value, np.floating) else value
         for name, value in vars(callback).items()
-        if name.endswith("_") and isinstance(value, bool | int | float | np.floating)
+        if _is_kept(name, value)
     }
+
+
+def _is_kept(name: str, value: Any) -> bool:
+    is_weights = isinstance(value, dict) and all(
+        isinstance(each, torch.Tensor) for each in value.values()
+    )
+    is_number = isinstance(value, bool | int | float | np.floating)
+    return name.endswith("_") and (is_number or is_weights)
+
+
+def _generators() -> dict[str, Any]:
+    """State of torch's and numpy's global random generators."""
+    algorithm, keys, *position = np.random.get_state()  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "numpy": [algorithm, torch.from_numpy(np.array(keys, dtype=np.int64)), *position],
+    }
+
+
+def _set_generators(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    algorithm, keys, *position = state["numpy"]
+    np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *position))  # noqa: NPY002

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from skorch.helper import SliceDataset
-from torch.utils.data import Dataset, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
 from rs4a.utils.checks import check_floating_point
 
@@ -19,6 +19,8 @@ __all__ = ["LabelledInputs", "LazyInputs", "dataset_labels", "is_dataset", "samp
 _CACHE_BYTES = 2**28
 #: Inputs, and bytes of them, that stand for all of a dataset.
 _SAMPLE_SIZE, _SAMPLE_BYTES = 1000, 2**26
+#: Items that are tried for being the same at every reading, and for their labels.
+_N_TRIED = 4
 
 #: Raises an error where an input is not as it should be.
 Check = Callable[[NDArray[np.float32]], None]
@@ -54,10 +56,11 @@ class LazyInputs:
     rows : ndarray of shape (n,), int64, default=None
         Items that are used. None: all.
 
-    Notes
-    -----
-    A certificate is about one fixed input. So an input that is read again and differs from
-    what it was, as augmented ones do, is refused.
+    Raises
+    ------
+    ValueError
+        If there is no input, or one is another one when it is read again, as augmented
+        inputs are: a certificate is about one fixed input.
     """
 
     dtype = np.dtype(np.float32)
@@ -68,6 +71,11 @@ class LazyInputs:
         self._rows = np.arange(len(dataset)) if rows is None else rows
         self._digests: dict[int, bytes] = {}
         self._cache: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        if not len(dataset):
+            raise ValueError("X must have at least one input, got an empty Dataset.")
+        for row in 2 * self._rows[:_N_TRIED].tolist():
+            self._cache.clear()
+            self._read(row)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -84,8 +92,8 @@ class LazyInputs:
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            part = LazyInputs(self._dataset, self._check, self._rows[index])
-            part._digests, part._cache = self._digests, self._cache
+            part = object.__new__(LazyInputs)  # which shares what was read
+            part.__dict__ = {**self.__dict__, "_rows": self._rows[index]}
             return part
         return self._read(int(self._rows[index]))
 
@@ -182,11 +190,12 @@ def _read(dataset: Any, row: int) -> NDArray[np.float32]:
     item = dataset[row]
     x = item[0] if isinstance(item, tuple | list) else item
     if isinstance(x, torch.Tensor):
-        x = x.detach().cpu().numpy()
-    if not isinstance(x, np.ndarray):
+        x = x.detach().cpu()
+        x = (x.float() if x.is_floating_point() else x).numpy()
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf":
         raise TypeError(
-            "X must be a Dataset whose inputs are tensors or arrays, got "
-            f"{type(x).__name__}. Convert them in the Dataset, as "
+            "X must be a Dataset whose inputs are tensors or arrays of real numbers, got "
+            f"{getattr(x, 'dtype', type(x).__name__)}. Convert them in the Dataset, as "
             "torchvision.transforms.ToTensor does."
         )
     check_floating_point(x.dtype, x.ndim + 1)
@@ -216,7 +225,7 @@ def dataset_labels(dataset: Any, y: ArrayLike | None) -> Any:
     Raises
     ------
     ValueError
-        If there are none, or not as many as items.
+        If there are none, not as many as items, or others than the items have.
     """
     labels: Any = _own_labels(dataset) if y is None else y
     if len(labels) != len(dataset):
@@ -228,17 +237,36 @@ def dataset_labels(dataset: Any, y: ArrayLike | None) -> Any:
 
 
 def _own_labels(dataset: Any) -> Any:
-    if isinstance(dataset, Subset):
-        return np.asarray(_own_labels(dataset.dataset))[np.asarray(dataset.indices)]
-    if isinstance(dataset, SliceDataset):
-        return np.asarray(_own_labels(dataset.dataset))[np.asarray(dataset.indices_)]
+    if isinstance(dataset, ConcatDataset):
+        return np.concatenate([np.asarray(_own_labels(d)) for d in dataset.datasets])
+    if isinstance(dataset, Subset | SliceDataset):
+        rows = dataset.indices if isinstance(dataset, Subset) else dataset.indices_
+        return np.asarray(_own_labels(dataset.dataset))[np.asarray(rows)]
     for name in ("targets", "labels"):
-        if hasattr(dataset, name):
-            return getattr(dataset, name)
+        labels = getattr(dataset, name, None)
+        if labels is not None and len(labels) == len(dataset):
+            _check_labels(dataset, labels, name)
+            return labels
     return [_own_label(dataset[row]) for row in range(len(dataset))]
+
+
+def _check_labels(dataset: Any, labels: Any, name: str) -> None:
+    """Refuse labels that are not those of the items, after a target_transform say."""
+    for row in np.unique(np.linspace(0, len(dataset) - 1, _N_TRIED).astype(int)).tolist():
+        item = dataset[row]
+        has_label = isinstance(item, tuple | list) and len(item) > 1
+        if has_label and _plain(item[1]) != _plain(labels[row]):
+            raise ValueError(
+                f"y must be given: number {row} of the Dataset has the label {item[1]!r}, "
+                f"but its attribute {name} says {labels[row]!r}."
+            )
 
 
 def _own_label(item: Any) -> Any:
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise ValueError("y must be given: the items of the Dataset have no labels.")
-    return item[1].item() if hasattr(item[1], "item") else item[1]
+    return _plain(item[1])
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if hasattr(label, "item") else label
