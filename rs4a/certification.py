@@ -553,7 +553,11 @@ class Certification:
 
     @staticmethod
     def from_tsv(
-        path: str | os.PathLike[str], *, norm: float = 2, dim: int | None = None
+        path: str | os.PathLike[str],
+        *,
+        norm: float = 2,
+        dim: int | None = None,
+        noise: Noise | None = None,
     ) -> CertificationLog:
         """Read a log; see :meth:`rs4a.certification_log.CertificationLog.from_tsv`.
 
@@ -568,12 +572,15 @@ class Certification:
         dim : int, default=None
             Number of coordinates of one input, for conversion to larger norms.
 
+        noise : Noise, default=None
+            Noise of the votes, for tables and figures that compare noises.
+
         Returns
         -------
         log : CertificationLog
             What a log knows: labels, radii and abstentions, but no votes.
         """
-        return CertificationLog.from_tsv(path, norm=norm, dim=dim)
+        return CertificationLog.from_tsv(path, norm=norm, dim=dim, noise=noise)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the record: an npz archive of arrays and JSON, without pickle.
@@ -630,7 +637,8 @@ class Certification:
             File to read.
 
         noise : Noise, default=None
-            The noise of the record, needed where its class is not one of rs4a's.
+            The noise of the record, needed where its class is not one of rs4a's. It must
+            be the one that the file states.
 
         bound : Bound, default=None
             Likewise, the bound.
@@ -643,7 +651,8 @@ class Certification:
         Raises
         ------
         ValueError
-            If the file is not a whole record.
+            If the file is not a whole record, or states another noise or bound than is
+            given.
         """
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -667,8 +676,8 @@ class Certification:
         inference = metadata.get("inference")  # which format 1 did not have
         return cls(
             **arrays,
-            noise=noise or from_json(metadata["noise"], _KNOWN_NOISES),
-            bound=bound or from_json(metadata["bound"], _KNOWN_BOUNDS),
+            noise=_stated("noise", metadata["noise"], noise, _KNOWN_NOISES),
+            bound=_stated("bound", metadata["bound"], bound, _KNOWN_BOUNDS),
             dim=metadata["dim"],
             alpha=metadata["alpha"],
             norm=float(metadata["norm"]),
@@ -677,6 +686,21 @@ class Certification:
             inference=inference and from_json(inference, {"Inference": Inference}),
             net_digest=metadata.get("net_digest"),
         )
+
+
+def _stated(name: str, stated: dict[str, Any], given: Any, known: dict[str, Any]) -> Any:
+    """What a file states, or the same as an object that was given: of a user's class."""
+    if given is None:
+        return from_json(stated, known)
+    if stated["class"] in known:  # with the parameters that an older file did not have
+        stated = to_json(from_json(stated, known))
+    if to_json(given) != stated:
+        params = ", ".join(f"{key}={value!r}" for key, value in stated["params"].items())
+        raise ValueError(
+            f"{name} must be what the record states, {stated['class']}({params}), got "
+            f"{given}."
+        )
+    return given
 
 
 def _check_tokens(tokens: ArrayLike, n: int) -> NDArray[np.uint64]:

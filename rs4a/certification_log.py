@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 
+from rs4a.noises import Noise
 from rs4a.radii import conversion_factor, round_down
 from rs4a.utils.checks import check_norm, format_norm
 
@@ -50,6 +52,15 @@ class CertificationLog:
 
     dim : int or None
         Number of coordinates of an input, for conversion to larger norms.
+
+    noise : Noise or None
+        Noise of the votes. The format does not state it either; tables and figures that
+        compare noises need it, and `dim` with it. The radii do not come from it.
+
+    Raises
+    ------
+    ValueError
+        If there is a noise without its scale, or without `dim`.
     """
 
     index: NDArray[np.int64]
@@ -60,6 +71,18 @@ class CertificationLog:
     seconds: NDArray[np.float64]
     norm: float = 2.0
     dim: int | None = None
+    noise: Noise | None = None
+
+    def __post_init__(self) -> None:
+        if self.noise is None:
+            return
+        if self.dim is None:
+            raise ValueError(
+                "dim must be given with noise, got None: sigma may depend on the number of "
+                "coordinates of one input."
+            )
+        self.noise.scale(self.dim)  # refuses a noise without a scale
+        object.__setattr__(self, "noise", clone(self.noise))  # frozen for everybody else
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -111,7 +134,12 @@ class CertificationLog:
 
     @classmethod
     def from_tsv(
-        cls, path: str | os.PathLike[str], *, norm: float = 2, dim: int | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        norm: float = 2,
+        dim: int | None = None,
+        noise: Noise | None = None,
     ) -> "CertificationLog":
         """Read a log in the field's format.
 
@@ -128,6 +156,10 @@ class CertificationLog:
         dim : int, default=None
             Number of coordinates of one input, for conversion to larger norms.
 
+        noise : Noise, default=None
+            Noise of the votes, for tables and figures that compare noises; it needs `dim`.
+            The radii stay those of the file.
+
         Returns
         -------
         log : CertificationLog
@@ -136,7 +168,8 @@ class CertificationLog:
         Raises
         ------
         ValueError
-            If a column is missing, or a radius is negative or not a number.
+            If a column is missing, a radius is negative or not a number, or there is a
+            noise without its scale, or without `dim`.
         """
         frame = pd.read_csv(path, sep="\t", dtype=str, na_filter=False)
         missing = [name for name in _COLUMNS if name not in frame]
@@ -156,6 +189,7 @@ class CertificationLog:
             seconds=_seconds(frame["time"]),
             norm=check_norm(norm),
             dim=dim,
+            noise=noise,
         )
 
 

@@ -1,5 +1,6 @@
 """Results and classifiers come back from files, and broken files do not."""
 
+import json
 import math
 
 import numpy as np
@@ -88,6 +89,53 @@ def test_noise_of_another_class(tmp_path):
         read_results(tmp_path)
     record, _ = read_results(tmp_path, noise=Own(sigma=0.5))
     assert isinstance(record.noise, Own)
+
+
+def test_a_record_keeps_its_noise(tmp_path):
+    write_results(tmp_path, certification(), [0, 1, 1])
+    same, _ = read_results(tmp_path, noise=Uniform(sigma=0.5))
+    np.testing.assert_array_equal(same.radius(), certification().radius())
+    for noise in (Gaussian(sigma=100.0), Uniform(sigma=0.75), Gaussian(sigma=0.5)):
+        with pytest.raises(ValueError, match=r"noise must be .* Uniform\(.*sigma=0.5\)"):
+            read_results(tmp_path, noise=noise)
+
+
+class Own(Uniform):
+    """A user's noise."""
+
+
+class OwnBound(ClopperPearson):
+    """A user's bound."""
+
+
+def test_objects_of_own_classes_must_be_what_a_record_states(tmp_path):
+    path = tmp_path / "record"
+    certification(noise=Own(sigma=0.5)).recompute(bound=OwnBound(n=1000)).save(path)
+    given = {"noise": Own(sigma=0.5), "bound": OwnBound(n=1000)}
+    loaded = Certification.load(path, **given)
+    assert (type(loaded.noise), type(loaded.bound)) == (Own, OwnBound)
+    for name, wrong in (
+        ("noise", Own(sigma=5.0)),
+        ("noise", Uniform(sigma=0.5)),
+        ("bound", OwnBound(n=2000)),
+        ("bound", ClopperPearson(n=1000)),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must be what the record states, Own"):
+            Certification.load(path, **{**given, name: wrong})
+
+
+def test_bound_of_a_record_that_an_older_version_wrote(tmp_path):
+    path = tmp_path / "record"
+    certification().save(path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    metadata = json.loads(str(arrays.pop("metadata")))
+    del metadata["bound"]["params"]["runner_up"]
+    with path.open("wb") as file:
+        np.savez(file, metadata=json.dumps(metadata), **arrays)
+    assert not Certification.load(path, bound=ClopperPearson()).bound.runner_up
+    with pytest.raises(ValueError, match="bound must be what the record states"):
+        Certification.load(path, bound=ClopperPearson(runner_up=True))
 
 
 @pytest.mark.parametrize("y", [[0, 1], [[0, 1, 1]], [None, 1, 1]])
@@ -326,6 +374,32 @@ def test_noise_that_is_not_known(tmp_path):
         classifier_from_checkpoint(path)
     save_checkpoint(small_net(), path, metadata={"noise": {"class": "os", "params": {}}})
     with pytest.raises(ValueError, match="names the class 'os'"):
+        classifier_from_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},
+        {"class": "Uniform"},
+        {"class": ["Uniform"], "params": {"sigma": 0.5}},
+        {"class": "Uniform", "params": None},
+        {"class": "Uniform", "params": [0.5]},
+        {"class": "Uniform", "params": {"sigma": 0.5, "k": 3}},
+    ],
+)
+def test_noise_that_is_no_noise(tmp_path, stored):
+    path = tmp_path / "digits_uniform_050.safetensors"
+    save_checkpoint(small_net(), path, metadata={"noise": stored})
+    with pytest.raises(ValueError, match="^The file (must name|names|gives)"):
+        classifier_from_checkpoint(path)
+
+
+@pytest.mark.parametrize("metadata", [{"noise": 5}, {"noise": ["Uniform"], "sigma": 1.0}])
+def test_noise_that_is_no_name(tmp_path, metadata):
+    path = tmp_path / "digits_uniform_050.safetensors"
+    save_checkpoint(small_net(), path, metadata=metadata)
+    with pytest.raises(ValueError, match="noise must be one of"):
         classifier_from_checkpoint(path)
 
 

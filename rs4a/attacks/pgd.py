@@ -136,7 +136,7 @@ class PGD(BaseEstimator):
             or of `n_samples` where that is more.
 
         X : array-like of shape (n, ...)
-            Inputs.
+            Inputs; those of a Dataset are all read.
 
         y : array-like of shape (n,)
             Labels to be attacked: the true ones, or those that were certified.
@@ -160,7 +160,7 @@ class PGD(BaseEstimator):
         check_is_fitted(classifier, "estimator_")
         classifier._validate_params()
         self._validate_params()
-        inputs: NDArray[np.float32] = check_inputs(classifier, X, reset=False)
+        inputs: NDArray[np.float32] = np.asarray(check_inputs(classifier, X, reset=False))
         targets = _targets(classifier, y, len(inputs))
         radii = self._radii(radius, len(inputs))
         norm = self._resolved_norm(classifier)

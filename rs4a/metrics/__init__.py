@@ -5,6 +5,7 @@ from rs4a.metrics.displays import CertifiedAccuracyDisplay, RadiusDisplay
 from rs4a.metrics.distributions import PredictionDisplay
 from rs4a.metrics.envelopes import EnvelopeDisplay, SigmaCurvesDisplay
 from rs4a.metrics.propagation import NoisePropagationDisplay, noise_propagation
+from rs4a.metrics.results import noise_name
 from rs4a.metrics.scorers import make_certified_scorer
 from rs4a.metrics.scores import (
     abstention_rate,
@@ -36,5 +37,6 @@ __all__ = [
     "certified_accuracy_table",
     "format_accuracy_table",
     "make_certified_scorer",
+    "noise_name",
     "noise_propagation",
 ]

@@ -15,7 +15,8 @@ from rs4a.metrics.drawing import drawing_axes, label_accuracy
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import certified_accuracy_score, comparable_labels
 from rs4a.utils.checks import check_norm, format_norm
-from rs4a.utils.validation import as_array
+from rs4a.utils.lazy_inputs import is_dataset
+from rs4a.utils.validation import as_array, check_inputs
 
 __all__ = ["Attack", "AttackDisplay", "attack_score"]
 
@@ -82,7 +83,7 @@ def attack_score(
         Fitted classifier; it stays as it is.
 
     X : array-like of shape (n, ...)
-        Inputs.
+        Inputs; those of a Dataset are all read.
 
     y : array-like of shape (n,)
         True labels.
@@ -131,6 +132,8 @@ def attack_score(
     check_is_fitted(classifier)
     radii = _check_radii(radius)
     inputs: Any = as_array(X)
+    if is_dataset(X):
+        inputs = np.asarray(check_inputs(classifier, X, reset=False))
     labels = comparable_labels("y", y, classifier.classes_, len(inputs))
     judge = _judge(classifier, bound)
     standing = ~_lost(judge, inputs, labels)

@@ -1,13 +1,14 @@
 """Figure of how predictions are distributed over the inputs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from rs4a.bound_record import BoundRecord
 from rs4a.certification import Certification
+from rs4a.certification_log import CertificationLog
 from rs4a.metrics.drawing import (
     common_norm,
     label_panels,
@@ -15,8 +16,7 @@ from rs4a.metrics.drawing import (
     panel_legend,
     panel_styles,
 )
-from rs4a.metrics.scores import comparable_labels
-from rs4a.metrics.tables import Result, by_sigma, check_results, noise_name
+from rs4a.metrics.results import NamedResult, Result, by_sigma, check_results
 from rs4a.utils.checks import format_norm
 
 __all__ = ["PredictionDisplay"]
@@ -29,7 +29,7 @@ _TARGETS = {
 
 
 class PredictionDisplay:
-    """Cumulative distribution of predictions, a panel a sigma and a line a noise.
+    """Cumulative distribution of predictions, a panel a sigma, a line a noise or name.
 
     Every line says, for each value, which share of the inputs has at most this value: it
     is good to be low. Make one by :meth:`from_results`.
@@ -37,7 +37,7 @@ class PredictionDisplay:
     Parameters
     ----------
     values : mapping of float to mapping of str to ndarray of shape (n,)
-        By sigma, the value of every input under each kind of noise.
+        By sigma, the value of every input under each kind of noise, or other name.
 
     target : {"prob_lower", "prob_correct", "radius"}, default="prob_lower"
         What the values are, for the labels of the axes.
@@ -136,6 +136,7 @@ class PredictionDisplay:
         *,
         target: str = "prob_lower",
         norm: float | None = None,
+        names: Sequence[str] | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -144,8 +145,9 @@ class PredictionDisplay:
         Parameters
         ----------
         results : iterable of tuple (certification, y_true)
-            Certifications (or BoundRecords), each with the true labels of its inputs, and
-            one for each kind of noise and sigma.
+            Certifications (or BoundRecords, or for radii logs that were read with their
+            noise), each with the true labels of the same inputs, and one for each name and
+            sigma.
 
         target : {"prob_lower", "prob_correct", "radius"}, default="prob_lower"
             What is drawn: the lower bound on the probability of the predicted class, the
@@ -153,6 +155,9 @@ class PredictionDisplay:
 
         norm : {1, 2, inf}, default=None
             Norm of the radii. None: the certifications' own.
+
+        names : sequence of str of length n_results, default=None
+            Names of the lines, such as objectives or seeds. None: the kinds of the noise.
 
         ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
             Panels to draw on. None: new ones.
@@ -168,19 +173,19 @@ class PredictionDisplay:
         Raises
         ------
         TypeError
-            If a certification does not know its noise, as a log does not.
+            If a certification does not know its noise, as a log that was read without it.
         ValueError
-            If there is no certification, two have one kind of noise and one sigma,
-            `target` is unknown, the share of the votes is not known, or there are radii
-            whose own norms differ and `norm` is not given.
+            If there is no certification, they are not of the same inputs, there is not a
+            name for each, two have one name and one sigma, `target` is unknown, a record
+            does not know it, or there are radii whose own norms differ and `norm` is not
+            given.
         """
         _label(target, norm)
-        pairs = check_results(results)
+        named = check_results(results, names)
         if target == "radius":
-            norm = common_norm((record for record, _ in pairs), norm)
+            norm = common_norm((each.record for each in named), norm)
         values = {
-            sigma: _panel(some, sigma, target, norm)
-            for sigma, some in by_sigma(pairs).items()
+            sigma: _panel(some, target, norm) for sigma, some in by_sigma(named).items()
         }
         return cls(values, target=target, norm=norm).plot(ax=ax, **kwargs)
 
@@ -193,31 +198,35 @@ def _label(target: str, norm: float | None) -> str:
 
 
 def _panel(
-    pairs: list[Result], sigma: float, target: str, norm: float | None
+    results: list[NamedResult], target: str, norm: float | None
 ) -> dict[str, NDArray[np.float64]]:
-    """Values by the kind of noise, at one sigma."""
+    """Values by name, at one sigma."""
     panel: dict[str, NDArray[np.float64]] = {}
-    for record, y in pairs:
-        name = noise_name(record)
-        if name in panel:
+    for result in results:
+        if result.name in panel:
             raise ValueError(
-                "results must hold one certification for each kind of noise and sigma, "
-                f"got two with {name} and sigma={sigma:g}."
+                "results must hold one certification for each name and sigma, got two with "
+                f"{result.name} and sigma={result.sigma:g}. Tell them apart by names=, one "
+                "for each result."
             )
-        panel[name] = _values(record, y, target, norm)
+        panel[result.name] = _values(result, target, norm)
     return panel
 
 
-def _values(
-    record: Certification | BoundRecord, y: ArrayLike, target: str, norm: float | None
-) -> NDArray[np.float64]:
-    if target == "prob_lower":
-        return record.prob_lower
+def _values(result: NamedResult, target: str, norm: float | None) -> NDArray[np.float64]:
+    record = result.record
     if target == "radius":
         return record.radius(norm)
-    labels = comparable_labels("y_true", y, record.labels, len(record))
+    if isinstance(record, CertificationLog):
+        raise ValueError(
+            f"target must be 'radius' for a CertificationLog, which knows no votes and no "
+            f"probabilities, got {target!r}."
+        )
+    if target == "prob_lower":
+        return record.prob_lower
     # A class that the record does not know got no votes.
-    return (_vote_shares(record) * (labels[:, None] == record.classes)).sum(axis=1)
+    is_true = result.y_true[:, None] == record.classes
+    return (_vote_shares(record) * is_true).sum(axis=1)
 
 
 def _vote_shares(record: Certification | BoundRecord) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ __all__ = [
     "drawing_axes",
     "label_accuracy",
     "label_panels",
+    "legend_beside",
     "line_style",
     "marker_style",
     "panel_axes",
@@ -27,6 +28,10 @@ __all__ = [
 #: Lines differ in dashes as well as colour: they must be told apart in black and white.
 _LINE_STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
 _MARKERS = ["o", "s", "^", "D", "v", "P"]
+#: More names than that would cover lines.
+_MAX_NAMES_WITHIN = 5
+#: Inches of a row of small print, of a letter of it, and of what stands beside a name.
+_ROW, _LETTER, _BESIDE_NAME = 0.19, 0.075, 0.6
 #: Inches of a panel, and of what stands beside all of them.
 _PANEL_SIZE, _MARGIN = (3.0, 2.3), 0.7
 
@@ -123,6 +128,22 @@ def panel_legend(axes: NDArray, names: Iterable[str], *, own_figure: bool) -> No
         axes[0].figure.legend(shown.values(), shown.keys(), **where)
     else:
         axes[0].legend(shown.values(), shown.keys())
+
+
+def legend_beside(ax: Any, *, own_figure: bool) -> None:
+    """Draw the legend within the axes, or below them if it is long and the figure ours."""
+    handles, names = ax.get_legend_handles_labels()
+    if not own_figure or len(names) <= _MAX_NAMES_WITHIN:
+        ax.legend()
+        return
+    figure = ax.figure
+    width = _LETTER * max(map(len, names)) + _BESIDE_NAME
+    n_columns = max(int(figure.get_figwidth() / width), 1)
+    n_rows = -(-len(names) // n_columns)
+    figure.set_layout_engine("constrained")  # leaves room for what is outside
+    figure.set_figheight(figure.get_figheight() + n_rows * _ROW)
+    where = {"loc": "outside lower center", "ncols": n_columns}
+    figure.legend(handles, names, fontsize="small", **where)
 
 
 def plot_accuracies(

@@ -1,6 +1,6 @@
 """Figures of certified accuracy over many sigmas: their envelope, and panel by panel."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -18,19 +18,15 @@ from rs4a.metrics.drawing import (
     plot_accuracies,
     radius_grid,
 )
-from rs4a.metrics.tables import (
-    Result,
-    by_sigma,
-    certified_accuracy_table,
-    check_results,
-)
+from rs4a.metrics.results import NamedResult, Result, by_sigma, check_results
+from rs4a.metrics.tables import certified_accuracy_table
 from rs4a.utils.checks import format_norm
 
 __all__ = ["EnvelopeDisplay", "SigmaCurvesDisplay"]
 
 
 class EnvelopeDisplay:
-    """Best certified accuracy over all sigmas against radius, a line a kind of noise.
+    """Best certified accuracy over all sigmas against radius, a line a noise or name.
 
     The figure of :func:`certified_accuracy_table`. Make one by :meth:`from_results`.
 
@@ -40,7 +36,7 @@ class EnvelopeDisplay:
         Distances of the adversary, in units of X.
 
     accuracies : mapping of str to ndarray of shape (n_radii,)
-        Best certified accuracy of every kind of noise.
+        Best certified accuracy of every kind of noise, or other name.
 
     norm : {1, 2, inf}, default=None
         Norm of the adversary, for the label of the axis.
@@ -48,7 +44,7 @@ class EnvelopeDisplay:
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
-        Lines of the noises.
+        Lines of the noises or names.
 
     ax_ : matplotlib Axes
         Axes of the figure.
@@ -112,6 +108,7 @@ class EnvelopeDisplay:
         *,
         norm: float | None = None,
         radii: ArrayLike | None = None,
+        names: Sequence[str] | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -120,14 +117,18 @@ class EnvelopeDisplay:
         Parameters
         ----------
         results : iterable of tuple (certification, y_true)
-            Certifications (or BoundRecords), each with the true labels of its inputs;
-            usually one for each noise and sigma.
+            Certifications (or BoundRecords, or logs that were read with their noise), each
+            with the true labels of the same inputs; usually one for each noise and sigma.
 
         norm : {1, 2, inf}, default=None
             Norm of the adversary. None: the certifications' own.
 
         radii : array-like of shape (n_radii,), default=None
             Distances to evaluate at. None: up to the largest certified radius.
+
+        names : sequence of str of length n_results, default=None
+            Names of the lines, such as objectives or seeds; several results may share one.
+            None: the kinds of the noise.
 
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
@@ -143,17 +144,18 @@ class EnvelopeDisplay:
         Raises
         ------
         TypeError
-            If a certification does not know its noise, as a log does not.
+            If a certification does not know its noise, as a log that was read without it.
         ValueError
-            If there is no certification, or their own norms differ and `norm` is not
-            given.
+            If there is no certification, they are not of the same inputs, there is not a
+            name for each, or their own norms differ and `norm` is not given.
         """
-        pairs, norm, grid = _norm_and_grid(results, norm, radii)
-        return cls(grid, _envelopes(pairs, grid, norm), norm=norm).plot(ax=ax, **kwargs)
+        named = check_results(results, names)
+        norm, grid = _norm_and_grid(named, norm, radii)
+        return cls(grid, _envelopes(named, grid, norm), norm=norm).plot(ax=ax, **kwargs)
 
 
 class SigmaCurvesDisplay:
-    """Certified accuracy against radius, a panel a sigma and a line a kind of noise.
+    """Certified accuracy against radius, a panel a sigma and a line a noise or name.
 
     Every panel ends where nothing is certified any more. Make one by
     :meth:`from_results`.
@@ -164,7 +166,7 @@ class SigmaCurvesDisplay:
         Distances of the adversary, in units of X.
 
     accuracies : mapping of float to mapping of str to ndarray of shape (n_radii,)
-        By sigma, the certified accuracy of every kind of noise.
+        By sigma, the certified accuracy of every kind of noise, or other name.
 
     norm : {1, 2, inf}, default=None
         Norm of the adversary, for the labels of the axes.
@@ -253,6 +255,7 @@ class SigmaCurvesDisplay:
         *,
         norm: float | None = None,
         radii: ArrayLike | None = None,
+        names: Sequence[str] | None = None,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -261,14 +264,19 @@ class SigmaCurvesDisplay:
         Parameters
         ----------
         results : iterable of tuple (certification, y_true)
-            Certifications (or BoundRecords), each with the true labels of its inputs;
-            where several have one kind of noise and one sigma, the best counts.
+            Certifications (or BoundRecords, or logs that were read with their noise), each
+            with the true labels of the same inputs; where several have one name and one
+            sigma, the best counts.
 
         norm : {1, 2, inf}, default=None
             Norm of the adversary. None: the certifications' own.
 
         radii : array-like of shape (n_radii,), default=None
             Distances to evaluate at. None: up to the largest certified radius.
+
+        names : sequence of str of length n_results, default=None
+            Names of the lines, such as objectives or seeds; several results may share one.
+            None: the kinds of the noise.
 
         ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
             Panels to draw on. None: new ones.
@@ -284,34 +292,36 @@ class SigmaCurvesDisplay:
         Raises
         ------
         TypeError
-            If a certification does not know its noise, as a log does not.
+            If a certification does not know its noise, as a log that was read without it.
         ValueError
-            If there is no certification, or their own norms differ and `norm` is not
-            given.
+            If there is no certification, they are not of the same inputs, there is not a
+            name for each, or their own norms differ and `norm` is not given.
         """
-        pairs, norm, grid = _norm_and_grid(results, norm, radii, n_points=1001)
+        named = check_results(results, names)
+        norm, grid = _norm_and_grid(named, norm, radii, n_points=1001)
         accuracies = {
-            sigma: _envelopes(some, grid, norm) for sigma, some in by_sigma(pairs).items()
+            sigma: _envelopes(some, grid, norm) for sigma, some in by_sigma(named).items()
         }
         return cls(grid, accuracies, norm=norm).plot(ax=ax, **kwargs)
 
 
 def _norm_and_grid(
-    results: Iterable[Result],
+    results: list[NamedResult],
     norm: float | None,
     radii: ArrayLike | None,
     n_points: int = 201,
-) -> tuple[list[Result], float, NDArray[np.float64]]:
-    """Results as a list, the norm that they share, and radii to evaluate at."""
-    pairs = check_results(results)
-    records = [record for record, _ in pairs]
+) -> tuple[float, NDArray[np.float64]]:
+    """The norm that results share, and radii to evaluate at."""
+    records = [each.record for each in results]
     norm = common_norm(records, norm)
-    return pairs, norm, radius_grid(records, norm, radii, n_points)
+    return norm, radius_grid(records, norm, radii, n_points)
 
 
 def _envelopes(
-    pairs: list[Result], radii: NDArray[np.float64], norm: float
+    results: list[NamedResult], radii: NDArray[np.float64], norm: float
 ) -> dict[str, NDArray[np.float64]]:
-    """Best certified accuracy of every kind of noise."""
-    table = certified_accuracy_table(pairs, radii=radii, norm=norm)
+    """Best certified accuracy of every name."""
+    pairs = [(each.record, each.y_true) for each in results]
+    names = [each.name for each in results]
+    table = certified_accuracy_table(pairs, radii=radii, norm=norm, names=names)
     return {str(name): row.to_numpy() for name, row in table.iterrows()}

@@ -1,6 +1,7 @@
 """How noise spreads through the layers of a net."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from rs4a.metrics.drawing import drawing_axes, line_style, marker_style
+from rs4a.metrics.drawing import drawing_axes, legend_beside, line_style, marker_style
 from rs4a.metrics.scorers import certifiable
 from rs4a.nets import evaluating, to_net
 from rs4a.utils.validation import check_inputs
@@ -32,13 +33,14 @@ def noise_propagation(
     layers: Sequence[str] | None = None,
     random_state: Any = None,
 ) -> pd.Series:
-    """Distance between noisy copies of an input, layer by layer.
+    """Distance between noisy copies of one input, relative to those of different inputs.
 
     In every layer it is the mean l2 distance between the activations of two noisy copies
-    of one input, divided by the mean distance between those of two different inputs
-    without noise. Distances themselves say little: they grow with the width and the
-    weights of a layer. The ratio does not change when a layer is scaled; where it is far
-    below 1, the net has separated what the inputs are from the noise upon them.
+    of one input, divided by that between noisy copies of two different inputs. About 1,
+    the noise drowns what tells the inputs apart; at 0, the net has removed the noise and
+    kept what they are. Distances themselves say little: they grow with the width and the
+    weights of a layer, and the ratio does not. The inputs without noise say little too: a
+    net trained under much noise may answer them all alike.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ def noise_propagation(
         noise, fit one with the net in a FrozenEstimator.
 
     X : array-like of shape (n, ...)
-        Inputs, at least two.
+        Inputs, at least two; those of a Dataset are all read.
 
     n_copies : int, default=64
         Noisy copies of every input, at least two.
@@ -64,7 +66,7 @@ def noise_propagation(
     distances : pandas.Series of shape (n_layers + 1,), float64
         By name, the input first and then the layers in the order in which they are run;
         the second run of a layer "relu" is "relu (2)". NaN where a layer answers all
-        inputs alike. What is no module of its own, such as `torch.relu`, is not seen.
+        noisy inputs alike. What is no module of its own, such as `torch.relu`, is not seen.
 
     Raises
     ------
@@ -92,7 +94,8 @@ def noise_propagation(
     """
     classifier = certifiable(classifier)
     check_is_fitted(classifier, "estimator_")
-    inputs = torch.from_numpy(check_inputs(classifier, X, reset=False))
+    # Those of a Dataset are read here: every one of them is needed in every pass.
+    inputs = torch.from_numpy(np.asarray(check_inputs(classifier, X, reset=False)))
     if min(len(inputs), n_copies) < 2:
         raise ValueError(
             "Distances need two at least: X must have 2 inputs and n_copies must be 2 or "
@@ -103,21 +106,15 @@ def noise_propagation(
     generator = torch.Generator().manual_seed(seed)
     modules = _modules(net, layers)
 
-    def distances(batch: torch.Tensor) -> pd.Series:
-        return _layer_distances(net, modules, batch)
+    def noisy_distance(batches: Iterable[torch.Tensor]) -> pd.Series:
+        noisy = (classifier.noise_.sample(batch, generator) for batch in batches)
+        found = [_layer_distances(net, modules, batch) for batch in noisy]
+        return pd.concat(found, axis=1).mean(axis=1)
 
     with evaluating(net), torch.inference_mode():
-        between = distances(inputs)
-        within = [
-            distances(classifier.noise_.sample(_copies(each, n_copies), generator))
-            for each in inputs
-        ]
-    mean = pd.concat(within, axis=1).mean(axis=1)
-    return (mean / between.where(between > 0.0)).rename("distance")
-
-
-def _copies(x: torch.Tensor, n_copies: int) -> torch.Tensor:
-    return x.expand(n_copies, *x.shape).contiguous()
+        within = noisy_distance(x.repeat(n_copies, *[1] * x.ndim) for x in inputs)
+        between = noisy_distance(itertools.repeat(inputs, n_copies))
+    return (within / between.where(between > 0.0)).rename("distance")
 
 
 def _modules(net: Any, layers: Sequence[str] | None) -> dict[str, torch.nn.Module]:
@@ -185,9 +182,10 @@ def _mean_distance(activations: torch.Tensor) -> float:
 
 
 class NoisePropagationDisplay:
-    """Distance between noisy copies of an input against layer, a line a classifier.
+    """Relative distance of noisy copies of an input against layer, a line a classifier.
 
-    The figure of :func:`noise_propagation`. Make one by :meth:`from_estimators`.
+    The figure of :func:`noise_propagation`: about 1 the noise drowns what tells inputs
+    apart, at 0 the net has removed it. Make one by :meth:`from_estimators`.
 
     Parameters
     ----------
@@ -195,7 +193,7 @@ class NoisePropagationDisplay:
         Names of the layers, in the order in which they are run.
 
     distances : mapping of str to ndarray of shape (n_layers,)
-        Distance of every classifier in each layer.
+        Relative distance of every classifier in each layer.
 
     Attributes
     ----------
@@ -214,7 +212,7 @@ class NoisePropagationDisplay:
     >>> from rs4a.metrics import NoisePropagationDisplay
     >>> display = NoisePropagationDisplay(
     ...     ["input", "hidden", "logits"],
-    ...     {"Uniform": np.array([1.2, 0.8, 0.3]), "Clean": np.array([1.2, 1.1, 0.9])},
+    ...     {"Uniform": np.array([0.8, 0.6, 0.2]), "Clean": np.array([0.8, 0.8, 0.7])},
     ... ).plot()
     >>> [tick.get_text() for tick in display.ax_.get_xticklabels()]
     ['input', 'hidden', 'logits']
@@ -246,10 +244,10 @@ class NoisePropagationDisplay:
         for number, (name, distances) in enumerate(self.distances.items()):
             style = {**marker_style(number), **line_style(number), **kwargs}
             self.lines_ += self.ax_.plot(positions, distances, label=name, **style)
-        self.ax_.set(ylabel="distance of noisy copies\n/ distance of inputs")
+        self.ax_.set(ylabel="distance of noisy copies of one input\n/ of different inputs")
         self.ax_.set_ylim(0, 1.05 * self.ax_.get_ylim()[1])
         self._label_layers()
-        self.ax_.legend()
+        legend_beside(self.ax_, own_figure=ax is None)
         return self
 
     def _label_layers(self) -> None:
@@ -281,7 +279,7 @@ class NoisePropagationDisplay:
             line. A single one is named by its noise.
 
         X : array-like of shape (n, ...)
-            Inputs, at least two.
+            Inputs, at least two; those of a Dataset are all read.
 
         n_copies : int, default=64
             Noisy copies of every input, at least two.

@@ -1,80 +1,38 @@
 """Certified accuracy of many certifications: the tables of papers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn import config_context
-from sklearn.base import clone
 
-from rs4a.bound_record import BoundRecord
-from rs4a.certification import Certification
 from rs4a.metrics.drawing import common_norm
+from rs4a.metrics.results import Result, check_results
 from rs4a.metrics.scores import certified_accuracy_score
 from rs4a.utils.checks import format_norm
 
 __all__ = [
-    "Result",
-    "by_sigma",
     "certified_accuracy_frame",
     "certified_accuracy_table",
-    "check_results",
     "format_accuracy_table",
-    "noise_name",
-    "noise_sigma",
 ]
-
-#: A certification and the true labels of its inputs.
-Result = tuple[Certification | BoundRecord, ArrayLike]
-
-_SCALES = ("sigma", "lambd")
-
-
-def noise_name(record: Certification | BoundRecord) -> str:
-    """Name of the kind of noise of a record: its class and shape, without its scale."""
-    noise = clone(record.noise).set_params(**dict.fromkeys(_SCALES))
-    with config_context(print_changed_only=True):
-        return repr(noise).removesuffix("()")
-
-
-def noise_sigma(record: Certification | BoundRecord) -> float:
-    """Sigma of the noise of a record; rounded, so that one given as lambd is the same."""
-    return float(f"{record.noise.std(record.dim):.10g}")
-
-
-def check_results(results: Iterable[Result]) -> list[Result]:
-    """Return pairs as a list; refuse none, and records that do not know their noise."""
-    pairs = list(results)
-    if not pairs:
-        raise ValueError("results must hold at least one certification, got none.")
-    for record, _ in pairs:
-        if not hasattr(record, "noise"):
-            raise TypeError(
-                "results must be pairs (certification, y_true) with a Certification or "
-                f"a BoundRecord, which know their noise, got {type(record).__name__}."
-            )
-    return pairs
-
-
-def by_sigma(pairs: Iterable[Result]) -> dict[float, list[Result]]:
-    """Pairs by the sigma of their noise, the smallest first."""
-    groups: dict[float, list[Result]] = {}
-    for pair in pairs:
-        groups.setdefault(noise_sigma(pair[0]), []).append(pair)
-    return dict(sorted(groups.items()))
 
 
 def certified_accuracy_frame(
-    results: Iterable[Result], *, radii: ArrayLike, norm: float | None = None
+    results: Iterable[Result],
+    *,
+    radii: ArrayLike,
+    norm: float | None = None,
+    names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Certified accuracy of many certifications, a row for each and every radius.
 
     Parameters
     ----------
     results : iterable of tuple (certification, y_true)
-        Certifications (or BoundRecords), each with the true labels of its inputs.
+        Certifications (or BoundRecords, or logs that were read with their noise), each
+        with the true labels of the same inputs.
 
     radii : array-like of shape (n_radii,)
         Distances of the adversary, in units of X.
@@ -82,19 +40,23 @@ def certified_accuracy_frame(
     norm : {1, 2, inf}, default=None
         Norm of the adversary. None: the certifications' own.
 
+    names : sequence of str of length n_results, default=None
+        Names of the results, such as objectives or seeds; several results may share one.
+        None: the kinds of the noise.
+
     Returns
     -------
     frame : pandas.DataFrame of shape (n_results * n_radii, 4)
-        Columns noise (its kind, without its scale), sigma (float), radius (float) and
-        accuracy (float in [0, 1]).
+        Columns noise (its kind, without its scale) or, with `names`, name; sigma (float),
+        radius (float) and accuracy (float in [0, 1]).
 
     Raises
     ------
     TypeError
-        If a certification does not know its noise, as a log does not.
+        If a certification does not know its noise, as a log that was read without it.
     ValueError
-        If there is no certification, their own norms differ and `norm` is not given, or
-        a radius is negative.
+        If there is no certification, they are not of the same inputs, there is not a name
+        for each, their own norms differ and `norm` is not given, or a radius is negative.
 
     Examples
     --------
@@ -109,21 +71,26 @@ def certified_accuracy_frame(
     0  Uniform    0.5    0.25       1.0
     1  Uniform    0.5    0.75       0.5
     """
-    pairs = check_results(results)
-    norm = common_norm((record for record, _ in pairs), norm)
+    named = check_results(results, names)
+    norm = common_norm((each.record for each in named), norm)
     grid = np.atleast_1d(np.asarray(radii, dtype=np.float64))
     frames = [
         pd.DataFrame(
             {
-                "noise": noise_name(record),
-                "sigma": noise_sigma(record),
+                _key(names): name,
+                "sigma": sigma,
                 "radius": grid,
                 "accuracy": certified_accuracy_score(y, record, radius=grid, norm=norm),
             }
         )
-        for record, y in pairs
+        for name, record, y, sigma in named
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def _key(names: Sequence[str] | None) -> str:
+    """What the column or the index of the names is called."""
+    return "noise" if names is None else "name"
 
 
 def certified_accuracy_table(
@@ -132,6 +99,7 @@ def certified_accuracy_table(
     radii: ArrayLike,
     norm: float | None = None,
     with_sigma: bool = False,
+    names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Best certified accuracy of every kind of noise at every radius, over all sigmas.
 
@@ -143,8 +111,8 @@ def certified_accuracy_table(
     Parameters
     ----------
     results : iterable of tuple (certification, y_true)
-        Certifications (or BoundRecords), each with the true labels of its inputs; usually
-        one for each noise and sigma.
+        Certifications (or BoundRecords, or logs that were read with their noise), each
+        with the true labels of the same inputs; usually one for each noise and sigma.
 
     radii : array-like of shape (n_radii,)
         Distances of the adversary, in units of X.
@@ -155,19 +123,24 @@ def certified_accuracy_table(
     with_sigma : bool, default=False
         Whether to state the sigma that is best, the smallest where several are.
 
+    names : sequence of str of length n_results, default=None
+        Names of the rows, such as objectives or seeds; several results may share one.
+        None: the kinds of the noise.
+
     Returns
     -------
-    table : pandas.DataFrame of shape (n_noises, n_radii) or (n_noises, 2 * n_radii)
-        Accuracies in [0, 1], a row a kind of noise in the order of `results`, a column a
-        radius. With `with_sigma`, each radius has the columns accuracy and sigma.
+    table : pandas.DataFrame of shape (n_rows, n_radii) or (n_rows, 2 * n_radii)
+        Accuracies in [0, 1], a row a kind of noise, or a name, in the order of `results`,
+        a column a radius. With `with_sigma`, each radius has the columns accuracy and
+        sigma.
 
     Raises
     ------
     TypeError
-        If a certification does not know its noise, as a log does not.
+        If a certification does not know its noise, as a log that was read without it.
     ValueError
-        If there is no certification, their own norms differ and `norm` is not given, or
-        a radius is negative.
+        If there is no certification, they are not of the same inputs, there is not a name
+        for each, their own norms differ and `norm` is not given, or a radius is negative.
 
     References
     ----------
@@ -194,24 +167,25 @@ def certified_accuracy_table(
     noise
     Uniform    1.0  0.5  0.0
     """
-    pairs = check_results(results)
+    pairs = list(results)
+    frame = certified_accuracy_frame(pairs, radii=radii, norm=norm, names=names)
     norm = common_norm((record for record, _ in pairs), norm)
-    frame = certified_accuracy_frame(pairs, radii=radii, norm=norm)
+    key = _key(names)
     # Stable: among equal accuracies the smallest sigma stays first.
     ranked = frame.sort_values("sigma", kind="stable")
     ranked = ranked.sort_values("accuracy", ascending=False, kind="stable")
-    best = ranked.drop_duplicates(["noise", "radius"]).set_index(["noise", "radius"])
-    noises, grid = frame["noise"].unique(), frame["radius"].unique()
+    best = ranked.drop_duplicates([key, "radius"]).set_index([key, "radius"])
+    rows, grid = frame[key].unique(), frame["radius"].unique()
     accuracy, sigma = (
-        best[name].unstack("radius").reindex(index=noises, columns=grid)
-        for name in ("accuracy", "sigma")
+        best[value].unstack("radius").reindex(index=rows, columns=grid)
+        for value in ("accuracy", "sigma")
     )
     axis = f"{format_norm(norm)} radius"
     if not with_sigma:
-        return accuracy.rename_axis(index="noise", columns=axis)
+        return accuracy.rename_axis(index=key, columns=axis)
     table = pd.concat({"accuracy": accuracy, "sigma": sigma}, axis=1).swaplevel(axis=1)
     table = table.reindex(columns=pd.MultiIndex.from_product([grid, ["accuracy", "sigma"]]))
-    return table.rename_axis(index="noise", columns=[axis, "value"])
+    return table.rename_axis(index=key, columns=[axis, "value"])
 
 
 def format_accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -224,7 +198,7 @@ def format_accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    text : pandas.DataFrame of shape (n_noises, n_radii)
+    text : pandas.DataFrame of shape (n_rows, n_radii)
         Accuracies in percent, "70.5", or with the sigma that is best, "70.5 (0.75)"; "-"
         where nothing is certified. Its `to_markdown` and `to_latex` make the table of a
         paper; they need ``pip install 'rs4a[tables]'``.

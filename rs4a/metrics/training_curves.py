@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rs4a.metrics.drawing import (
     drawing_axes,
     label_panels,
+    legend_beside,
     line_style,
     marker_style,
     panel_axes,
@@ -213,14 +214,15 @@ class TrainingLossDisplay:
         self.lines_: list[Any] = []
         for number, (name, loss) in enumerate(self.train.items()):
             style = {**marker_style(number), **kwargs}
+            if self.validation is None or name not in self.validation:
+                self._draw(name, loss, linestyle="-", **style)
+                continue
             self._draw(f"{name}, training", loss, linestyle="-", **style)
-            if self.validation is not None and name in self.validation:
-                loss = self.validation[name]
-                style["fillstyle"] = "none"
-                self._draw(f"{name}, validation", loss, linestyle="--", **style)
+            loss, style["fillstyle"] = self.validation[name], "none"
+            self._draw(f"{name}, validation", loss, linestyle="--", **style)
         self.ax_.set(xlabel="epoch", ylabel="loss")
         self.ax_.xaxis.get_major_locator().set_params(integer=True)
-        self.ax_.legend()
+        legend_beside(self.ax_, own_figure=ax is None)
         return self
 
     def _draw(self, label: str, loss: NDArray[np.float64], **style: Any) -> None:

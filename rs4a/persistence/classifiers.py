@@ -103,6 +103,6 @@ def _noise_of_checkpoint(path: Path) -> Noise:
     if isinstance(stored, dict):
         return from_json(stored, KNOWN_NOISES)
     if stored is not None:
-        return make_noise(stored, sigma=metadata.get("sigma"))
+        return make_noise(str(stored), sigma=metadata.get("sigma"))
     _, name, sigma = parse_checkpoint_name(path.absolute())
     return make_noise(name, sigma=sigma)

@@ -104,7 +104,8 @@ def read_results(
         Folder of the files.
 
     noise : Noise, default=None
-        Noise of the record, where the files or the name of the folder do not say it.
+        Noise of the record, where the files or the name of the folder do not say it: a
+        record of ours does, and takes none but the same.
 
     dim : int, default=None
         Number of coordinates of one input, likewise.
@@ -127,7 +128,7 @@ def read_results(
         If a file is missing.
     ValueError
         If a file is damaged, the files do not fit each other, a bound is outside [0, 1],
-        or the noise is not known, or not wholly.
+        the noise is not known, or not wholly, or the record states another.
 
     References
     ----------

@@ -24,21 +24,31 @@ def to_json(obj: BaseEstimator) -> dict[str, Any]:
     return {"class": type(obj).__name__, "params": params}
 
 
-def from_json(data: dict[str, Any], known: dict[str, type[BaseEstimator]]) -> BaseEstimator:
+def from_json(data: Any, known: dict[str, type[Any]]) -> Any:
     """Build the object that `to_json` described, from the classes in `known` only.
 
     Raises
     ------
     ValueError
-        If the class is not in `known`.
+        If the class is not in `known`, or has no such parameters.
     """
-    name = data["class"]
+    try:
+        name, params = str(data["class"]), dict(data["params"])
+        unknown = set(params) - set(known[name]._get_param_names()) if name in known else ()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"The file must name a class and its params, got {data!r:.200}."
+        ) from error
     if name not in known:
         raise ValueError(
             f"The file names the class {name!r}, which is none of {sorted(known)}. Give "
             "load the object that was used, as noise= or bound=."
         )
-    return known[name](**data["params"])
+    if unknown:
+        raise ValueError(
+            f"The file gives {name} parameters that it does not have: {sorted(unknown)}."
+        )
+    return known[name](**params)
 
 
 def known_classes(module: ModuleType) -> dict[str, type[Any]]:

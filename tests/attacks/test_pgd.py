@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from rs4a import SmoothedClassifier
 from rs4a.attacks import PGD, pgd
@@ -463,6 +464,14 @@ def test_inputs_of_any_kind_are_left_alone(some):
         assert np.array_equal(attacked, expected)
     assert tensor.grad is None
     assert np.array_equal(tensor.detach(), kept)
+
+
+def test_a_dataset_is_attacked_like_its_inputs(some):
+    clf, X, y = some
+    attack = PGD(2, 0.5, steps=3, box=(0, 1), random_state=0)
+    dataset = TensorDataset(torch.from_numpy(X), torch.zeros(24))
+    attacked = attack.perturb(clf, dataset, y)
+    assert np.array_equal(attacked, attack.perturb(clf, X, y))
 
 
 def test_a_frame_is_attacked_like_its_values():

@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.utils.data import TensorDataset
 
 from rs4a import SmoothedClassifier
 from rs4a.attacks import PGD
@@ -130,6 +131,18 @@ def test_searches_frames_and_tensors(digits):
     clf.fit(X[:300], y[:300])
     tensor, labels = torch.from_numpy(X_test[:10]), torch.from_numpy(y_test[:10])
     assert 0 <= attack_score(clf, tensor, labels, attack=attack, radius=1.0) <= 1
+
+
+def test_inputs_of_a_dataset(fitted, digits):
+    clf, X, y = fitted["Uniform"], digits[1][:20], digits[3][:20]
+    dataset = TensorDataset(torch.from_numpy(X), torch.from_numpy(y))
+    attack = PGD(norm=1, steps=3, n_samples=4, random_state=0)
+    expected = attack_score(clf, X, y, attack=attack, radius=[0.0, 3.0])
+    assert expected[1] < expected[0]
+    got = attack_score(clf, dataset, y, attack=attack, radius=[0.0, 3.0])
+    np.testing.assert_array_equal(got, expected)
+    display = AttackDisplay.from_estimator(clf, dataset, y, attack=attack, radii=[3.0])
+    np.testing.assert_array_equal(display.attacked, expected)
 
 
 def test_what_has_no_meaning_is_refused(fitted, digits):

@@ -142,7 +142,34 @@ def test_wrong_results(display):
     with pytest.raises(ValueError, match="at least one certification, got none"):
         display.from_results([])
     with pytest.raises(ValueError, match="norm must be given"):
-        display.from_results([*RESULTS, result(Gaussian(sigma=1.0), [0.9], norm=2)])
+        display.from_results([*RESULTS, result(Gaussian(sigma=1.0), [0.9] * 4, norm=2)])
+    with pytest.raises(ValueError, match="must be of the same inputs"):
+        display.from_results([*RESULTS, result(Gaussian(sigma=1.0), [0.9] * 3)])
+    with pytest.raises(ValueError, match="one for each of the 3 results, got 'abc'"):
+        display.from_results(RESULTS, names="abc")
+
+
+def test_envelope_of_names():
+    names = ["first seed", "second seed", "first seed"]
+    display = EnvelopeDisplay.from_results(RESULTS, radii=RADII, names=names)
+    lines = {line.get_label(): line.get_ydata() for line in display.lines_}
+    assert list(lines) == ["first seed", "second seed"]
+    records = [record for record, _ in RESULTS]
+    first, laplace, third = (
+        certified_accuracy_score([0] * 4, each, radius=RADII) for each in records
+    )
+    assert (first > third).any()
+    assert (third > first).any()
+    np.testing.assert_array_equal(lines["first seed"], np.maximum(first, third))
+    np.testing.assert_array_equal(lines["second seed"], laplace)
+
+
+def test_sigma_curves_of_names():
+    both = [RESULTS[0], result(Uniform(sigma=1.0), [0.9] * 4)]
+    display = SigmaCurvesDisplay.from_results(both, radii=[0.5], names=["A", "B"])
+    (lines,) = display.lines_
+    assert [line.get_label() for line in lines] == ["A", "B"]
+    assert [line.get_ydata().tolist() for line in lines] == [[0.75], [1.0]]
 
 
 def test_nothing_to_draw():

@@ -88,8 +88,9 @@ def test_panels_can_be_given():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="target must be one of .* got 'votes'"):
         PredictionDisplay.from_results(RESULTS, target="votes")
-    with pytest.raises(ValueError, match="two with Uniform and sigma=1"):
-        PredictionDisplay.from_results([RESULTS[0], RESULTS[0]])
+    for names, twice in ((None, "Uniform"), (["A", "A"], "A")):
+        with pytest.raises(ValueError, match=f"two with {twice} and sigma=1.*by names="):
+            PredictionDisplay.from_results([RESULTS[0], RESULTS[0]], names=names)
     without = [(record(Laplace(sigma=0.5), proba=None), Y)]
     assert PredictionDisplay.from_results(without, target="radius").norm == 1.0
     with pytest.raises(ValueError, match="BoundRecord with proba=None"):
@@ -103,3 +104,25 @@ def test_wrong_arguments():
 def test_labels_must_fit():
     with pytest.raises(ValueError, match="y_true must have 4 entries"):
         PredictionDisplay.from_results([(RESULTS[0][0], Y[:3])], target="prob_correct")
+    other = (RESULTS[0][0], ["cat", "dog", "emu", "cat"])
+    with pytest.raises(ValueError, match="must be of the same inputs"):
+        PredictionDisplay.from_results([*RESULTS, other])
+
+
+def test_two_seeds_have_names():
+    two = [RESULTS[0], (record(Uniform(sigma=1.0)), Y)]
+    display = PredictionDisplay.from_results(two, names=["one", "two"])
+    (lines,) = display.lines_
+    assert [line.get_label() for line in lines] == ["one", "two"]
+
+
+def test_a_log_knows_radii_only(tmp_path):
+    RESULTS[0][0].to_tsv(tmp_path / "log.tsv", Y)
+    noise = Uniform(sigma=1.0)
+    log = Certification.from_tsv(tmp_path / "log.tsv", norm=1, dim=64, noise=noise)
+    results = [(log, log.y_true)]
+    ((line,),) = PredictionDisplay.from_results(results, target="radius").lines_
+    np.testing.assert_array_equal(drawn(line)[0], np.sort(RESULTS[0][0].radius(1)))
+    for target in ("prob_lower", "prob_correct"):
+        with pytest.raises(ValueError, match="must be 'radius' for a CertificationLog"):
+            PredictionDisplay.from_results(results, target=target)

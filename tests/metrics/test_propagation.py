@@ -9,6 +9,7 @@ import torch
 from conftest import frozen
 from sklearn.exceptions import NotFittedError
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from rs4a import SmoothedClassifier
 from rs4a.metrics import NoisePropagationDisplay, noise_propagation
@@ -44,6 +45,18 @@ class Constant(Twice):
         return super().forward(0.0 * X)
 
 
+class Beyond(nn.Module):
+    """Answers all inputs alike that have no noise: they lie within [0, 1]."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.last = nn.Linear(32, 2)
+
+    def forward(self, X):
+        return self.last(self.relu(X - 1.0).flatten(1))
+
+
 def classifier(module=Twice, noise=None):
     torch.manual_seed(0)
     clf = SmoothedClassifier(
@@ -58,6 +71,21 @@ def close_figures():
     plt.close("all")
 
 
+class Known(Clean):
+    """Noisy copies that are known: number i is i farther from its input."""
+
+    def __init__(self, n_inputs):
+        super().__init__()
+        self.n_inputs = n_inputs
+        self.calls = 0
+
+    def sample(self, x, generator=None):
+        self.calls += 1
+        if self.calls <= self.n_inputs:  # copies of one input
+            return x + torch.arange(float(len(x))).view(-1, 1, 1, 1)
+        return x + float(self.calls)
+
+
 def mean_distance(rows):
     rows = rows.reshape(len(rows), -1).astype(np.float64)
     pairs = [np.linalg.norm(a - b) for i, a in enumerate(rows) for b in rows[:i]]
@@ -70,31 +98,46 @@ def test_distances_of_the_input_and_of_scaled_inputs():
     assert distances.index.tolist() == names
     # Two copies differ by Gaussian noise of 0.3 sqrt(2) in 32 coordinates.
     noise = 0.3 * 2 * math.gamma(16.5) / math.gamma(16)
-    assert distances["input"] == pytest.approx(noise / mean_distance(X), rel=0.01)
+    rng = np.random.default_rng(1)
+    batches = [X + rng.normal(0, 0.3, X.shape) for _ in range(200)]
+    between = np.mean([mean_distance(batch) for batch in batches])
+    assert distances["input"] == pytest.approx(noise / between, rel=0.01)
     # Scaling does not matter, and dropout is off.
     np.testing.assert_allclose(distances.iloc[:5], distances["input"], rtol=1e-5)
     assert abs(distances["last"] / distances["input"] - 1) > 0.01
 
 
 def test_last_layer_against_plain_numpy():
-    clf = classifier()
-    noise = Clean()  # all copies are alike
-    clf.noise_ = noise
-    assert (noise_propagation(clf, X, n_copies=3) == 0.0).all()
-
-    class Shift(Clean):
-        """The copies are known: shifted by 0 and by 1."""
-
-        def sample(self, x, generator=None):
-            return x + torch.arange(2.0).view(2, 1, 1, 1)
-
-    clf.noise_ = Shift()
+    clf = classifier(Beyond)
+    clf.noise_ = Known(len(X))
     net = clf.estimator_
-    shift = [net.forward(np.stack([x, x + 1])).numpy() for x in X]
-    expected = np.mean([mean_distance(pair) for pair in shift])
-    expected /= mean_distance(net.forward(X).numpy())
-    got = noise_propagation(clf, X, n_copies=2)
+    copies = [net.forward(np.stack([x, x + 1, x + 2])).numpy() for x in X]
+    shifted = [net.forward(X + np.float32(shift)).numpy() for shift in (7, 8, 9)]
+    expected = np.mean([mean_distance(each) for each in copies])
+    expected /= np.mean([mean_distance(each) for each in shifted])
+    got = noise_propagation(clf, X, n_copies=3)
     assert got["last"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_noise_it_is_0_and_drowned_in_noise_it_is_1():
+    assert (noise_propagation(classifier(noise=Clean()), X, n_copies=3) == 0.0).all()
+    drowned = noise_propagation(classifier(noise=Gaussian(sigma=50.0)), X, random_state=0)
+    np.testing.assert_allclose(drowned, 1.0, atol=0.05)
+
+
+def test_a_net_that_answers_inputs_without_noise_alike():
+    clf = classifier(Beyond)
+    assert mean_distance(clf.estimator_.forward(X).numpy()) == 0.0
+    distances = noise_propagation(clf, X, random_state=0)
+    assert distances.index.tolist() == ["input", "relu", "last"]
+    assert distances.between(0.1, 1.5).all()
+
+
+def test_inputs_of_a_dataset():
+    clf = classifier()
+    expected = noise_propagation(clf, X, n_copies=4, random_state=0)
+    dataset = TensorDataset(torch.from_numpy(X), torch.zeros(6))
+    assert noise_propagation(clf, dataset, n_copies=4, random_state=0).equals(expected)
 
 
 def test_seed_and_state():
@@ -145,6 +188,8 @@ def test_display():
     assert len({line.get_marker() for line in display.lines_}) == 2
     ticks = [tick.get_text() for tick in display.ax_.get_xticklabels()]
     assert ticks == expected.index.tolist()
+    label = "distance of noisy copies of one input\n/ of different inputs"
+    assert display.ax_.get_ylabel() == label
 
 
 def test_a_single_classifier_is_named_by_its_noise():
@@ -166,6 +211,13 @@ def test_nets_with_other_layers():
     assert display.layers == ["input", "last"]
     with pytest.raises(ValueError, match="at least one, got none"):
         NoisePropagationDisplay.from_estimators({}, X)
+
+
+def test_many_classifiers_are_named_below_the_axes():
+    lines = {f"net {number}": np.ones(2) for number in range(6)}
+    display = NoisePropagationDisplay(["input", "last"], lines).plot()
+    (legend,) = display.figure_.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(lines)
 
 
 def test_many_layers_have_few_names():

@@ -2,21 +2,26 @@
 
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from rs4a import Certification
 from rs4a.bound_record import BoundRecord
 from rs4a.metrics import (
+    EnvelopeDisplay,
     certified_accuracy_frame,
     certified_accuracy_score,
     certified_accuracy_table,
     format_accuracy_table,
+    noise_name,
 )
 from rs4a.noises import Clean, Exp1, ExpInf, Gaussian, Laplace, Uniform
 from rs4a.persistence import read_results
 
+LOG = Path(__file__).parents[1] / "data/cohen_cifar10_resnet110_sigma_0.25.tsv"
 PEER_LOGS = Path(__file__).parents[3] / "shared/peer_logs"
 needs_peer_logs = pytest.mark.skipif(
     not PEER_LOGS.is_dir(), reason="the published logs are not beside this checkout"
@@ -123,11 +128,104 @@ def test_wrong_results():
         certified_accuracy_table(RESULTS, radii=[-0.5])
 
 
-def test_a_log_does_not_know_its_noise():
-    path = Path(__file__).parents[1] / "data/cohen_cifar10_resnet110_sigma_0.25.tsv"
-    log = Certification.from_tsv(path)
-    with pytest.raises(TypeError, match="got CertificationLog"):
-        certified_accuracy_table([(log, log.y_true)], radii=[0.5])
+def test_rows_by_name():
+    table = certified_accuracy_table(
+        iter(RESULTS), radii=[0.1, 0.7], names=["A", "B", "A", "B"], with_sigma=True
+    )
+    assert table.index.name == "name"
+    assert table.index.tolist() == ["A", "B"]
+    laplace = certified_accuracy_score([0] * 4, RESULTS[3][0], radius=[0.1, 0.7])
+    accuracy = table.xs("accuracy", axis=1, level=1)
+    assert accuracy.loc["A"].tolist() == [1.0, 0.5]
+    assert accuracy.loc["B"].tolist() == np.maximum(laplace, [0.5, 0.5]).tolist()
+    assert table.loc["A", (0.7, "sigma")] == pytest.approx(2 * SIGMA)  # as good as 1 is not
+    frame = certified_accuracy_frame(RESULTS[:2], radii=0.1, names=["A", "B"])
+    assert frame.columns.tolist() == ["name", "sigma", "radius", "accuracy"]
+    assert frame["name"].tolist() == ["A", "B"]
+    text = format_accuracy_table(table)
+    assert text.to_markdown().splitlines()[0].split()[1] == "name"
+
+
+@pytest.mark.parametrize("names", ["ABCD", ["A", "B"], []])
+def test_a_name_for_every_result(names):
+    with pytest.raises(ValueError, match="names must be .* each of the 4 results"):
+        certified_accuracy_table(RESULTS, radii=[0.1], names=names)
+
+
+@pytest.mark.parametrize(
+    "y", [[0, 0, 0], [0, 0, 0, 1], torch.tensor([0, 1, 0, 0]), pd.Series([1, 0, 0, 0])]
+)
+def test_other_inputs_are_not_compared(y):
+    record, _ = result(Laplace(sigma=1.0), [0.9] * len(y))
+    message = rf"the {len(y)} true labels of Laplace at sigma=1 are not the 4 of Uniform"
+    for call in (certified_accuracy_table, certified_accuracy_frame):
+        with pytest.raises(ValueError, match=message):
+            call([*RESULTS, (record, y)], radii=[0.1])
+
+
+def test_the_same_labels_in_another_kind_are_the_same_inputs():
+    record, _ = result(Laplace(sigma=1.0), [0.9] * 4)
+    for y in (np.zeros(4), torch.zeros(4), pd.Series([0] * 4), np.zeros(4, dtype=object)):
+        assert len(certified_accuracy_table([*RESULTS, (record, y)], radii=[0.1])) == 2
+
+
+def test_labels_of_another_kind_are_other_inputs():
+    record = BoundRecord(
+        classes=np.array(["0", "1"]), labels=np.array(["0"] * 4),
+        prob_lower=np.full(4, 0.9), noise=Laplace(sigma=1.0), dim=4, norm=1,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="must be of the same inputs"):
+        certified_accuracy_table([*RESULTS, (record, ["0"] * 4)], radii=[0.1])
+
+
+def test_a_log_that_does_not_know_its_noise():
+    log = Certification.from_tsv(LOG)
+    for names in (None, ["Cohen et al."]):
+        with pytest.raises(TypeError, match="got CertificationLog without it. Read"):
+            certified_accuracy_table([(log, log.y_true)], radii=[0.5], names=names)
+
+
+def test_a_log_that_knows_its_noise():
+    noise = Gaussian(sigma=0.25)
+    log = Certification.from_tsv(LOG, dim=3072, noise=noise)
+    ours = BoundRecord(
+        classes=np.arange(10), labels=log.y_true, prob_lower=np.full(500, 0.9),
+        noise=Uniform(sigma=0.5), dim=3072, norm=2,
+    )  # fmt: skip
+    results, radii = [(log, log.y_true), (ours, log.y_true)], [0.0, 0.5]
+    table = certified_accuracy_table(results, radii=radii, with_sigma=True)
+    assert table.index.tolist() == ["Gaussian", "Uniform"]
+    assert table.columns.names[0] == "l2 radius"
+    raw = pd.read_csv(LOG, sep="\t")
+    expected = [(raw["correct"].eq(1) & (raw["radius"] >= r)).mean() for r in radii]
+    accuracy, sigma = (table.xs(key, axis=1, level=1) for key in ("accuracy", "sigma"))
+    assert accuracy.loc["Gaussian"].tolist() == expected
+    assert sigma.loc["Gaussian"].tolist() == [0.25, 0.25]
+    frame = certified_accuracy_frame(results, radii=0.001, norm=np.inf, names=["C", "U"])
+    linf = certified_accuracy_score(log.y_true, log, radius=0.001, norm=np.inf)
+    assert 0 < frame["accuracy"][0] == linf < 1
+    display = EnvelopeDisplay.from_results(results, radii=radii)
+    assert display.lines_[0].get_ydata().tolist() == expected
+    plt.close(display.figure_)
+    noise.sigma = 5.0
+    assert log.noise.sigma == 0.25
+
+
+def test_the_noise_of_a_log_needs_its_scale_and_dimension():
+    with pytest.raises(ValueError, match="dim must be given with noise"):
+        Certification.from_tsv(LOG, noise=Gaussian(sigma=0.25))
+    with pytest.raises(ValueError, match="exactly one of sigma and lambd"):
+        Certification.from_tsv(LOG, noise=Gaussian(), dim=3072)
+
+
+def test_noise_name():
+    named = [ExpInf(k=10, sigma=0.5), ExpInf(k=10, lambd=2.0), Uniform(sigma=1.0), Clean()]
+    expected = ["ExpInf(k=10)", "ExpInf(k=10)", "Uniform", "Clean"]
+    assert [noise_name(noise) for noise in named] == expected
+    assert noise_name(RESULTS[0][0]) == "Uniform"
+    assert named[0].sigma == 0.5
+    with pytest.raises(TypeError, match="got CertificationLog without it"):
+        noise_name(Certification.from_tsv(LOG))
 
 
 def test_text_for_a_paper():

@@ -60,7 +60,7 @@ def test_losses_of_rows():
     histories = {"A": with_validation, "B": [{"train_loss": 0.5}]}
     display = TrainingLossDisplay.from_histories(histories)
     labels = [line.get_label() for line in display.lines_]
-    assert labels == ["A, training", "A, validation", "B, training"]
+    assert labels == ["A, training", "A, validation", "B"]
     train, validation, other = display.lines_
     assert train.get_xdata().tolist() == [1, 2]
     assert train.get_ydata().tolist() == [2.0, 1.0]
@@ -73,12 +73,42 @@ def test_losses_of_rows():
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("epoch", "loss")
 
 
+def losses(n, length=1):
+    history = [{"train_loss": 1.0, "valid_loss": 2.0}]
+    return {f"{number:0{length}}": history for number in range(n)}
+
+
+@pytest.mark.parametrize("length", [1, 22, 60])
+def test_many_names_stand_below_the_axes(length):
+    display = TrainingLossDisplay.from_histories(losses(5, length))
+    display.figure_.draw_without_rendering()
+    assert display.ax_.get_legend() is None
+    (legend,) = display.figure_.legends
+    assert len(legend.get_texts()) == len(display.lines_) == 10
+    where, axes = legend.get_window_extent(), display.ax_.get_tightbbox()
+    assert where.y1 <= axes.y0
+    assert where.y0 >= 0
+    assert where.x0 >= 0
+    assert where.x1 <= display.figure_.bbox.x1
+    assert display.ax_.get_window_extent().height > 300  # nothing is squeezed
+
+
+def test_few_names_and_given_axes_keep_the_legend_within():
+    few = TrainingLossDisplay.from_histories(losses(2))
+    _, ax = plt.subplots()
+    given = TrainingLossDisplay.from_histories(losses(5), ax=ax)
+    for display, n in ((few, 4), (given, 10)):
+        assert not display.figure_.legends
+        assert len(display.ax_.get_legend().get_texts()) == n
+
+
 def test_losses_of_skorch(digits):
     net = make_net(max_epochs=2).fit(digits[0][:100], digits[2][:100])
     _, ax = plt.subplots()
     display = TrainingLossDisplay.from_histories({"net": net.history}, ax=ax, linewidth=3)
     (line,) = display.lines_
     assert line.get_ydata().tolist() == net.history[:, "train_loss"]
+    assert line.get_label() == "net"
     assert (line.axes, line.get_linewidth()) == (ax, 3)
 
 
