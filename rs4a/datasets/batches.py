@@ -89,7 +89,11 @@ def read_pickled_batch(
     batch = read_plain_pickle(path)
     if not isinstance(batch, dict) or not {"data", labels_key} <= set(batch):
         raise ValueError(f"{path} must be a dict with 'data' and {labels_key!r}.")
-    images = np.asarray(batch["data"])
+    images = batch["data"]
+    if not isinstance(images, np.ndarray):
+        raise ValueError(
+            f"{path} must have an array as 'data', got a {type(images).__name__}."
+        )
     if images.dtype != np.uint8 or images.shape[1:] != shape or images.ndim == 0:
         raise ValueError(
             f"{path} must have bytes (uint8) of shape (n, {', '.join(map(str, shape))}) as "
@@ -102,6 +106,11 @@ def check_labels(
     path: Path, labels: Any, n_images: int, labels_range: tuple[int, int]
 ) -> NDArray[np.int64]:
     """Return one label an image as int64; refuse others, and those out of range."""
+    if not isinstance(labels, np.ndarray) and not _is_list_of_ints(labels):
+        raise ValueError(
+            f"{path} must have one integer as label for each of {n_images} images, got a "
+            f"{type(labels).__name__} of other things."
+        )
     values = np.asarray(labels)
     low, high = labels_range
     if values.shape != (n_images,) or (n_images and values.dtype.kind not in "iu"):
@@ -115,3 +124,10 @@ def check_labels(
             f"{values.max()}."
         )
     return values.astype(np.int64)
+
+
+def _is_list_of_ints(values: Any) -> bool:
+    """Whether an array of them is small; one string, listed often, makes a large one."""
+    return isinstance(values, list) and all(
+        isinstance(value, int | np.integer) for value in values
+    )

@@ -1,5 +1,6 @@
 """The handwritten digits that come with scikit-learn."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,25 @@ __all__ = ["load_digits_images"]
 
 
 def load_digits_images(
-    *, split: str = "all", as_arrays: bool = True, augment: bool = False
+    root: str | os.PathLike[str] | None = None,
+    *,
+    split: str = "all",
+    download: bool = False,
+    as_arrays: bool = True,
+    augment: bool = False,
 ) -> Any:
     """Scikit-learn's digits as images: 1797 of them, of 8x8 pixels [1]_.
 
     Parameters
     ----------
+    root : None
+        Must be None: the images come with scikit-learn. All loaders have this parameter.
+
     split : {"all", "train", "test"}, default="all"
         Which images: a fixed quarter, with every digit in its share, is for testing.
+
+    download : bool, default=False
+        Without effect: there is nothing to download.
 
     as_arrays : bool, default=True
         Whether to return arrays; otherwise a Dataset.
@@ -51,6 +63,10 @@ def load_digits_images(
     >>> X.shape, y.shape
     ((450, 1, 8, 8), (450,))
     """
+    if root is not None:
+        raise ValueError(
+            f"root must be None for the digits, which come with scikit-learn, got {root!r}."
+        )
     check_options(split, ("all", "train", "test"), as_arrays=as_arrays, augment=augment)
     bunch = load_digits()
     rows = np.arange(len(bunch.target))

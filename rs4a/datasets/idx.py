@@ -4,6 +4,7 @@ import gzip
 import math
 import struct
 import zlib
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 __all__ = ["read_idx"]
 
 _UNSIGNED_BYTE = 0x08
+_PIECE_BYTES = 2**20
 
 
 def read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
@@ -41,15 +43,27 @@ def read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             shape = _read_shape(file.read(4 * (1 + ndim)), ndim, path)
-            content = file.read()
+            size = math.prod(shape)
+            content = _read_at_most(size + 1, file)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is no complete gzip file: {error}") from error
-    if len(content) != math.prod(shape):
+    if len(content) != size:
+        got = "more" if len(content) > size else len(content)
         raise ValueError(
-            f"{path} must hold {math.prod(shape)} bytes of data behind its header, for the "
-            f"shape {shape}, but has {len(content)}."
+            f"{path} must hold {size} bytes of data behind its header, for the shape "
+            f"{shape}, but has {got}."
         )
-    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+    values = np.frombuffer(content, dtype=np.uint8).reshape(shape)
+    values.flags.writeable = False
+    return values
+
+
+def _read_at_most(n_bytes: int, file: gzip.GzipFile | BufferedReader) -> bytearray:
+    """Read piece by piece: memory is taken for what there is, not for what may be read."""
+    content = bytearray()
+    while piece := file.read(min(n_bytes - len(content), _PIECE_BYTES)):
+        content += piece
+    return content
 
 
 def _read_shape(header: bytes, ndim: int, path: Path) -> tuple[int, ...]:

@@ -13,19 +13,23 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from rs4a.datasets.images import as_fractions
-from rs4a.datasets.loading import check_options, data_folder
+from rs4a.datasets.loading import check_no_download, check_options, data_folder
 from rs4a.datasets.zip_members import ZipMembers
 
 __all__ = ["load_imagenet"]
 
 _STEMS = {"train": "train", "test": "val"}
 _SUFFIXES = (".jpeg", ".jpg", ".png")
+_REMEDY = (
+    "Register at https://image-net.org, download ILSVRC 2012 and give its folder as root."
+)
 
 
 def load_imagenet(
     root: str | os.PathLike[str] | None = None,
     *,
     split: str = "train",
+    download: bool = False,
     as_arrays: bool = False,
     augment: bool = False,
 ) -> Any:
@@ -38,13 +42,17 @@ def load_imagenet(
     ----------
     root : path-like, default=None
         Folder that holds, for each split, a folder `train` or `val`, in it one folder a
-        class, and in these the images; or an archive `train.zip` or `val.zip` of such
-        folders. Next to an archive, `train_map.txt` or `val_map.txt` may list the images to
-        use, one a line: the path in the archive, a tab, and the label. None: `imagenet` in
-        the folder that the environment variable RS4A_DATA names, or in ~/rs4a_data.
+        class, with the same names in both, and in these the images; or an archive
+        `train.zip` or `val.zip` of such folders. Next to an archive, `train_map.txt` or
+        `val_map.txt` may list the images to use, one a line: the path in the archive, a
+        tab, and the label. None: `imagenet` in the folder that the environment variable
+        RS4A_DATA names, or in ~/rs4a_data.
 
     split : {"train", "test"}, default="train"
         Which images; "test" is the validation set.
+
+    download : bool, default=False
+        Must be False: who wants the files must register.
 
     as_arrays : bool, default=False
         Whether to return arrays, of 600 kB an image; otherwise a Dataset.
@@ -66,7 +74,8 @@ def load_imagenet(
         If there are no images of that split.
 
     ValueError
-        If an option is wrong, or a map names what is not in the archive.
+        If an option is wrong, images lie in folders that are no classes, or a map names
+        what is not in the archive.
 
     References
     ----------
@@ -79,6 +88,7 @@ def load_imagenet(
     >>> dataset = load_imagenet("/data/imagenet", split="test")  # doctest: +SKIP
     """
     check_options(split, ("train", "test"), as_arrays=as_arrays, augment=augment)
+    check_no_download(download, f"ImageNet: {_REMEDY}")
     files, targets = _find_images(data_folder(root, "imagenet"), _STEMS[split])
     dataset = EncodedImageDataset(files, targets, _transform(augment))
     return dataset.arrays() if as_arrays else dataset
@@ -153,15 +163,33 @@ def _find_images(root: Path, stem: str) -> tuple[list[str] | ZipMembers, NDArray
     folder, archive = root / stem, root / f"{stem}.zip"
     paths = [path for path in folder.glob("*/*") if _is_image(path)]
     if paths:
-        classes = {path.name for path in folder.iterdir() if path.is_dir()}
-        return _with_labels(paths, classes)  # a class without images keeps its place
+        return _with_labels(paths, _classes_of_folders(paths, folder))
     if archive.is_file():
         return _read_archive(archive, root / f"{stem}_map.txt")
     raise FileNotFoundError(
         f"Found no images {folder}/CLASS/NAME.JPEG, and no {archive} of such folders. "
-        "Register at https://image-net.org, download ILSVRC 2012 and give its folder as "
-        "root."
+        + _REMEDY
     )
+
+
+def _classes_of_folders(paths: Iterable[Path], folder: Path) -> set[str]:
+    """Classes in which images lie: those of the training images, where they are there."""
+    found = {path.parent.name for path in paths}
+    # A class without images keeps its place.
+    classes = _folders_in(folder.with_name(_STEMS["train"])) or _folders_in(folder)
+    if len(classes) < 2 or not found <= classes:  # validation images come unsorted
+        raise ValueError(
+            f"{folder} must have images CLASS/NAME.JPEG of several classes, each with the "
+            f"name of its training folder, got {', '.join(sorted(found)):.100}. Sort the "
+            "validation images into such folders."
+        )
+    return classes
+
+
+def _folders_in(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    return {path.name for path in folder.iterdir() if path.is_dir()}
 
 
 def _is_image(path: PurePath) -> bool:

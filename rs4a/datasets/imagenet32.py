@@ -6,18 +6,29 @@ from typing import Any
 
 from rs4a.datasets.batches import Batch, read_batches, read_pickled_batch
 from rs4a.datasets.images import RandomCropAndFlip
-from rs4a.datasets.loading import as_requested, check_options, data_folder, find_files
+from rs4a.datasets.loading import (
+    as_requested,
+    check_no_download,
+    check_options,
+    data_folder,
+    find_files,
+)
 
 __all__ = ["load_imagenet32"]
 
 _NAMES = {"train": [f"train_data_batch_{i}" for i in range(1, 11)], "test": ["val_data"]}
 _FOLDERS = {"train": "Imagenet32_train", "test": "Imagenet32_val"}
+_REMEDY = (
+    "Register at https://image-net.org, download the data at 32x32 pixels and give their "
+    "folder as root."
+)
 
 
 def load_imagenet32(
     root: str | os.PathLike[str] | None = None,
     *,
     split: str = "train",
+    download: bool = False,
     as_arrays: bool = True,
     augment: bool = False,
 ) -> Any:
@@ -36,12 +47,14 @@ def load_imagenet32(
     split : {"train", "test"}, default="train"
         Which images; "test" is the validation set.
 
+    download : bool, default=False
+        Must be False: who wants the files must register.
+
     as_arrays : bool, default=True
         Whether to return arrays; otherwise a Dataset.
 
     augment : bool, default=False
-        Whether the Dataset shall shift training images at random, by up to 4 pixels, and
-        mirror half of them.
+        Whether the Dataset shall mirror half of the training images, at random.
 
     Returns
     -------
@@ -68,21 +81,19 @@ def load_imagenet32(
     >>> dataset = load_imagenet32("/data", as_arrays=False)  # doctest: +SKIP
     """
     check_options(split, ("train", "test"), as_arrays=as_arrays, augment=augment)
+    check_no_download(download, f"ImageNet at 32x32 pixels: {_REMEDY}")
     folder = data_folder(root, "imagenet32")
     paths = find_files(
         [_NAMES[split]],
         [folder, folder / _FOLDERS[split]],
-        remedy=(
-            "Register at https://image-net.org, download the data at 32x32 pixels and give "
-            "their folder as root."
-        ),
+        remedy=_REMEDY,
     )
     images, targets = read_batches(paths, _read_batch)
     return as_requested(
         images,
         targets,
         as_arrays=as_arrays,
-        augmentation=RandomCropAndFlip(padding=4) if augment else None,
+        augmentation=RandomCropAndFlip(padding=0) if augment else None,
     )
 
 

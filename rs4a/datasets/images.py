@@ -27,7 +27,7 @@ class RandomCropAndFlip:
     Parameters
     ----------
     padding : int, default=4
-        Pixels by which an image moves at most, in every direction.
+        Pixels by which an image moves at most, in every direction; 0: it stays in place.
 
     flip : bool, default=True
         Whether to mirror. A digit that is mirrored is no longer that digit.

@@ -13,6 +13,7 @@ from rs4a.datasets.images import ImageDataset
 
 __all__ = [
     "as_requested",
+    "check_no_download",
     "check_options",
     "data_folder",
     "find_files",
@@ -24,13 +25,22 @@ def check_options(
 ) -> None:
     """Refuse a split that there is not, and augmentation where it does not belong."""
     if split not in splits:
-        allowed = ", ".join(map(repr, splits[:-1])) + f" or {splits[-1]!r}"
+        *others, last = map(repr, splits)
+        allowed = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(f"split must be {allowed}, got {split!r}.")
     if augment and (split != "train" or as_arrays):
         raise ValueError(
             "augment=True draws a new version of a training image each time it is used: "
             f"it needs split='train' and as_arrays=False, got split={split!r} and "
             f"as_arrays={as_arrays!r}."
+        )
+
+
+def check_no_download(download: bool, data_and_remedy: str) -> None:
+    """Refuse to download what only a person may or can."""
+    if download:
+        raise ValueError(
+            f"download must be False, since there is no free download of {data_and_remedy}"
         )
 
 

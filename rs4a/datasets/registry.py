@@ -39,10 +39,12 @@ def load_dataset(
         One of `DATASETS`.
 
     root : path-like, default=None
-        Folder of its files; the digits have none. None: the loader's own default.
+        Folder of its files; the digits, which have none, take only None. None: the
+        loader's own default.
 
     **kwargs : dict
-        Further arguments of the loader, such as split.
+        Further arguments of the loader: all have `split`, `download`, `as_arrays` and
+        `augment`.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def load_dataset(
     Raises
     ------
     ValueError
-        If there is no such data set.
+        If there is no such data set, or it has no such split or download.
 
     Examples
     --------
@@ -63,6 +65,4 @@ def load_dataset(
     """
     if name not in _LOADERS:
         raise ValueError(f"name must be one of {', '.join(DATASETS)}, got {name!r}.")
-    if root is None:
-        return _LOADERS[name](**kwargs)
-    return _LOADERS[name](root=root, **kwargs)
+    return _LOADERS[name](root, **kwargs)

@@ -5,14 +5,27 @@ from typing import Any
 
 from rs4a.datasets.batches import read_pickled_batch
 from rs4a.datasets.images import RandomCropAndFlip
-from rs4a.datasets.loading import as_requested, check_options, data_folder, find_files
+from rs4a.datasets.loading import (
+    as_requested,
+    check_no_download,
+    check_options,
+    data_folder,
+    find_files,
+)
 
 __all__ = ["load_tiny_images_500k"]
+
+_REMEDY = (
+    "Download ti_500K_pseudo_labeled.pickle from "
+    "https://github.com/yaircarmon/semisup-adv and give its folder as root."
+)
 
 
 def load_tiny_images_500k(
     root: str | os.PathLike[str] | None = None,
     *,
+    split: str = "train",
+    download: bool = False,
     as_arrays: bool = False,
     augment: bool = False,
 ) -> Any:
@@ -27,12 +40,17 @@ def load_tiny_images_500k(
         Folder of `ti_500K_pseudo_labeled.pickle`. None: `tiny_images_500k` in the folder
         that the environment variable RS4A_DATA names, or in ~/rs4a_data.
 
+    split : {"train"}, default="train"
+        Which images; there are none for testing.
+
+    download : bool, default=False
+        Must be False: the file is to be downloaded by hand.
+
     as_arrays : bool, default=False
         Whether to return arrays; otherwise a Dataset.
 
     augment : bool, default=False
-        Whether the Dataset shall shift images at random, by up to 4 pixels, and mirror half
-        of them.
+        Whether the Dataset shall mirror half of the images, at random.
 
     Returns
     -------
@@ -58,14 +76,12 @@ def load_tiny_images_500k(
     >>> from rs4a.datasets import load_tiny_images_500k
     >>> dataset = load_tiny_images_500k("/data", augment=True)  # doctest: +SKIP
     """
-    check_options("train", ("train",), as_arrays=as_arrays, augment=augment)
+    check_options(split, ("train",), as_arrays=as_arrays, augment=augment)
+    check_no_download(download, f"the tiny images: {_REMEDY}")
     (path,) = find_files(
         [["ti_500K_pseudo_labeled.pickle"]],
         [data_folder(root, "tiny_images_500k")],
-        remedy=(
-            "Download it from https://github.com/yaircarmon/semisup-adv and give its "
-            "folder as root."
-        ),
+        remedy=_REMEDY,
     )
     images, targets = read_pickled_batch(
         path, labels_key="extrapolated_targets", labels_range=(0, 9), shape=(32, 32, 3)
@@ -74,5 +90,5 @@ def load_tiny_images_500k(
         images.transpose(0, 3, 1, 2),
         targets,
         as_arrays=as_arrays,
-        augmentation=RandomCropAndFlip(padding=4) if augment else None,
+        augmentation=RandomCropAndFlip(padding=0) if augment else None,
     )

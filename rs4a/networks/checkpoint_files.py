@@ -1,21 +1,43 @@
 """Tensors by name in files of torch and of safetensors, without running code from them."""
 
-import json
 import os
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-__all__ = ["State", "read_file", "read_header", "write_file"]
+from rs4a.networks.checkpoint_headers import header_text, parse_header
+
+__all__ = ["Content", "State", "read_file", "read_header", "write_file"]
 
 State = dict[str, torch.Tensor]
 
-_FORMAT_VERSION = 1
 #: Entry of a file's metadata that says that `write_file` wrote it.
 _HEADER = "rs4a"
+_ZIP_MAGIC = b"PK\x03\x04"
+
+
+class Content(NamedTuple):
+    """What a file of weights holds.
+
+    Parameters
+    ----------
+    tensors : dict of str to torch.Tensor
+        Weights, together no larger than the file; not yet known to be finite.
+
+    header : dict or None
+        What `write_file` wrote beside them; None for the files of others.
+
+    arch : str or None
+        What Cohen et al.'s training script calls the network; None for other files.
+    """
+
+    tensors: State
+    header: dict[str, Any] | None
+    arch: str | None
 
 
 def write_file(path: Path, tensors: State, header: dict[str, Any]) -> None:
@@ -26,7 +48,7 @@ def write_file(path: Path, tensors: State, header: dict[str, Any]) -> None:
     TypeError
         If JSON cannot hold the header.
     """
-    text = json.dumps({"format": _FORMAT_VERSION, **header}, default=_as_list)
+    text = header_text(header)
     plain = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -36,26 +58,27 @@ def write_file(path: Path, tensors: State, header: dict[str, Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_file(path: Path) -> tuple[State, dict[str, Any] | None]:
-    """Tensors of a file, and the header that `write_file` wrote beside them.
+def read_file(path: Path) -> Content:
+    """Read tensors, and what the file says beside them.
 
     Raises
     ------
     ValueError
-        If it is damaged, holds anything but weights, or these are not finite.
+        If it is damaged, or holds anything but weights.
     """
     header = read_header(path)
     try:
         if _is_safetensors(path):
             content = load_file(path)
         else:
+            _check_uncompressed(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many ways
         raise _not_whole(path, error) from error
+    arch = content.get("arch") if isinstance(content, dict) else None
     tensors = _state_dict(path, content)
-    if bad := [name for name, each in tensors.items() if not each.isfinite().all()]:
-        raise ValueError(f"{path.name} has weights that are not finite: {bad[:3]}.")
-    return tensors, header
+    _check_sizes(path, tensors)
+    return Content(tensors, header, arch if isinstance(arch, str) else None)
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
@@ -71,26 +94,31 @@ def read_header(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_HEADER)
-        return None if text is None else _parsed(text)
     except Exception as error:  # a damaged file fails in many ways
         raise _not_whole(path, error) from error
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    header = json.loads(text)
-    if header["format"] != _FORMAT_VERSION:
-        raise ValueError(f"format {header['format']} is not {_FORMAT_VERSION}")
-    network = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in header["network"].items()
-    }
-    return {"network": network, "classes": header["classes"], "user": header["user"]}
+    try:
+        return None if text is None else parse_header(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{path.name} has a header that save_checkpoint did not write: {error}"
+        ) from error
 
 
 def _is_safetensors(path: Path) -> bool:
     """Whether a file begins with the length of a JSON object, and the object."""
     with path.open("rb") as file:
         return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+
+
+def _check_uncompressed(path: Path) -> None:
+    """Refuse archives that grow when they are read; torch writes no such ones."""
+    with path.open("rb") as file:
+        if file.read(len(_ZIP_MAGIC)) != _ZIP_MAGIC:
+            return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+    if size > path.stat().st_size:
+        raise ValueError(f"it would grow to {size} bytes")
 
 
 def _state_dict(path: Path, content: Any) -> State:
@@ -113,18 +141,24 @@ def _is_dense(value: Any) -> bool:
     )
 
 
+def _check_sizes(path: Path, tensors: State) -> None:
+    """Refuse views that show memory over and over: a copy of them could be endless."""
+    for name, each in tensors.items():
+        if each.untyped_storage().nbytes() < each.nbytes:
+            raise ValueError(
+                f"{path.name} has for {name}, of shape {tuple(each.shape)}, fewer values "
+                "than the shape says."
+            )
+    size, size_of_file = sum(each.nbytes for each in tensors.values()), path.stat().st_size
+    if size > size_of_file:
+        raise ValueError(
+            f"{path.name} has {size} bytes of weights in a file of {size_of_file} bytes: "
+            "several share one memory."
+        )
+
+
 def _not_whole(path: Path, error: Exception) -> ValueError:
     return ValueError(
         f"{path.name} is not a whole file of weights alone, by torch or safetensors: "
         f"{type(error).__name__} in reading it."
-    )
-
-
-def _as_list(value: Any) -> Any:
-    """Arrays, tensors and numbers of numpy as JSON can hold them."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(
-        f"{value!r} cannot be saved: only numbers, strings, None, and lists and dicts of "
-        "them can."
     )

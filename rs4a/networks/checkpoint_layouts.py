@@ -35,6 +35,7 @@ def recognise(
     dataset: str | None = None,
     input_shape: Sequence[int] | None = None,
     n_classes: int | None = None,
+    arch: str | None = None,
 ) -> tuple[dict[str, Any], State]:
     """Tell network and sizes from the names and shapes of published weights.
 
@@ -47,6 +48,10 @@ def recognise(
         Arguments of `make_network`. What is given is not read from the weights; with a
         `name` that is not what they look like, neither are its options.
 
+    arch : str, default=None
+        Network, as a file of Cohen et al. names it. Such files are known to lack the
+        statistics of standardisation only where they are the usual ones.
+
     Returns
     -------
     arguments : dict
@@ -58,7 +63,8 @@ def recognise(
     Raises
     ------
     ValueError
-        If the names are those of no network, or sizes cannot be told from the shapes.
+        If the names are those of no network, sizes cannot be told from the shapes, or
+        statistics are missing.
     """
     state = _renamed(tensors)
     found = _found(state)
@@ -66,6 +72,11 @@ def recognise(
         found = found._replace(name=name, options={})
     usual = dataset_shape(dataset or _usual_dataset(found))
     if _lacks_statistics(tensors):
+        if arch is None and dataset is None:
+            raise ValueError(
+                "it has no mean and std to standardise inputs by, and does not say for "
+                "what data it is. Give dataset=, whose mean and std are taken."
+            )
         state["norm.mean"] = _per_channel(usual.mean)
         state["norm.std"] = _per_channel(usual.std)
     if dataset is None and input_shape is None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from rs4a.networks.dataset_shapes import DATASET_SHAPES
@@ -33,8 +33,23 @@ _NOISES = {
 _EXTENSIONS = {".pt", ".pth", ".torch", ".tar", ".ckpt", ".safetensors"}
 #: Hundredths of three digits ("050"), a decimal ("0.5"), or one digit ("1").
 _SIGMA = r"(?P<sigma>\d{3}|\d+\.\d+|\d)"
-_FULL = re.compile(rf"(?P<dataset>.+?)_(?P<noise>[a-z0-9]+)_{_SIGMA}(_.*)?")
-_COHEN = re.compile(rf"noise_{_SIGMA}(_.*)?")
+
+
+def _any_of(names: Iterable[str]) -> str:
+    """Pattern of any of these names, of which some begin with others."""
+    return "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+
+
+#: What else a name may say: "stability" or "v2", but no second noise, number or data set.
+_WORDS = rf"(_(?!({_any_of([*_NOISES, *_DATASETS])})(_|$))[a-z][a-z0-9-]*)*"
+#: What has a name of Yang et al.'s form, and what that must be to be understood.
+_FORM = re.compile(rf"({_any_of(_DATASETS)})_([^_]+_)+{_SIGMA}(_.*)?")
+_FULL = re.compile(
+    rf"(?P<dataset>{_any_of(_DATASETS)}){_WORDS}_(?P<noise>{_any_of(_NOISES)})_{_SIGMA}"
+    f"{_WORDS}"
+)
+_COHEN_FORM = re.compile(rf"noise_{_SIGMA}(_.*)?")
+_COHEN = re.compile(rf"noise_{_SIGMA}{_WORDS}")
 
 
 def parse_checkpoint_name(path: str | os.PathLike[str]) -> tuple[str, str, float]:
@@ -42,7 +57,9 @@ def parse_checkpoint_name(path: str | os.PathLike[str]) -> tuple[str, str, float
 
     The names are those of Yang et al. [2]_, "cifar_uniform_050.pt" or, as a folder,
     "cifar_uniform_0.5", and of Cohen et al. [1]_, "cifar10/resnet110/noise_0.50" for
-    Gaussian noise. The last part of the path that has such a form counts.
+    Gaussian noise. The last part of the path that has such a form counts. Words between
+    the parts or behind them are passed over, as in "cifar_stability_uniform_050"; a second
+    noise or number is refused.
 
     Parameters
     ----------
@@ -79,12 +96,11 @@ def parse_checkpoint_name(path: str | os.PathLike[str]) -> tuple[str, str, float
     ('imagenet', 'Laplace', 1.25)
     """
     parts = [_without_extension(part).lower() for part in PurePath(path).parts]
-    words = next(filter(None, (_words(part, parts) for part in reversed(parts))), None)
-    if words is not None:
-        dataset, noise, digits = words
-        sigma = float(digits) / (100.0 if re.fullmatch(r"\d{3}", digits) else 1.0)
-        if noise in _NOISES and sigma > 0.0:
-            return dataset, _NOISES[noise], sigma
+    part = next((each for each in reversed(parts) if _has_known_form(each)), "")
+    dataset, noise, digits = _words(part, parts) or ("", "", "000")
+    sigma = float(digits) / (100.0 if re.fullmatch(r"\d{3}", digits) else 1.0)
+    if sigma > 0.0:
+        return dataset, _NOISES[noise], sigma
     raise ValueError(
         "path must say data set, noise and sigma, as 'cifar_uniform_050.pt', the folder "
         "'cifar_uniform_0.5' or 'cifar10/resnet110/noise_0.50' do, with a noise of "
@@ -93,13 +109,17 @@ def parse_checkpoint_name(path: str | os.PathLike[str]) -> tuple[str, str, float
     )
 
 
+def _has_known_form(part: str) -> bool:
+    return bool(_FORM.fullmatch(part) or _COHEN_FORM.fullmatch(part))
+
+
 def _words(part: str, parts: Sequence[str]) -> tuple[str, str, str] | None:
-    """Data set, noise and digits of sigma, where a part of the path has a known form."""
+    """Data set, noise and digits of sigma that a part of the path says."""
     if match := _COHEN.fullmatch(part):
         known = {**_DATASETS, **_ARCHITECTURES}
         dataset = next((known[each] for each in reversed(parts) if each in known), None)
         return None if dataset is None else (dataset, "gaussian", match["sigma"])
-    if (match := _FULL.fullmatch(part)) and match["dataset"] in _DATASETS:
+    if match := _FULL.fullmatch(part):
         return _DATASETS[match["dataset"]], match["noise"], match["sigma"]
     return None
 

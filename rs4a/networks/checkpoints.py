@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from rs4a.networks.checkpoint_files import State, read_file, read_header, write_file
+from rs4a.networks.checkpoint_headers import class_labels
 from rs4a.networks.checkpoint_layouts import recognise
 from rs4a.networks.dataset_shapes import DatasetShape, dataset_shape
 from rs4a.networks.factory import make_network
@@ -49,7 +50,8 @@ def load_checkpoint(
     dataset : str, default=None
         Data set, as in `make_network`, that says the shape of inputs and the number of
         classes, and the statistics where the file has none. None: they are told from the
-        weights.
+        weights; only files of Cohen et al. may then lack the statistics, which are the
+        usual ones of CIFAR-10 or ImageNet.
 
     input_shape : sequence of int, default=None
         Shape of one input, where the weights do not tell it. None: told from them; where
@@ -105,22 +107,24 @@ def load_checkpoint(
     if {"mean", "std"} & set(options):
         raise ValueError("mean and std are read from the file, or from dataset=.")
     path = Path(path)
-    tensors, header = read_file(path)
+    content = read_file(path)
     sizes = {"dataset": dataset, "input_shape": input_shape, "n_classes": n_classes}
     given: dict[str, Any] = {
         key: value for key, value in {"name": name, **sizes}.items() if value is not None
     }
     try:
-        if header is None:
-            arguments, state = recognise(tensors, **given)
-            classes = list(range(arguments["n_classes"]))
+        if content.header is None:
+            arguments, state = recognise(content.tensors, arch=content.arch, **given)
         else:
-            arguments, state = {**header["network"], **given}, tensors
-            classes = header["classes"]
-        net = _untrained({**arguments, **options}, classes, device)
-        _check_fits(net.module_.state_dict(), state)
-    except (TypeError, ValueError) as error:
+            arguments, state = {**content.header["network"], **given}, content.tensors
+        arguments = {**arguments, **options}
+        _check_fits(_planned_state(arguments, len(state)), state)
+        _check_finite(content.tensors)
+        classes = None if content.header is None else content.header["classes"]
+        labels = _labels_of_outputs(classes, arguments)
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name} cannot be loaded: {error}") from error
+    net = _untrained(arguments, labels, device)
     net.module_.load_state_dict(state, strict=True)
     return net
 
@@ -129,6 +133,7 @@ def save_checkpoint(
     net: NeuralNetClassifier,
     path: str | os.PathLike[str],
     *,
+    classes: ArrayLike | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the weights of a skorch net of `make_network`, in the format of safetensors.
@@ -139,11 +144,15 @@ def save_checkpoint(
     ----------
     net : skorch.NeuralNetClassifier
         Initialised net whose module is `make_network`, such as the `estimator_` of a
-        fitted `SmoothedClassifier`. Without `classes` of its own, its labels are saved as
-        0, 1, ...; ``net.set_params(classes=clf.classes_)`` gives it others.
+        fitted `SmoothedClassifier`.
 
     path : str or path-like
         File to write, under exactly this name.
+
+    classes : array-like of shape (n_classes,), default=None
+        Labels of the outputs, numbers or strings: the `classes_` of a fitted
+        `SmoothedClassifier`, whose net numbers the labels that it met. None: the net's own
+        list of `classes`, or 0, 1, ... for a net that was never trained.
 
     metadata : dict, default=None
         What else the file shall say, such as noise and sigma: numbers, strings, None, lists
@@ -153,6 +162,10 @@ def save_checkpoint(
     ------
     TypeError
         If the net is another one, or JSON cannot hold the metadata.
+
+    ValueError
+        If the net was trained, but the labels of its outputs are not known, or they are
+        not as many as the outputs.
 
     See Also
     --------
@@ -174,9 +187,10 @@ def save_checkpoint(
     >>> restored.module__name, restored.module__dataset
     ('MLP', 'digits')
     """
+    arguments = _network_arguments(net)
     header = {
-        "network": _network_arguments(net),
-        "classes": _class_labels(net),
+        "network": arguments,
+        "classes": _labels_of_outputs(_known_classes(net, classes), arguments),
         "user": dict(metadata or {}),
     }
     module = getattr(net.module_, "_orig_mod", net.module_)  # without torch.compile
@@ -237,6 +251,19 @@ def _untrained(
     ).initialize()
 
 
+def _planned_state(arguments: dict[str, Any], n_tensors: int) -> State:
+    """State of a network in names, shapes and dtypes, without memory for it."""
+    layers = arguments.get("depth", arguments.get("hidden"))
+    n_layers = len(layers) if isinstance(layers, Sequence) else layers
+    if isinstance(n_layers, int) and n_layers > n_tensors:  # every layer has a weight
+        raise ValueError(
+            f"a network of {n_layers} layers has more weights than the {n_tensors} in the "
+            "file."
+        )
+    with torch.device("meta"):
+        return make_network(**arguments).state_dict()
+
+
 def _check_fits(expected: State, got: State) -> None:
     """Refuse a state that is not exactly the network's."""
     problems = [
@@ -261,6 +288,11 @@ def _problem(expected: torch.Tensor | None, got: torch.Tensor | None) -> str | N
     return None
 
 
+def _check_finite(tensors: State) -> None:
+    if bad := [name for name, each in tensors.items() if not each.isfinite().all()]:
+        raise ValueError(f"it has weights that are not finite: {bad[:_N_SHOWN]}.")
+
+
 def _network_arguments(net: Any) -> dict[str, Any]:
     """Arguments of `make_network`, with all that the data set's name says spelled out."""
     if not isinstance(net, NeuralNetClassifier) or net.module is not make_network:
@@ -273,15 +305,37 @@ def _network_arguments(net: Any) -> dict[str, Any]:
         )
     net.check_is_fitted(["module_"])
     arguments = net.get_params_for("module")
-    shape = dataset_shape(
-        arguments.get("dataset"),
-        **{name: arguments.get(name) for name in DatasetShape._fields},
-    )
-    return {**arguments, **shape._asdict()}
+    return {**arguments, **_shape(arguments)._asdict()}
 
 
-def _class_labels(net: NeuralNetClassifier) -> list[Any]:
-    """Labels of the outputs: skorch's are 0, 1, ... unless it was given others."""
-    if net.classes is None:
-        return list(range(_network_arguments(net)["n_classes"]))
-    return np.asarray(net.classes).tolist()
+def _shape(arguments: dict[str, Any]) -> DatasetShape:
+    """Shape of inputs and outputs that arguments of `make_network` say."""
+    fields = {name: arguments.get(name) for name in DatasetShape._fields}
+    return dataset_shape(arguments.get("dataset"), **fields)
+
+
+# Classes
+
+
+def _known_classes(net: NeuralNetClassifier, classes: ArrayLike | None) -> ArrayLike | None:
+    """Labels as given or the net's own; None, 0, 1, ..., only if it was never trained."""
+    known = net.classes if classes is None else classes
+    if known is None and len(net.history):
+        # Training may have met other labels, or not all, and numbered what it met.
+        raise ValueError(
+            "classes must be given for a net that was trained without a list of classes: "
+            "classes=clf.classes_ of the SmoothedClassifier clf that trained it."
+        )
+    return known
+
+
+def _labels_of_outputs(classes: ArrayLike | None, arguments: dict[str, Any]) -> list[Any]:
+    n_outputs = _shape(arguments).n_classes
+    labels = list(range(n_outputs)) if classes is None else class_labels(classes)
+    if len(labels) != n_outputs:
+        raise ValueError(
+            f"classes must have one label for each of {n_outputs} outputs, got "
+            f"{len(labels)}: {labels!r:.100}. A net with outputs for labels that its "
+            "training lacks needs the list of all as its classes before training."
+        )
+    return labels

@@ -37,16 +37,17 @@ class Normalize(nn.Module):
     def __init__(self, mean: ArrayLike, std: ArrayLike):
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):
-            channels = torch.as_tensor(values, dtype=torch.float32)
+            # The values are needed even where the net is only planned, on "meta".
+            channels = torch.as_tensor(values, dtype=torch.float32, device="cpu")
             if channels.ndim > 1 or not channels.isfinite().all():
                 raise ValueError(
                     f"{name} must be a finite float or one for every channel, got "
                     f"{values!r}."
                 )
+            if name == "std" and not (channels > 0.0).all():
+                raise ValueError(f"std must be above 0, got {std!r}.")
             shape = (-1, 1, 1) if channels.ndim else ()
-            self.register_buffer(name, channels.reshape(shape).clone())
-        if not (self.std > 0.0).all():
-            raise ValueError(f"std must be above 0, got {std!r}.")
+            self.register_buffer(name, torch.as_tensor(channels.reshape(shape)).clone())
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Standardise images.

@@ -1,6 +1,7 @@
 """CIFAR-10, ImageNet at 32x32 pixels and tiny images, from their batch files."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -112,10 +113,14 @@ GOOD, LABELS = make_batch(0)
         ({"data": GOOD}, "must be a dict with 'data' and 'labels'"),
         ({"data": GOOD[:, 1:], "labels": LABELS}, r"\(n, 3072\) .* got uint8 of .* 3071\)"),
         ({"data": GOOD / 255, "labels": LABELS}, "got float64 of shape"),
-        ({"data": 3, "labels": LABELS}, "got int64 of shape"),
+        ({"data": 3, "labels": LABELS}, "must have an array as 'data', got a int"),
+        ({"data": [bytes(3072)], "labels": [0]}, "an array as 'data', got a list"),
         ({"data": GOOD, "labels": LABELS[:2]}, r"each of 3 images, got int64 of .*\(2,\)"),
         ({"data": GOOD, "labels": ["a", "b", "c"]}, "must have one integer as label"),
         ({"data": GOOD, "labels": [0.0, 1.0, 2.0]}, "must have one integer as label"),
+        ({"data": GOOD, "labels": np.zeros(3)}, "must have one integer as label"),
+        ({"data": GOOD, "labels": b"abc"}, "must have one integer .* got a bytes"),
+        ({"data": GOOD, "labels": [0, 1, 10**30]}, "must have one integer as label"),
         ({"data": GOOD, "labels": [0, 1, 10]}, "labels from 0 to 9, got 0 to 10"),
         ({"data": GOOD, "labels": [0, -1, 9]}, "labels from 0 to 9, got -1 to 9"),
     ],
@@ -125,6 +130,22 @@ def test_other_batches_are_refused(tmp_path, batch, message):
     path.write_bytes(pickle.dumps(batch))
     with pytest.raises(ValueError, match=f"{path} .*{message}"):
         load_cifar10(tmp_path, split="test")
+
+
+@pytest.mark.parametrize("key", ["data", "labels"])
+@pytest.mark.parametrize("value", ["x" * 1_000_000, np.zeros(1_000_000, np.uint8)])
+def test_one_large_value_that_is_listed_often_makes_no_large_array(tmp_path, key, value):
+    """4 GB, from a file of 1 MB."""
+    path = tmp_path / "test_batch"
+    content = {"data": GOOD, "labels": LABELS, key: [value] * 4000}
+    path.write_bytes(pickle.dumps(content))
+    assert path.stat().st_size < 1_100_000
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"{path} must have"):
+        load_cifar10(tmp_path, split="test")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
 
 
 def test_damaged_binary_batches_are_refused(tmp_path):
@@ -189,7 +210,9 @@ def test_tiny_images(tmp_path, as_list):
     np.testing.assert_array_equal(y, labels)
     assert dataset.targets.tolist() == labels.tolist()
     augmented = load_tiny_images_500k(tmp_path, augment=True).transform
-    assert (augmented.padding, augmented.flip) == (4, True)
+    assert (augmented.padding, augmented.flip) == (0, True)
+    with pytest.raises(ValueError, match=r"split must be 'train', got 'test'\."):
+        load_tiny_images_500k(tmp_path, split="test")
     with pytest.raises(ValueError, match="augment=True .* as_arrays=False"):
         load_tiny_images_500k(tmp_path, as_arrays=True, augment=True)
 
@@ -197,9 +220,9 @@ def test_tiny_images(tmp_path, as_list):
 def test_only_training_images_are_augmented(tmp_path):
     write_cifar(tmp_path / "cifar-10-batches-py")
     write_imagenet32(tmp_path, tmp_path)
-    for loader in (load_cifar10, load_imagenet32):
+    for loader, padding in ((load_cifar10, 4), (load_imagenet32, 0)):
         transform = loader(tmp_path, as_arrays=False, augment=True).transform
-        assert (transform.padding, transform.flip) == (4, True)
+        assert (transform.padding, transform.flip) == (padding, True)
         assert loader(tmp_path, as_arrays=False).transform is None
         for options in ({"split": "test", "as_arrays": False}, {"as_arrays": True}):
             with pytest.raises(ValueError, match="augment=True"):

@@ -110,6 +110,16 @@ def test_crops_without_flips_are_never_mirrored():
         assert any(torch.equal(shifted, window) for window in windows)
 
 
+def test_flips_without_crops_stay_in_place():
+    image = torch.arange(1.0, 33.0).reshape(2, 4, 4)
+    torch.manual_seed(0)
+    versions = [RandomCropAndFlip(padding=0, flip=True)(image) for _ in range(200)]
+    n_mirrored = sum(torch.equal(version, image.flip(-1)) for version in versions)
+    n_same = sum(torch.equal(version, image) for version in versions)
+    assert n_mirrored + n_same == 200
+    assert 70 < n_mirrored < 130
+
+
 def test_draws_are_those_of_torch():
     image = torch.rand(3, 32, 32)
     draws = []

@@ -2,6 +2,9 @@
 
 import io
 import pickle
+import shutil
+import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -153,6 +156,44 @@ def test_a_class_without_images_keeps_its_place(tmp_path):
     assert dataset.targets.tolist() == [1, 1, 2, 2, 3]
 
 
+def test_classes_are_those_of_the_training_folders(tmp_path):
+    """Also where the validation images lack some of them."""
+    write_folders(tmp_path)
+    for wnid in ("n00000000", "n01000000", "n02000000", "n02500000", "n03000000"):
+        (tmp_path / "train" / wnid).mkdir(parents=True)
+    assert load_imagenet(tmp_path, split="test").targets.tolist() == [1, 1, 2, 2, 4]
+
+
+@pytest.mark.parametrize("with_training", [False, True])
+def test_unsorted_validation_images_are_refused(tmp_path, with_training):
+    folder = tmp_path / "val" / "images"
+    folder.mkdir(parents=True)
+    for (_, name), content in CONTENTS.items():
+        (folder / name).write_bytes(content)
+    if with_training:
+        write_folders(tmp_path, "train")
+    with pytest.raises(
+        ValueError, match=f"{tmp_path}/val must have .* several classes, .* got images"
+    ):
+        load_imagenet(tmp_path, split="test")
+
+
+def test_folders_that_are_no_classes_of_training_are_refused(tmp_path):
+    write_folders(tmp_path, "train")
+    write_folders(tmp_path, "val")
+    (tmp_path / "val" / "n01000000").rename(tmp_path / "val" / "images")
+    with pytest.raises(ValueError, match="got images, n02000000, n03000000. Sort"):
+        load_imagenet(tmp_path, split="test")
+
+
+def test_training_images_of_one_class_are_refused(tmp_path):
+    write_folders(tmp_path, "train")
+    for wnid in ("n02000000", "n03000000"):
+        shutil.rmtree(tmp_path / "train" / wnid)
+    with pytest.raises(ValueError, match="several classes, .* got n01000000"):
+        load_imagenet(tmp_path)
+
+
 def test_missing_images_are_named(tmp_path):
     for root in (tmp_path, tmp_path / "missing"):
         with pytest.raises(
@@ -196,3 +237,46 @@ def test_bad_archives_are_refused(tmp_path):
     write_zip(tmp_path, compression=zipfile.ZIP_BZIP2)
     with pytest.raises(ValueError, match="val.zip must be stored or deflated"):
         load_imagenet(tmp_path, split="test")
+
+
+@pytest.mark.parametrize("declared", [10, 50_000_000, 2**28 + 1])
+def test_zip_members_that_grow_are_refused(tmp_path, declared):
+    """A member of 50 MB, and what the archive says of its size."""
+    path = tmp_path / "val.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("n01000000/a.JPEG", bytes(50_000_000))
+        archive.writestr("n02000000/b.JPEG", b"x")
+    content = path.read_bytes()
+    true_size = struct.pack("<I", 50_000_000)
+    assert content.count(true_size) == 2
+    path.write_bytes(content.replace(true_size, struct.pack("<I", declared)))
+    if declared > 2**28:
+        with pytest.raises(
+            ValueError, match="val.zip must have files of at most 268435456"
+        ):
+            load_imagenet(tmp_path, split="test")
+        return
+    dataset = load_imagenet(tmp_path, split="test")
+    if declared == 50_000_000:
+        assert dataset.files[0] == bytes(declared)
+        return
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="val.zip is damaged: .* not the 10 bytes"):
+        dataset[0]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damaged_zip_members_are_refused(tmp_path, compression):
+    write_zip(tmp_path, compression=compression)
+    dataset = load_imagenet(tmp_path, split="test")
+    content = (tmp_path / "val.zip").read_bytes()
+    offset = content.index(b"c.JPEG") + len("c.JPEG")
+    if compression == zipfile.ZIP_STORED:
+        (tmp_path / "val.zip").write_bytes(content[: offset + 10])
+    else:
+        (tmp_path / "val.zip").write_bytes(content[:offset] + 100 * b"\xff")
+    with pytest.raises(ValueError, match="val.zip is damaged"):
+        dataset[0]

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from rs4a.datasets import (
     load_mnist,
     mnist,
 )
+from rs4a.datasets.idx import read_idx
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 LOADERS = {"FashionMNIST": load_fashion_mnist, "MNIST": load_mnist}
@@ -121,7 +123,7 @@ IMAGES = idx(make_data("train")[0])
         (b"\x00\x00\x0d\x03" + IMAGES[4:], "must be an idx file"),
         (b"\x1f\x8b\x08\x00" + IMAGES[4:], "must be an idx file"),
         (IMAGES[:-1], r"must hold 105 bytes .* shape \(7, 5, 3\), but has 104"),
-        (IMAGES + b"x", "must hold 105 bytes .* but has 106"),
+        (IMAGES + b"x", "must hold 105 bytes .* but has more"),
         (IMAGES[:4] + b"\xff" * 12 + IMAGES[16:], "must hold .* but has 105"),
     ],
 )
@@ -143,6 +145,30 @@ def test_damaged_gzip_files_are_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{path} is no complete gzip file"):
         load_mnist(tmp_path)
+
+
+def test_no_more_is_decompressed_than_the_header_says(tmp_path):
+    write_files(tmp_path, compressed=True)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    for content in (
+        IMAGES + bytes(50_000_000),
+        IMAGES[:4] + b"\xff" * 12 + IMAGES[16:],  # more than there can be
+        IMAGES[:4] + b"\x00\x00\x40\x00" * 3 + IMAGES[16:],  # more than there is
+    ):
+        path.write_bytes(gzip.compress(content))
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=f"{path} must hold"):
+            load_mnist(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 5_000_000
+
+
+def test_arrays_of_idx_files_are_read_only(tmp_path):
+    write_files(tmp_path, compressed=True)
+    images = read_idx(tmp_path / "train-images-idx3-ubyte.gz", ndim=3)
+    assert not images.flags.writeable
+    np.testing.assert_array_equal(images, make_data("train")[0])
 
 
 def test_as_many_labels_as_images(tmp_path):

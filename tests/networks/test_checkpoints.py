@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -330,7 +331,7 @@ def test_safetensors_of_others(small, tmp_path):
         (lambda s: s.update({"model.module.fc.bias": torch.full((10,), torch.nan)}),
          r"not finite: \['model.module.fc.bias'\]"),
         (lambda s: s.update({"norm.module.mu": torch.full((3, 1, 1), -torch.inf)}),
-         r"not finite: \['norm.module.mu'\]"),
+         r"mean must be a finite float"),
         (lambda s: s.update({"epoch": 3}), "holds no dict of tensors by name"),
         (lambda s: s.update({3: torch.zeros(3)}), "holds no dict of tensors by name"),
         (lambda s: s.update({"step": torch.zeros(3, device="meta")}), "holds no dict"),
@@ -551,21 +552,264 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("{", "is not a whole file of weights alone"),
-        ("[]", "is not a whole file of weights alone"),
-        ('{"format": 2}', "is not a whole file of weights alone"),
-        ('{"format": 1}', "is not a whole file of weights alone"),
-        ('{"format": 1, "network": {"name": "x"}, "classes": [], "user": {}}',
-         "cannot be loaded: name must be one of"),
-        ('{"format": 1, "network": {"name": "MLP", "dataset": "digits", "hidden": [7]}, '
-         '"classes": [], "user": {}}', r"model.layers.0.weight must have shape \(7, 64\)"),
+        ("{", "has a header that save_checkpoint did not write"),
+        (100_000 * "[", "has a header that save_checkpoint did not write"),
+        ("[]", "must be a dict of format 1"),
+        ('{"format": 2}', "must be a dict of format 1"),
+        ('{"format": 1}', "network must be a dict, got None"),
     ],
-)  # fmt: skip
+)
 def test_damaged_headers(header, message, tmp_path):
     path = tmp_path / "net.safetensors"
     save_file(network().module_.state_dict(), path, metadata={"rs4a": header})
+    for read in (load_checkpoint, read_checkpoint_metadata):
+        with pytest.raises(ValueError, match=f"net.safetensors .*{message}"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"classes": None}, "classes must be a list, got None"),
+        ({"classes": 5}, "classes must be a list, got 5"),
+        ({"classes": {}}, r"classes must be a list, got {}"),
+        ({"classes": [[1, 2], [3, 4]]}, "classes must be a list of numbers or of strings"),
+        ({"classes": [None, 1]}, "classes must be a list of numbers or of strings"),
+        ({"classes": ["1", 1]}, "classes must be a list of numbers or of strings"),
+        ({"classes": [1, 1]}, "classes must differ"),
+        ({"classes": []}, "cannot be loaded: .* each of 10 outputs, got 0"),
+        ({"classes": list(range(9))}, "cannot be loaded: .* each of 10 outputs, got 9"),
+        ({"user": []}, r"user must be a dict, got \[\]"),
+        ({"user": None}, "user must be a dict, got None"),
+        ({"network": []}, r"network must be a dict, got \[\]"),
+        ({"network": {}}, "cannot be loaded: .*name"),
+        ({"network": {"name": "x"}}, "cannot be loaded: name must be one of"),
+        ({"network": {"name": "MLP", "dataset": {}}}, "cannot be loaded: "),
+        ({"network": {"name": "MLP", "dataset": "digits", "mean": {}}}, "cannot be loaded"),
+        ({"network": {"name": "MLP", "dataset": "digits", "hidden": [7]}},
+         r"cannot be loaded: model.layers.0.weight must have shape \(7, 64\)"),
+        ({"network": {"name": "MLP", "dataset": "digits", "hidden": [-7]}},
+         "cannot be loaded: "),
+        ({"network": {"name": "MLP", "dataset": "digits", "hidden": [10**30]}},
+         "cannot be loaded: "),
+    ],
+)  # fmt: skip
+def test_wrong_entries_of_headers(entries, message, tmp_path):
+    path = tmp_path / "net.safetensors"
+    network_entry = {"name": "MLP", "dataset": "digits"}
+    header = {"format": 1, "network": network_entry, "classes": list(range(10)), "user": {}}
+    text = json.dumps(header)
+    save_file(network().module_.state_dict(), path, metadata={"rs4a": text})
+    load_checkpoint(path)
+    text = json.dumps(header | entries)
+    save_file(network().module_.state_dict(), path, metadata={"rs4a": text})
     with pytest.raises(ValueError, match=f"net.safetensors .*{message}"):
         load_checkpoint(path)
+
+
+# Which labels outputs stand for
+
+
+def trained(labels):
+    """A classifier whose net was trained on digits with three labels."""
+    X = np.random.default_rng(0).random((12, 1, 8, 8), dtype=np.float32)
+    net = NeuralNetClassifier(
+        make_network,
+        criterion=nn.CrossEntropyLoss,
+        module__name="MLP",
+        module__dataset="digits",
+        module__n_classes=3,
+        train_split=None,
+        max_epochs=1,
+        verbose=0,
+    )
+    clf = SmoothedClassifier(net, noise=Uniform(sigma=0.5), random_state=0)
+    return clf.fit(X, np.resize(labels, 12))
+
+
+@pytest.mark.parametrize("labels", [[0, 5, 7], ["cat", "dog", "owl"]])
+def test_a_trained_net_is_saved_with_its_classes_or_not_at_all(labels, tmp_path):
+    clf = trained(labels)
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(ValueError, match="classes must be given .*classes=clf.classes_"):
+        save_checkpoint(clf.estimator_, path)
+    assert not path.exists()
+    save_checkpoint(clf.estimator_, path, classes=clf.classes_)
+    assert load_checkpoint(path).classes == labels
+    clf.estimator_.set_params(classes=labels)
+    save_checkpoint(clf.estimator_, path)
+    assert load_checkpoint(path).classes == labels
+
+
+def test_a_net_that_met_fewer_labels_than_it_has_outputs(tmp_path):
+    """The trained net's fourth output is label 5 here, not the digit 3."""
+    X = np.random.default_rng(0).random((12, 1, 8, 8), dtype=np.float32)
+    y = np.resize([0, 1, 2, 5], 12)
+    path = tmp_path / "net.safetensors"
+    net = clone(network(train_split=None, max_epochs=1))
+    clf = SmoothedClassifier(net, noise=Uniform(sigma=0.5), random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="each of 10 outputs, got 4: .*before training"):
+        save_checkpoint(clf.estimator_, path, classes=clf.classes_)
+    clf.set_params(estimator=clone(net).set_params(classes=range(10))).fit(X, y)
+    save_checkpoint(clf.estimator_, path)
+    assert load_checkpoint(path).classes == list(range(10))
+
+
+def test_a_net_trained_in_steps_is_not_saved_without_its_classes(tmp_path):
+    clf = trained([0, 5, 7])
+    X = np.random.default_rng(0).random((3, 1, 8, 8), dtype=np.float32)
+    steps = clone(clf).partial_fit(X, [0, 5, 7], classes=[0, 5, 7])
+    with pytest.raises(ValueError, match="classes must be given"):
+        save_checkpoint(steps.estimator_, tmp_path / "net.safetensors")
+
+
+def test_a_net_trained_without_the_classifier_does_not_know_its_labels(tmp_path):
+    X = np.random.default_rng(0).random((12, 1, 8, 8), dtype=np.float32)
+    net = network(train_split=None, max_epochs=1).partial_fit(X, np.arange(12) % 3)
+    with pytest.raises(ValueError, match="classes must be given"):
+        save_checkpoint(net, tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("classes", "saved"),
+    [
+        (np.array(["x", "y", "z"], dtype=object), ["x", "y", "z"]),
+        (np.array(["x", "y", "z"]), ["x", "y", "z"]),
+        ((np.int64(4), np.int64(2), np.int64(3)), [4, 2, 3]),
+        (np.array([0.5, 1.5, 2.5]), [0.5, 1.5, 2.5]),
+        (torch.tensor([3, 1, 2]), [3, 1, 2]),
+    ],
+)
+def test_classes_that_are_given_count(classes, saved, tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_checkpoint(network(module__n_classes=3, classes=[7, 8, 9]), path, classes=classes)
+    assert load_checkpoint(path).classes == saved
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([0, 1], r"one label for each of 3 outputs, got 2: \[0, 1\]"),
+        (["a", "b", "c", "d"], "one label for each of 3 outputs, got 4"),
+        ([0, 1, 1], "classes must differ"),
+        ([0, 1, "1"], "classes must be a list of numbers or of strings"),
+        ([[0], [1], [2]], "classes must be a list of numbers or of strings"),
+        ("abc", "classes must be a list of numbers or of strings, got 'abc'"),
+    ],
+)
+def test_classes_must_fit_the_outputs(classes, message, tmp_path):
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(ValueError, match=message):
+        save_checkpoint(network(module__n_classes=3), path, classes=classes)
+    with pytest.raises(ValueError, match=message):
+        save_checkpoint(network(module__n_classes=3, classes=classes), path)
+
+
+# Files that ask for more memory than they have
+
+
+@pytest.fixture
+def no_net(monkeypatch):
+    """Fail where a net is made in memory."""
+
+    def unwanted(*args):
+        raise AssertionError("a network was made")
+
+    monkeypatch.setattr("rs4a.networks.checkpoints._untrained", unwanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "MLP", "input_shape": [60_000], "hidden": [20_000]}, "is missing"),
+        ({"name": "MLP", "input_shape": [60_000], "hidden": [10] * 1000}, "1000 layers"),
+        ({"name": "WideResNet", "input_shape": [3, 32, 32], "depth": 6 * 10**7 + 4},
+         "a network of 60000004 layers has more weights than the 1 in the file"),
+        ({"name": "Linear", "input_shape": [10**9, 10**9]}, "is missing"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("no_net")
+def test_headers_that_ask_for_a_large_net(options, message, tmp_path):
+    path = tmp_path / "net.safetensors"
+    header = {"format": 1, "network": {"n_classes": 2, **options}, "classes": [0, 1]}
+    text = json.dumps({**header, "user": {}})
+    save_file({"x": torch.zeros(1)}, path, metadata={"rs4a": text})
+    with pytest.raises(ValueError, match=f"net.safetensors cannot be loaded: .*{message}"):
+        load_checkpoint(path)
+
+
+def test_views_that_repeat_a_value_are_refused(small, tmp_path):
+    path = tmp_path / "x.pt"
+    for name, view in [
+        ("model.module.fc.weight", torch.zeros(1).expand(3_000_000_000)),
+        ("model.module.fc.weight", torch.zeros(64).expand(10, 64)),
+        ("model.module.fc.weight", torch.zeros(10, 1).expand(10, 64)),
+        ("norm.module.mu", torch.zeros(1).expand(3_000_000_000).reshape(-1, 1, 1)),
+    ]:
+        torch.save({**small[1], name: view}, path)
+        with pytest.raises(ValueError, match=f"x.pt has for {name}, of shape .* fewer val"):
+            load_checkpoint(path)
+    shared = torch.zeros(100_000)
+    torch.save({f"model.{i}.weight": shared for i in range(20)}, path)
+    with pytest.raises(ValueError, match="x.pt has 8000000 bytes of weights in a file of"):
+        load_checkpoint(path)
+
+
+def test_outputs_without_weights_are_refused(tmp_path):
+    path = tmp_path / "x.pt"
+    state = {"model.weight": torch.zeros(3_000_000_000, 0), "norm.mu": torch.zeros(1, 1, 1)}
+    torch.save(state, path)
+    with pytest.raises(ValueError, match="x.pt cannot be loaded"):
+        load_checkpoint(path)
+
+
+def test_compressed_weights_are_refused(tmp_path):
+    """torch would read them, into a thousand times as much memory."""
+    plain, path = tmp_path / "plain.pt", tmp_path / "x.pt"
+    torch.save({"model.weight": torch.zeros(1_000_000)}, plain)
+    with (
+        zipfile.ZipFile(plain) as source,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    assert torch.load(path, weights_only=True)["model.weight"].shape == (1_000_000,)
+    with pytest.raises(ValueError, match="x.pt is not a whole file of weights alone"):
+        load_checkpoint(path)
+
+
+def test_weights_of_rare_dtypes_are_refused_or_read(small, tmp_path):
+    path = tmp_path / "x.pt"
+    bias = small[1]["model.module.fc.bias"]
+    torch.save({**small[1], "model.module.fc.bias": bias.half()}, path)
+    assert load_checkpoint(path).module_.model.fc.bias.dtype == torch.float32
+    torch.save({**small[1], "model.module.fc.bias": bias.to(torch.float8_e4m3fn)}, path)
+    with pytest.raises(ValueError, match="x.pt cannot be loaded: "):
+        load_checkpoint(path)
+
+
+# Statistics that are not in the file
+
+
+def test_statistics_are_only_assumed_for_files_of_cohen_et_al(tmp_path):
+    path = tmp_path / "x.pt"
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    assert list(backbone.state_dict()) == ["1.weight", "1.bias"]
+    for content in (
+        backbone.state_dict(),
+        {"state_dict": backbone.state_dict()},
+        {"state_dict": backbone.state_dict(), "arch": None},
+    ):
+        torch.save(content, path)
+        with pytest.raises(
+            ValueError,
+            match="x.pt cannot be loaded: it has no mean and std .*Give dataset=",
+        ):
+            load_checkpoint(path)
+    net = load_checkpoint(path, dataset="svhn")
+    X = torch.rand(2, 3, 32, 32)
+    expected = backbone(by_sds(X, (0.436, 0.442, 0.471), (0.197, 0.200, 0.196)))
+    torch.testing.assert_close(logits(net, X), expected.detach())
 
 
 # A loaded net as an estimator
