@@ -19,7 +19,8 @@ from rs4a.sampling import Voters
 
 FOLDER = Path(__file__).parents[1] / "examples" / "reproduce"
 DIGITS = ["--dataset", "digits"]
-TRAINING = ["--net", "MLP", "--epochs", "4", "--lr", "0.05", "--train-skip", "2"]
+TRAINING = ["--net", "MLP", "--net-params", '{"hidden": [64]}', "--epochs", "4"]
+TRAINING += ["--lr", "0.05", "--train-skip", "2"]
 VOTES = ["--n", "200", "--dataset-skip", "10", "--part", "20", "--radii", "0.1", "0.3"]
 
 
@@ -75,6 +76,9 @@ def test_train_certify_attack_analyze(run):
     noise = ["--noise", "Uniform", "--sigma", "0.3"]
     assert "Saved in runs/digits_uniform_0.3" in run("train.py", *DIGITS, *noise, *TRAINING)
     assert "holds a trained net already" in run("train.py", *DIGITS, *noise, *TRAINING)
+    for change in (["--lr", "0.06"], ["--objective", "Stability"], ["--epochs", "5"]):
+        with pytest.raises(SystemExit, match=f"{change[0][2:]} was .*, is {change[1]}"):
+            run("train.py", *DIGITS, *noise, *TRAINING, *change)
     printed = run("certify.py", *DIGITS, *noise, *VOTES)
     record, y = read_results("runs/digits_uniform_0.3")
     assert str(record.noise) == "Uniform(sigma=0.3)"
@@ -106,13 +110,14 @@ def test_train_certify_attack_analyze(run):
     }  # fmt: skip
 
 
-def test_interrupted_training_goes_on(run, monkeypatch):
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+def test_interrupted_training_goes_on(run, monkeypatch, epoch):
     options = [*DIGITS, *TRAINING, "--objective", "Stability"]
     options += ["--objective-params", '{"weight": 2.0}']
     run("train.py", *options, "--name", "whole")
     with monkeypatch.context() as patch:
-        Once(patch, LRScheduler, "on_epoch_end", k=3)
-        with pytest.raises(SystemExit, match="Interrupted after 3 epochs: run the same"):
+        Once(patch, LRScheduler, "on_epoch_end", k=epoch)
+        with pytest.raises(SystemExit, match="Interrupted: run the same"):
             run("train.py", *options, "--name", "broken")
     assert not Path("runs/broken/net.safetensors").exists()
     run("train.py", *options, "--name", "broken")
@@ -160,7 +165,7 @@ def test_sweep(run, monkeypatch):
     assert "Gaussian(sigma=0.3)" in printed
     with monkeypatch.context() as patch:
         Once(patch, LRScheduler, "on_epoch_end", k=6)  # the second cell's second epoch
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(SystemExit, match="Interrupted: run the same"):
             run("sweep.py", *options, "--runs", "broken")
     assert (
         printed.splitlines()[-4:]
@@ -211,6 +216,59 @@ def test_released_checkpoint(run, cifar):
     assert str(record.noise) == "Laplace(sigma=0.5)"
     assert record.dim == 3072
     assert y.tolist() == [0, 5]
+
+
+def test_released_files_by_folder_and_with_noise(run, cifar):
+    """Every file of Cohen et al. has one name; noise may be given."""
+    torch.manual_seed(0)
+    cohen = "cifar10/resnet110/noise_0.25"
+    for name in (cohen, "other"):
+        Path(name).mkdir(parents=True)
+        net = make_network("Linear", "cifar10").state_dict()
+        torch.save(net, Path(name, "model_ckpt.torch"))
+    few = ["--n", "20", "--n0", "8", "--dataset-skip", "5", "--train-accuracy-skip", "25"]
+    run("certify.py", *cifar, "--checkpoint", f"{cohen}/model_ckpt.torch", *few)
+    assert str(read_results("runs/noise_0.25")[0].noise) == "Gaussian(sigma=0.25)"
+    given = ["--noise", "Uniform:lambd=1.5"]
+    run("certify.py", *cifar, "--checkpoint", "other/model_ckpt.torch", *few, *given)
+    assert str(read_results("runs/other")[0].noise) == "Uniform(lambd=1.5)"
+
+
+def test_two_objectives_of_one_noise_are_told_apart(run):
+    for objective in ("NoiseAugmentation", "Stability"):
+        options = [*DIGITS, "--name", objective]
+        run("train.py", *options, *TRAINING, "--objective", objective)
+        run("certify.py", *options, *VOTES)
+    Path("runs/unfinished").mkdir()
+    printed = run("analyze.py", "runs", "--radii", "0.1", "--output", "out")
+    assert "| Uniform, Stability" in printed
+    assert "unfinished is left out" in printed
+
+
+def test_labels_that_training_lacks(run):
+    """Every 60th training image of the digits has no 1."""
+    run("train.py", *DIGITS, *TRAINING, "--train-skip", "60", "--epochs", "30")
+    run("certify.py", *DIGITS, *VOTES, "--dataset-skip", "3")
+    record, y = read_results("runs/digits_uniform_0.5")
+    assert record.classes.tolist() == list(range(10))
+    assert (record.labels == y).mean() > 0.3
+    assert (record.labels == y + 1).mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        ("train.py", ["--noise", "Gauss"], "noise must be one of"),
+        ("train.py", ["--noise", "ExpInf:k=10"], "ExpInf noise takes"),
+        ("sweep.py", ["--noises", "Uniform:x=1"], "Uniform noise takes"),
+        ("certify.py", ["--dataset", "digits"], "train.py makes it"),
+        ("train.py", ["--dataset", "mnist", "--tiny-images", "x"], "go with --dataset"),
+    ],
+)
+def test_bad_options_end_with_a_word(run, capsys, script, options, message):
+    with pytest.raises(SystemExit) as error:
+        run(script, *options)
+    assert message in f"{error.value}{capsys.readouterr().err}"
 
 
 def test_large_sets_are_read_as_needed(run, cifar):

@@ -10,8 +10,10 @@ far noise of that sigma spreads through the layers of the nets, on images of ``-
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from common import NORMS, add_data_options, load
 from matplotlib import pyplot as plt
@@ -26,11 +28,35 @@ from rs4a.metrics import (
     certified_accuracy_frame,
     certified_accuracy_table,
     format_accuracy_table,
+    noise_name,
 )
+from rs4a.networks import read_checkpoint_metadata
 from rs4a.persistence import classifier_from_checkpoint, read_results
 
 #: Images on which the spread of noise is measured.
 N_IMAGES = 20
+
+
+def read_all(runs):
+    """Results by folder; folders without whole results are left out, with a word."""
+    results = {}
+    for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
+        try:
+            results[folder] = read_results(folder)
+        except (FileNotFoundError, ValueError) as error:
+            print(f"{folder} is left out: {error}")
+    if not results:
+        sys.exit(f"No folder in {runs} holds results: certify.py makes them.")
+    return results
+
+
+def name_of(folder, result):
+    """Kind of the noise of a run, and its objective where that is not the usual one."""
+    path = folder / "net.safetensors"
+    options = read_checkpoint_metadata(path).get("options", {}) if path.exists() else {}
+    objective = options.get("objective", "NoiseAugmentation")
+    name = noise_name(result[0])
+    return name if objective == "NoiseAugmentation" else f"{name}, {objective}"
 
 
 def load_json(folders, name):
@@ -56,7 +82,11 @@ def propagation(folders, images, sigma):
         for folder in folders
         if (folder / "net.safetensors").exists()
     ]
-    by_noise = {str(c.noise_): c for c in classifiers if c.noise_.sigma == sigma}
+    by_noise = {
+        str(each.noise_): each
+        for each in classifiers
+        if each.noise_.get_params().get("sigma") == sigma
+    }
     return NoisePropagationDisplay.from_estimators(by_noise, images, random_state=0)
 
 
@@ -75,30 +105,35 @@ def main():
     add_data_options(options)
     options.add_argument("--output", type=Path, default=Path("figures"))
     args = options.parse_args()
-    folders = sorted(path for path in args.runs.iterdir() if (path / "labels.npy").exists())
-    results = [read_results(folder) for folder in folders]
+    results = read_all(args.runs)
+    folders, results = list(results), list(results.values())
+    names = [name_of(*pair) for pair in zip(folders, results, strict=True)]
     norm, out = NORMS[args.norm], args.output
     out.mkdir(parents=True, exist_ok=True)
-    table = certified_accuracy_table(results, radii=args.radii, norm=norm, with_sigma=True)
-    text = format_accuracy_table(table)
+    named = {"results": results, "names": names, "norm": norm}
+    text = format_accuracy_table(
+        certified_accuracy_table(**named, radii=args.radii, with_sigma=True)
+    )
     print(text.to_markdown())
     (out / "table.md").write_text(text.to_markdown() + "\n")
     (out / "table.tex").write_text(text.to_latex())
-    grid = {"norm": norm, "radii": args.figure_radii}
-    frame = certified_accuracy_frame(results, radii=args.radii, norm=norm)
+    frame = certified_accuracy_frame(**named, radii=args.radii)
     frame.to_csv(out / "accuracies.csv", index=False)
-    save(EnvelopeDisplay.from_results(results, **grid), out / "envelope.png")
-    save(SigmaCurvesDisplay.from_results(results, **grid), out / "per_sigma.png")
+    for kind, file in ((EnvelopeDisplay, "envelope"), (SigmaCurvesDisplay, "per_sigma")):
+        save(kind.from_results(**named, radii=args.figure_radii), out / f"{file}.png")
     for target in ("prob_lower", "prob_correct", "radius"):
-        display = PredictionDisplay.from_results(results, target=target, norm=norm)
+        display = PredictionDisplay.from_results(**named, target=target)
         save(display, out / f"distribution_{target}.png")
     if scores := load_json(folders, "scores.json"):
-        display = AccuracyAgainstSigmaDisplay.from_scores(pd.DataFrame(scores.values()))
+        frame = pd.DataFrame.from_dict(scores, orient="index")
+        by_folder = dict(zip((each.name for each in folders), names, strict=True))
+        frame["noise"] = [by_folder[name] for name in frame.index]
+        display = AccuracyAgainstSigmaDisplay.from_scores(frame)
         save(display, out / "accuracy_against_sigma.png")
     if histories := load_json(folders, "history.json"):
         save(TrainingLossDisplay.from_histories(histories), out / "training_loss.png")
     if args.propagation_sigma is not None:
-        images = load(args, "test")[0][:N_IMAGES]
+        images = np.asarray(load(args, "test")[0][:N_IMAGES])
         display = propagation(folders, images, args.propagation_sigma)
         save(display, out / "noise_propagation.png")
 

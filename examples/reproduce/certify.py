@@ -3,39 +3,39 @@
     python examples/reproduce/certify.py --noise Uniform --sigma 0.5
 
 takes ``runs/cifar10_uniform_0.5/net.safetensors`` from train.py, or with ``--checkpoint``
-one of the files that the paper's authors or Cohen et al. released (noise and sigma are
-told from its name), and leaves ``certification.npz`` and ``labels.npy``, which
-`rs4a.persistence.read_results` opens, and ``scores.json``. With ``--sequential`` votes stop
-when the radii are decided. Images are saved in parts: an interrupted run goes on with the
-part that was not saved.
+one of the files that the paper's authors or Cohen et al. released, and leaves
+``certification.npz`` and ``labels.npy``, which `rs4a.persistence.read_results` opens, and
+``scores.json``. With ``--sequential`` votes stop when the radii are decided. Images are
+saved in parts: an interrupted run goes on with the part that was not saved.
 """
 
 import sys
 import warnings
-from pathlib import Path
 
 import joblib
 import numpy as np
 from common import (
     add_certification_options,
-    certification_params,
+    add_checkpoint_option,
+    add_run_options,
     load,
+    load_classifier,
     parser,
-    run_folder,
     save_json,
+    weights_of,
 )
 from tqdm.auto import tqdm
 
 from rs4a import Certification, CertificationWarning
-from rs4a.metrics import abstention_rate, certified_accuracy_score
-from rs4a.persistence import classifier_from_checkpoint, write_results
+from rs4a.metrics import abstention_rate, certified_accuracy_score, noise_name
+from rs4a.persistence import write_results
+from rs4a.utils.params import to_json
 
 
 def certify_in_parts(clf, X, folder, size):
     """Record of all images; parts that were saved before are not drawn again."""
-    weights = {k: v.cpu().numpy() for k, v in clf.estimator_.module_.state_dict().items()}
-    settings = [str(clf.noise_), str(clf.bound), clf.alpha, clf.n_selection, clf.norm]
-    settings += [clf.random_state, weights]
+    settings = [to_json(clf.noise_), to_json(clf.bound), clf.alpha, clf.n_selection]
+    settings += [clf.norm, clf.random_state, weights_of(clf)]
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     records = []
     for start in tqdm(range(0, len(X), size), unit="part", desc=str(folder)):
@@ -50,27 +50,20 @@ def certify_in_parts(clf, X, folder, size):
 
 
 def certify_run(clf, X, y, folder, args):
-    """Certify, save and return the certified accuracy at every radius."""
+    """Certify and save; return the certified accuracy at every radius."""
     record = certify_in_parts(clf, X, folder, args.part)
     write_results(folder, record, y)
-    scores = certified_accuracy_score(y, record, radius=args.radii)
-    return dict(zip(args.radii, scores, strict=True))
-
-
-def save_scores(clf, accuracy, folder, args):
-    """Accuracy of the smoothed classifier on training and test images, for figures."""
-    record = Certification.load(folder / "certification.npz")
-    y = np.load(folder / "labels.npy")
+    accuracy = certified_accuracy_score(y, record, radius=args.radii)
     X_train, y_train = load(args, "train", args.train_accuracy_skip)
     scores = {
-        "noise": type(clf.noise_).__name__,
-        "sigma": clf.noise_.get_params().get("sigma"),
+        "noise": noise_name(record),
+        "sigma": clf.noise_.std(record.dim),
         "train_accuracy": clf.score(X_train, y_train),
         "test_accuracy": float(np.mean(record.labels == y)),
         "abstention_rate": abstention_rate(y, record),
         "votes_per_image": float(record.n_votes.mean()),
         "seconds": record.seconds,
-        "certified_accuracy": {f"{radius:g}": score for radius, score in accuracy.items()},
+        "certified_accuracy": dict(zip(map(str, args.radii), accuracy, strict=True)),
     }
     save_json(folder / "scores.json", scores)
     return scores
@@ -79,26 +72,20 @@ def save_scores(clf, accuracy, folder, args):
 def main():
     """Certify with one net."""
     options = parser(__doc__)
+    add_run_options(options)
     add_certification_options(options)
-    options.add_argument("--checkpoint", help="released file to take in place of the run's")
+    add_checkpoint_option(options)
     args = options.parse_args()
-    if args.checkpoint and not args.name:
-        args.name = Path(args.checkpoint).stem
-    folder = run_folder(args)
-    clf = classifier_from_checkpoint(
-        args.checkpoint or folder / "net.safetensors",
-        device=args.device,
-        **certification_params(args),
-    )
+    clf, folder = load_classifier(args)
     X, y = load(args, "test", args.dataset_skip)
     try:
-        accuracy = certify_run(clf, X, y, folder, args)
+        scores = certify_run(clf, X, y, folder, args)
     except (KeyboardInterrupt, CertificationWarning):
         sys.exit("Interrupted: run the same command to go on.")
-    votes = save_scores(clf, accuracy, folder, args)["votes_per_image"]
+    votes = scores["votes_per_image"]
     print(f"{clf.noise_}: {votes:.0f} votes an image, {args.norm} radius")
-    for radius, score in accuracy.items():
-        print(f"  {radius:4g}  {score:.1%}")
+    for radius, score in scores["certified_accuracy"].items():
+        print(f"  {radius:>5}  {score:.1%}")
 
 
 if __name__ == "__main__":

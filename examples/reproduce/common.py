@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.callbacks import ResumeTraining
 from rs4a.datasets import DATASETS, load_dataset
 from rs4a.networks import NETWORKS, make_network
-from rs4a.persistence import make_noise
+from rs4a.networks.dataset_shapes import dataset_shape
+from rs4a.persistence import classifier_from_checkpoint, make_noise
 
 NORMS = {"l1": 1, "l2": 2, "linf": math.inf}
 TEST_SETS = [name for name in DATASETS if name != "tiny_images_500k"]
@@ -28,18 +30,22 @@ AUGMENTED = ["cifar10", "svhn", "imagenet", "imagenet32"]
 OBJECTIVES = [
     "NoiseAugmentation", "Stability", "Direct", "Consistency", "SmoothAdv", "MACER"
 ]  # fmt: skip
+#: The paper's multilayer perceptron.
+NET_PARAMS = {"MLP": {"hidden": [2048, 512]}}
+#: Released files are told apart by their folders.
+COMMON_NAMES = ["model_ckpt", "checkpoint", "checkpoint.pth", "net"]
+
+
+# Options
 
 
 def parser(description):
     """Options that every script has."""
     options = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_data_options(options)
-    options.add_argument("--noise", default="Uniform", help="or such as ExpInf:k=10,j=100")
-    options.add_argument("--sigma", type=float, default=0.5)
     options.add_argument("--runs", default="runs", help="folder of all runs")
-    options.add_argument("--name", help="of this run; DATASET_NOISE_SIGMA if not given")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return options
@@ -52,9 +58,22 @@ def add_data_options(options):
     options.add_argument("--download", action="store_true", help="fetch missing data")
 
 
+def add_run_options(options):
+    """Which run: its noise, or its name."""
+    options.add_argument(
+        "--noise", type=known_noise, default=None,
+        help="Uniform if not given; or such as ExpInf:k=10,j=100 or Uniform:lambd=1",
+    )  # fmt: skip
+    options.add_argument("--sigma", type=float, default=0.5)
+    options.add_argument("--name", help="of this run; DATASET_NOISE_SIGMA if not given")
+
+
 def add_training_options(options):
     """Net, objective and optimiser; the defaults are the paper's."""
     options.add_argument("--net", default="WideResNet", choices=NETWORKS)
+    options.add_argument(
+        "--net-params", type=json.loads, metavar="JSON", help='such as {"depth": 28}'
+    )
     options.add_argument("--epochs", type=int, default=120)
     options.add_argument("--lr", type=float, default=0.1)
     options.add_argument("--batch-size", type=int, default=64)
@@ -92,28 +111,56 @@ def add_certification_options(options):
     options.add_argument("--part", type=int, default=100, help="images saved together")
 
 
+def add_checkpoint_option(options):
+    """A net that was not trained here."""
+    options.add_argument(
+        "--checkpoint", type=Path,
+        help="released file to take in place of the run's net; --noise and --sigma count "
+        "if --noise is given, else they are told from the file's name",
+    )  # fmt: skip
+
+
+# Noises and runs
+
+
 def noise_from(text, sigma):
     """Noise from an option such as ``ExpInf:k=10,j=100``."""
     name, _, given = text.partition(":")
     params = dict(each.split("=") for each in given.split(",") if each)
-    scale = {} if name == "Clean" else {"sigma": sigma}
-    return make_noise(name, **scale, **{k: json.loads(v) for k, v in params.items()})
+    params = {key: json.loads(value) for key, value in params.items()}
+    if name != "Clean" and "lambd" not in params:
+        params["sigma"] = sigma
+    return make_noise(name, **params)
+
+
+def known_noise(text):
+    """Refuse what is no noise, as argparse wants it."""
+    try:
+        noise_from(text, sigma=1.0)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def run_folder(args, noise=None, sigma=None):
     """Folder of one run, named as the paper's code does."""
-    noise, sigma = noise or args.noise, args.sigma if sigma is None else sigma
+    noise = noise or args.noise or "Uniform"
+    sigma = args.sigma if sigma is None else sigma
     kind = noise.lower().replace(":", "_").replace(",", "_").replace("=", "")
-    return Path(args.runs) / (args.name or f"{args.dataset}_{kind}_{sigma}")
+    name = f"{args.dataset}_{kind}" + ("" if "lambd" in noise else f"_{sigma}")
+    return Path(args.runs) / (getattr(args, "name", None) or name)
+
+
+# Data
 
 
 def load(args, split, skip=1, augment=False):
     """Every `skip`-th image and label of a split; large sets as a SliceDataset."""
     lazy = args.dataset in AUGMENTED
-    options = {"split": split, "as_arrays": not lazy, "augment": lazy and augment}
-    if args.download:
-        options["download"] = True
-    data = load_dataset(args.dataset, args.data, **options)
+    data = load_dataset(
+        args.dataset, args.data, split=split, download=args.download,
+        as_arrays=not lazy, augment=lazy and augment,
+    )  # fmt: skip
     if not lazy:
         X, y = data
         return X[::skip], y[::skip]
@@ -124,8 +171,12 @@ def load_training(args):
     """Training images, shifted and mirrored where that is usual, and more if asked."""
     if args.tiny_images is None:
         return load(args, "train", args.train_skip, augment=True)
+    if args.dataset != "cifar10":
+        sys.exit(f"--tiny-images go with --dataset cifar10, got {args.dataset}.")
     more = load_dataset("tiny_images_500k", args.tiny_images, augment=True)
-    data = load_dataset("cifar10", args.data, as_arrays=False, augment=True)
+    data = load_dataset(
+        "cifar10", args.data, download=args.download, as_arrays=False, augment=True
+    )
     return as_slices([data, more], args.train_skip)
 
 
@@ -136,15 +187,19 @@ def as_slices(datasets, skip):
     return SliceDataset(Subset(ConcatDataset(datasets), rows)), y[rows]
 
 
+# Classifiers
+
+
 def make_net(args, folder=None):
     """Net with the paper's optimiser, which goes on from a folder's last epoch."""
-    callbacks = [("rate", LRScheduler("CosineAnnealingLR", T_max=args.epochs))]
     path = None if folder is None else folder / "training.pt"
-    callbacks.append(("resume", ResumeTraining(path)))
+    params = NET_PARAMS.get(args.net, {}) if args.net_params is None else args.net_params
     return NeuralNetClassifier(
         make_network,
         module__name=args.net,
         module__dataset=args.dataset,
+        **{f"module__{name}": value for name, value in params.items()},
+        classes=list(range(dataset_shape(args.dataset).n_classes)),
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.SGD,
         optimizer__momentum=0.9,
@@ -156,31 +211,57 @@ def make_net(args, folder=None):
         iterator_train__shuffle=True,
         iterator_train__num_workers=args.workers,
         train_split=None,
-        callbacks=callbacks,
+        callbacks=[
+            ("rate", LRScheduler("CosineAnnealingLR", T_max=args.epochs)),
+            ("resume", ResumeTraining(path)),
+        ],
         device=args.device,
     )
 
 
-def certification_params(args):
-    """Parameters of a SmoothedClassifier that say how it certifies."""
-    norm = NORMS[args.norm]
-    bound = ClopperPearson(n=args.n)
-    if args.sequential:
-        bound = ConfidenceSequence(max_n=args.n, radii=args.radii)
-    return {
-        "bound": bound, "n_selection": args.n0, "alpha": args.alpha, "norm": norm,
-        "batch_size": args.noise_batch_size, "random_state": args.seed,
-    }  # fmt: skip
-
-
-def make_classifier(args, folder=None, **params):
+def make_classifier(args, noise, folder=None, **params):
     """Classifier that is to be trained."""
     objective = getattr(rs4a.objectives, args.objective)(**args.objective_params)
-    noise = noise_from(args.noise, args.sigma)
     return SmoothedClassifier(
         make_net(args, folder), noise=noise, objective=objective,
         **{"random_state": args.seed, **params},
     )  # fmt: skip
+
+
+def certification_params(args):
+    """Parameters of a SmoothedClassifier that say how it certifies."""
+    bound = ClopperPearson(n=args.n)
+    if args.sequential:
+        bound = ConfidenceSequence(max_n=args.n, radii=args.radii)
+    return {
+        "bound": bound, "n_selection": args.n0, "alpha": args.alpha,
+        "norm": NORMS[args.norm], "batch_size": args.noise_batch_size,
+        "random_state": args.seed,
+    }  # fmt: skip
+
+
+def load_classifier(args):
+    """Classifier around the net of a run or of a released file, and the run's folder."""
+    path = args.checkpoint
+    if path is not None and args.name is None:
+        args.name = path.parent.name if path.stem in COMMON_NAMES else path.stem
+    folder = run_folder(args)
+    path = path or folder / "net.safetensors"
+    if not path.exists():
+        sys.exit(f"There is no {path}: train.py makes it.")
+    clf = classifier_from_checkpoint(
+        path,
+        noise=None if args.noise is None else noise_from(args.noise, args.sigma),
+        device=args.device,
+        **certification_params(args),
+    )
+    return clf, folder
+
+
+def weights_of(clf):
+    """What the net has learned, as arrays."""
+    state = clf.estimator_.module_.state_dict()
+    return {name: value.cpu().numpy() for name, value in state.items()}
 
 
 def save_json(path, content):

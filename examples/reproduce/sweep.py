@@ -8,13 +8,16 @@ figures of them. An interrupted sweep goes on where it stopped: within a trainin
 last whole epoch, within a certification after its last part.
 """
 
+import sys
+
 import numpy as np
 import torch
-from certify import certify_run, save_scores
+from certify import certify_run
 from common import (
     add_certification_options,
     add_training_options,
     certification_params,
+    known_noise,
     load,
     load_training,
     make_classifier,
@@ -25,7 +28,7 @@ from common import (
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from skorch.helper import SliceDataset
 from torch.utils.data import ConcatDataset
-from train import save_net
+from train import is_complete, save_net
 
 RESUME = "estimator__callbacks__resume__path"
 
@@ -51,12 +54,11 @@ class Certified:
     def __call__(self, clf, X, y):
         """Certified accuracy by radius."""
         folder = clf.get_params()[RESUME].parent
-        if len(clf.estimator_.history) < self.args.epochs:
+        if not is_complete(clf):
             raise KeyboardInterrupt  # which skorch takes for the end of a training
-        save_net(clf, folder)
-        accuracy = certify_run(clf, X, y, folder, self.args)
-        save_scores(clf, accuracy, folder, self.args)
-        return {f"r={radius:g}": score for radius, score in accuracy.items()}
+        save_net(clf, folder, self.args)
+        accuracy = certify_run(clf, X, y, folder, self.args)["certified_accuracy"]
+        return {f"r={radius}": score for radius, score in accuracy.items()}
 
 
 def joined(train, test):
@@ -75,7 +77,8 @@ def main():
     options = parser(__doc__)
     add_training_options(options)
     add_certification_options(options)
-    options.add_argument("--noises", nargs="+", default=["Gaussian", "Laplace", "Uniform"])
+    noises = ["Gaussian", "Laplace", "Uniform"]
+    options.add_argument("--noises", nargs="+", type=known_noise, default=noises)
     options.add_argument(
         "--sigmas", nargs="+", type=float, default=[0.15, 0.25, 0.5, 0.75, 1.0, 1.25]
     )
@@ -85,7 +88,7 @@ def main():
         torch.set_num_threads(1)
     X, y, split = joined(load_training(args), load(args, "test", args.dataset_skip))
     search = GridSearchCV(
-        make_classifier(args, **certification_params(args)),
+        make_classifier(args, None, **certification_params(args)),
         cells(args),
         scoring=Certified(args),
         cv=split,
@@ -93,13 +96,13 @@ def main():
         n_jobs=args.jobs,
         error_score="raise",
     )
-    search.fit(X, y)
-    for cell, *scores in zip(
-        search.cv_results_["params"],
-        *(search.cv_results_[f"mean_test_r={radius:g}"] for radius in args.radii),
-        strict=True,
-    ):
-        print(cell["noise"], " ".join(f"{score:6.1%}" for score in scores))
+    try:
+        search.fit(X, y)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted: run the same command to go on.")
+    scores = [search.cv_results_[f"mean_test_r={radius}"] for radius in args.radii]
+    for cell, *row in zip(search.cv_results_["params"], *scores, strict=True):
+        print(cell["noise"], " ".join(f"{score:6.1%}" for score in row))
 
 
 if __name__ == "__main__":
