@@ -19,6 +19,7 @@ from rs4a.certification_log import CertificationLog, make_log
 from rs4a.inference import Inference
 from rs4a.noises import Noise
 from rs4a.utils.checks import NORMS, check_dim, check_norm, format_norm
+from rs4a.utils.files import whole_file
 from rs4a.utils.params import from_json, known_classes, to_json
 from rs4a.utils.records import plain_labels, read_only
 
@@ -604,22 +605,16 @@ class Certification:
             "norm": str(self._norm),
             "seconds": float(self.seconds),
         }
-        path = Path(path)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    allow_pickle=False,
-                    metadata=np.array(json.dumps(metadata)),
-                    classes=self.classes,
-                    selection_counts=self.selection_counts,
-                    counts=self.counts,
-                    **({} if self.tokens is None else {"tokens": self.tokens}),
-                )
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(
+                file,
+                allow_pickle=False,
+                metadata=np.array(json.dumps(metadata)),
+                classes=self.classes,
+                selection_counts=self.selection_counts,
+                counts=self.counts,
+                **({} if self.tokens is None else {"tokens": self.tokens}),
+            )
 
     @classmethod
     def load(

@@ -29,7 +29,7 @@ LEAVES = {
         "utils",
     },
     "datasets": set(),
-    "networks": set(),
+    "networks": {"utils"},
     "recipes": {"utils"},
     "metrics": {
         "bound_record",

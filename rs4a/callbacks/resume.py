@@ -12,6 +12,7 @@ from skorch.callbacks import Callback, PrintLog
 from skorch.history import History
 
 from rs4a.nets import fingerprint
+from rs4a.utils.files import whole_file
 
 __all__ = ["ResumeTraining"]
 
@@ -160,14 +161,9 @@ class ResumeTraining(Callback):
         *args, **kwargs : tuple and dict
             Not used.
         """
-        path = Path(self.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.path) as partial:
             torch.save(self._state(net), partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         self.complete_ = self._is_complete(net)
 
     def _state(self, net: Any) -> dict[str, Any]:

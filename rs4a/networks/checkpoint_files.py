@@ -1,6 +1,5 @@
 """Tensors by name in files of torch and of safetensors, without running code from them."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from rs4a.networks.checkpoint_headers import header_text, parse_header
+from rs4a.utils.files import whole_file
 
 __all__ = ["Content", "State", "read_file", "read_header", "write_file"]
 
@@ -50,12 +50,8 @@ def write_file(path: Path, tensors: State, header: dict[str, Any]) -> None:
     """
     text = header_text(header)
     plain = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with whole_file(path) as partial:
         partial.write_bytes(save(plain, {_HEADER: text}))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_file(path: Path) -> Content:

@@ -13,6 +13,7 @@ from rs4a.networks import parse_checkpoint_name
 from rs4a.networks.dataset_shapes import dataset_shape
 from rs4a.noises import Noise
 from rs4a.persistence.noise_names import make_noise
+from rs4a.utils.files import whole_file
 from rs4a.utils.records import plain_labels
 from rs4a.utils.validation import as_array
 
@@ -268,10 +269,5 @@ def _load_array(path: Path) -> NDArray:
 
 def _save_array(path: Path, array: NDArray) -> None:
     """Write an array; the file appears whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
