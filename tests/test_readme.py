@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -30,13 +31,17 @@ def run_python_blocks(page, monkeypatch):
     return namespace, len(blocks)
 
 
-def test_readme_runs(capsys, monkeypatch):
+def test_readme_runs(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     namespace, n_blocks = run_python_blocks(README, monkeypatch)
-    assert n_blocks == 4
+    assert n_blocks == 5
     printed = capsys.readouterr().out
     assert "radius_l1" in printed
     assert "noise__sigma" in printed
     assert namespace["certification"].radius(norm=1).max() > 0.3
+    np.testing.assert_array_equal(
+        namespace["record"].counts, namespace["certification"].counts
+    )
 
 
 @pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
