@@ -20,7 +20,7 @@ from rs4a.inference import Inference
 from rs4a.noises import Noise
 from rs4a.utils.checks import NORMS, check_dim, check_norm, format_norm
 from rs4a.utils.files import whole_file
-from rs4a.utils.params import from_json, known_classes, to_json
+from rs4a.utils.params import check_own_name, from_json, known_classes, to_json
 from rs4a.utils.records import plain_labels, read_only
 
 __all__ = ["Certification"]
@@ -543,8 +543,9 @@ class Certification:
             "classes": self.classes.tolist(),
             "tokens": self.tokens is not None,
             **{
-                name: None if (each := getattr(self, name)) is None else to_json(each)
+                name: each and (type(each), to_json(each))
                 for name in ("noise", "bound", "inference")
+                for each in [getattr(self, name)]
             },
             **{
                 name: getattr(self, name)
@@ -592,7 +593,14 @@ class Certification:
         ----------
         path : str or path-like
             File to write, under exactly this name.
+
+        Raises
+        ------
+        ValueError
+            If the noise or bound is of a class that has the name of one of rs4a's.
         """
+        for name, known in (("noise", _KNOWN_NOISES), ("bound", _KNOWN_BOUNDS)):
+            check_own_name(name, getattr(self, name), known)
         metadata = {
             "format": _FORMAT_VERSION,
             "noise": to_json(self.noise),

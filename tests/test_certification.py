@@ -568,3 +568,17 @@ def test_parts_of_different_runs_are_refused(change, named):
 def test_no_parts():
     with pytest.raises(ValueError, match="at least one Certification, got none"):
         Certification.concatenate([])
+
+
+def test_classes_with_the_name_of_another_one(tmp_path):
+    """A file could not tell them apart, and the radii would be others."""
+
+    class Uniform(Laplace):
+        pass
+
+    votes = [[990, 10]]
+    mine = part(votes, noise=Uniform(lambd=1.0))
+    with pytest.raises(ValueError, match="another name than rs4a's Uniform to be saved"):
+        mine.save(tmp_path / "record.npz")
+    with pytest.raises(ValueError, match="some that differ in noise"):
+        Certification.concatenate([part(votes), mine])

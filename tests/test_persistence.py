@@ -414,3 +414,10 @@ def test_weights_alone_need_their_shape(tmp_path, digits):
     expected = net.module_(torch.from_numpy(X)).detach()
     got = restored.estimator_.module_(torch.from_numpy(X)).detach()
     assert torch.equal(expected, got)
+
+
+def test_folders_of_the_paper_s_code_are_not_written_to(tmp_path):
+    np.save(tmp_path / "prob_lb.npy", np.array([0.9]))
+    with pytest.raises(ValueError, match="must not hold results of the paper's code"):
+        write_results(tmp_path, certification(), [0, 1, 1])
+    assert [path.name for path in tmp_path.iterdir()] == ["prob_lb.npy"]

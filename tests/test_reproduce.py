@@ -228,7 +228,8 @@ def test_released_files_by_folder_and_with_noise(run, cifar):
         torch.save(net, Path(name, "model_ckpt.torch"))
     few = ["--n", "20", "--n0", "8", "--dataset-skip", "5", "--train-accuracy-skip", "25"]
     run("certify.py", *cifar, "--checkpoint", f"{cohen}/model_ckpt.torch", *few)
-    assert str(read_results("runs/noise_0.25")[0].noise) == "Gaussian(sigma=0.25)"
+    record, _ = read_results("runs/cifar10_resnet110_noise_0.25")
+    assert str(record.noise) == "Gaussian(sigma=0.25)"
     given = ["--noise", "Uniform:lambd=1.5"]
     run("certify.py", *cifar, "--checkpoint", "other/model_ckpt.torch", *few, *given)
     assert str(read_results("runs/other")[0].noise) == "Uniform(lambd=1.5)"
@@ -240,9 +241,38 @@ def test_two_objectives_of_one_noise_are_told_apart(run):
         run("train.py", *options, *TRAINING, "--objective", objective)
         run("certify.py", *options, *VOTES)
     Path("runs/unfinished").mkdir()
+    # What the votes are of counts, not the net that lies beside them later.
+    for path in ("net.safetensors", "training.pt"):
+        Path("runs/NoiseAugmentation", path).unlink()
+    options = [*DIGITS, "--name", "NoiseAugmentation", "--objective", "Stability"]
+    run("train.py", *options, *TRAINING)
     printed = run("analyze.py", "runs", "--radii", "0.1", "--output", "out")
     assert "| Uniform, Stability" in printed
     assert "unfinished is left out" in printed
+    run("certify.py", *DIGITS, "--name", "NoiseAugmentation", *VOTES)
+    with pytest.raises(SystemExit, match="are both Uniform, Stability with Uniform"):
+        run("analyze.py", "runs", "--output", "out")
+    run("certify.py", *DIGITS, "--name", "NoiseAugmentation", *VOTES, "--label", "again")
+    assert "| Uniform, again" in run("analyze.py", "runs", "--radii", "0.1")
+
+
+def test_nets_for_other_data_are_refused(run):
+    run("train.py", *DIGITS, *TRAINING, "--name", "a")
+    with pytest.raises(SystemExit, match="is a net for digits, got --dataset mnist"):
+        run("certify.py", "--dataset", "mnist", "--name", "a")
+    torch.save(make_network("Linear", "cifar10").state_dict(), "svhn_uniform_050.pt")
+    with pytest.raises(SystemExit, match="is a net for svhn, got --dataset cifar10"):
+        run("certify.py", "--checkpoint", "svhn_uniform_050.pt")
+
+
+def test_scores_go_with_their_votes(run, monkeypatch):
+    run("train.py", *DIGITS, *TRAINING)
+    run("certify.py", *DIGITS, *VOTES)
+    with monkeypatch.context() as patch:
+        Once(patch, SmoothedClassifier, "score", k=1)
+        with pytest.raises(SystemExit, match="Interrupted: run the same"):
+            run("certify.py", *DIGITS, *VOTES, "--n", "300")
+    assert not Path("runs/digits_uniform_0.5/scores.json").exists()
 
 
 def test_labels_that_training_lacks(run):
@@ -261,6 +291,7 @@ def test_labels_that_training_lacks(run):
         ("train.py", ["--noise", "Gauss"], "noise must be one of"),
         ("train.py", ["--noise", "ExpInf:k=10"], "ExpInf noise takes"),
         ("sweep.py", ["--noises", "Uniform:x=1"], "Uniform noise takes"),
+        ("train.py", ["--noise", "Uniform:sigma=1"], "sigma is given by --sigma"),
         ("certify.py", ["--dataset", "digits"], "train.py makes it"),
         ("train.py", ["--dataset", "mnist", "--tiny-images", "x"], "go with --dataset"),
     ],

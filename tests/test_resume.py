@@ -2,6 +2,8 @@
 
 import copy
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,14 +14,17 @@ from skorch.callbacks import (
     Callback,
     EarlyStopping,
     EpochScoring,
+    Freezer,
     GradientNormClipping,
     LRScheduler,
 )
-from skorch.dataset import ValidSplit
+from skorch.dataset import Dataset, ValidSplit
+from skorch.helper import predefined_split
 from torch import nn
 
 from rs4a import SmoothedClassifier
 from rs4a.callbacks import ResumeTraining
+from rs4a.callbacks.resume import _described
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import SmoothAdv, Stability
 
@@ -185,17 +190,20 @@ def test_fine_tuning_trains_for_all_its_epochs(small, tmp_path):
     X, y = small
     pretrained = classifier(None, max_epochs=3).fit(X, y).estimator_
 
-    def tuned(path):
-        clf = classifier(path)
+    def tuned(path, **kwargs):
+        clf = classifier(path, **kwargs)
         net = copy.deepcopy(pretrained)
         net.set_params(callbacks=clf.estimator.callbacks, max_epochs=4)
+        net.initialize_callbacks()
         return clf.set_params(estimator=net).partial_fit(X, y)
 
     whole = tuned(None)
     assert len(whole.estimator_.history) == 7
     with interrupted(5):
-        tuned(tmp_path / "t")
+        assert not resume_of(tuned(tmp_path / "t")).complete_
     assert_same(tuned(tmp_path / "t"), whole)
+    with pytest.raises(ValueError, match=r"generators \(so the seed\) was "):
+        tuned(tmp_path / "t", seed=1)
 
 
 def test_warm_up_counts_the_epochs_before(small, tmp_path):
@@ -231,6 +239,9 @@ def test_a_complete_training_is_not_repeated(small, tmp_path):
         ({"optimizer": torch.optim.Adam, "optimizer__momentum": None}, "optimizer was"),
         ({"train_split": ValidSplit(5)}, "train_split was None, is ValidSplit"),
         ({"seed": 1}, "initial weights .*seed"),
+        ({"criterion": nn.CrossEntropyLoss(label_smoothing=0.5)}, "criterion was "),
+        ({"optimizer": partial(torch.optim.SGD, nesterov=True)}, "optimizer was "),
+        ({"noise": Uniform(sigma=np.float32(0.25))}, "noise was "),
     ],
 )
 def test_another_training_is_not_gone_on_with(small, tmp_path, change, named):
@@ -240,6 +251,60 @@ def test_another_training_is_not_gone_on_with(small, tmp_path, change, named):
         clf.estimator.__dict__.pop("optimizer__momentum")
     with pytest.raises(ValueError, match=f"state of another training: .*{named}"):
         clf.fit(*small)
+
+
+class OwnLoss(NeuralNetClassifier):
+    """A net of one's own."""
+
+    def get_loss(self, *args, **kwargs):
+        return 2.0 * super().get_loss(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.float32(0.25), np.float32(1.0)),
+        (np.int64(0), np.int64(1)),
+        (nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.5)),
+        (nn.NLLLoss(torch.ones(3)), nn.NLLLoss(torch.arange(3.0))),
+        (partial(torch.optim.SGD, momentum=0.0), partial(torch.optim.SGD, momentum=0.9)),
+        (predefined_split(Dataset([1.0], [0])), predefined_split(Dataset([2.0], [0]))),
+        (lambda epoch: 1.0, lambda epoch: 0.1),
+        (Path("a"), Path("b")),
+        (range(3), range(4)),
+        (torch.float32, torch.float16),
+        ({1, 2}, {1, 3}),
+    ],
+)
+def test_descriptions_tell_values_apart(one, other):
+    assert _described(one) != _described(other)
+    assert _described(one) == _described(copy.deepcopy(one))
+
+
+def test_another_class_of_net_is_noticed(small, tmp_path):
+    classifier(tmp_path / "t").fit(*small)
+    clf = classifier(tmp_path / "t")
+    clf.estimator.__class__ = OwnLoss
+    with pytest.raises(ValueError, match="class of the net was skorch.*, is .*OwnLoss"):
+        clf.fit(*small)
+
+
+def test_numbers_of_numpy_are_saved_as_plain_ones(small, tmp_path):
+    rate = np.float32(0.05)
+    whole = weights(classifier(None, COSINE, lr=rate).fit(*small))
+    with interrupted(3):
+        classifier(tmp_path / "t", COSINE, lr=rate).fit(*small)
+    resumed = weights(classifier(tmp_path / "t", COSINE, lr=rate).fit(*small))
+    for name, value in whole.items():  # the schedule goes on in Python's floats
+        torch.testing.assert_close(resumed[name], value)
+
+
+def test_frozen_layers_stay_frozen(small, tmp_path):
+    freezer = ("freezer", Freezer("*weight", at=2))
+    whole = classifier(None, freezer).fit(*small)
+    with interrupted(4):
+        classifier(tmp_path / "t", freezer).fit(*small)
+    assert_same(classifier(tmp_path / "t", freezer).fit(*small), whole)
 
 
 @pytest.mark.parametrize(

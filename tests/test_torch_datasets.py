@@ -117,6 +117,8 @@ def test_labels_that_the_items_contradict_are_refused(small):
     data.targets = y + 1
     with pytest.raises(ValueError, match=r"has the label .*, but its attribute targets"):
         classifier().fit(data)
+    data.target_transform = lambda target: target - 1  # then the items alone are asked
+    assert lazy_inputs.dataset_labels(data, None) == y.tolist()
 
 
 def test_predictions_and_votes_are_those_of_the_array(small, from_array):

@@ -30,7 +30,6 @@ from rs4a.metrics import (
     format_accuracy_table,
     noise_name,
 )
-from rs4a.networks import read_checkpoint_metadata
 from rs4a.persistence import classifier_from_checkpoint, read_results
 
 #: Images on which the spread of noise is measured.
@@ -51,12 +50,21 @@ def read_all(runs):
 
 
 def name_of(folder, result):
-    """Kind of the noise of a run, and its objective where that is not the usual one."""
-    path = folder / "net.safetensors"
-    options = read_checkpoint_metadata(path).get("options", {}) if path.exists() else {}
-    objective = options.get("objective", "NoiseAugmentation")
-    name = noise_name(result[0])
-    return name if objective == "NoiseAugmentation" else f"{name}, {objective}"
+    """Kind of the noise of a run, and how its net was trained where certify.py wrote it."""
+    path = folder / "scores.json"
+    return json.loads(path.read_text())["noise"] if path.exists() else noise_name(result[0])
+
+
+def check_different(folders, names, results):
+    """Refuse two runs of which no figure could tell which is which."""
+    seen = {}
+    for folder, name, (record, _) in zip(folders, names, results, strict=True):
+        other = seen.setdefault((name, str(record.noise)), folder)
+        if other is not folder:
+            sys.exit(
+                f"{other} and {folder} are both {name} with {record.noise}: tell them "
+                "apart by certify.py --label, or move one of them elsewhere."
+            )
 
 
 def load_json(folders, name):
@@ -108,6 +116,7 @@ def main():
     results = read_all(args.runs)
     folders, results = list(results), list(results.values())
     names = [name_of(*pair) for pair in zip(folders, results, strict=True)]
+    check_different(folders, names, results)
     norm, out = NORMS[args.norm], args.output
     out.mkdir(parents=True, exist_ok=True)
     named = {"results": results, "names": names, "norm": norm}
@@ -126,8 +135,6 @@ def main():
         save(display, out / f"distribution_{target}.png")
     if scores := load_json(folders, "scores.json"):
         frame = pd.DataFrame.from_dict(scores, orient="index")
-        by_folder = dict(zip((each.name for each in folders), names, strict=True))
-        frame["noise"] = [by_folder[name] for name in frame.index]
         display = AccuracyAgainstSigmaDisplay.from_scores(frame)
         save(display, out / "accuracy_against_sigma.png")
     if histories := load_json(folders, "history.json"):

@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 
 from rs4a import Certification, CertificationWarning
 from rs4a.metrics import abstention_rate, certified_accuracy_score, noise_name
+from rs4a.networks import read_checkpoint_metadata
 from rs4a.persistence import write_results
 from rs4a.utils.params import to_json
 
@@ -49,14 +50,15 @@ def certify_in_parts(clf, X, folder, size):
     return Certification.concatenate(records)
 
 
-def certify_run(clf, X, y, folder, args):
-    """Certify and save; return the certified accuracy at every radius."""
+def certify_run(clf, X, y, folder, args, label=None):
+    """Certify and save; return what is worth telling."""
     record = certify_in_parts(clf, X, folder, args.part)
+    (folder / "scores.json").unlink(missing_ok=True)  # of other results
     write_results(folder, record, y)
     accuracy = certified_accuracy_score(y, record, radius=args.radii)
     X_train, y_train = load(args, "train", args.train_accuracy_skip)
     scores = {
-        "noise": noise_name(record),
+        "noise": ", ".join(filter(None, [noise_name(record), label])),
         "sigma": clf.noise_.std(record.dim),
         "train_accuracy": clf.score(X_train, y_train),
         "test_accuracy": float(np.mean(record.labels == y)),
@@ -69,6 +71,14 @@ def certify_run(clf, X, y, folder, args):
     return scores
 
 
+def objective_of(folder):
+    """Objective of the run's net, where it is not the usual one."""
+    path = folder / "net.safetensors"
+    options = read_checkpoint_metadata(path).get("options", {}) if path.exists() else {}
+    objective = options.get("objective", "NoiseAugmentation")
+    return None if objective == "NoiseAugmentation" else objective
+
+
 def main():
     """Certify with one net."""
     options = parser(__doc__)
@@ -79,7 +89,7 @@ def main():
     clf, folder = load_classifier(args)
     X, y = load(args, "test", args.dataset_skip)
     try:
-        scores = certify_run(clf, X, y, folder, args)
+        scores = certify_run(clf, X, y, folder, args, args.label or objective_of(folder))
     except (KeyboardInterrupt, CertificationWarning):
         sys.exit("Interrupted: run the same command to go on.")
     votes = scores["votes_per_image"]

@@ -19,7 +19,12 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.callbacks import ResumeTraining
 from rs4a.datasets import DATASETS, load_dataset
-from rs4a.networks import NETWORKS, make_network
+from rs4a.networks import (
+    NETWORKS,
+    make_network,
+    parse_checkpoint_name,
+    read_checkpoint_metadata,
+)
 from rs4a.networks.dataset_shapes import dataset_shape
 from rs4a.persistence import classifier_from_checkpoint, make_noise
 
@@ -66,6 +71,9 @@ def add_run_options(options):
     )  # fmt: skip
     options.add_argument("--sigma", type=float, default=0.5)
     options.add_argument("--name", help="of this run; DATASET_NOISE_SIGMA if not given")
+    options.add_argument(
+        "--label", help="how the net was trained, for tables; the objective if not given"
+    )
 
 
 def add_training_options(options):
@@ -128,6 +136,8 @@ def noise_from(text, sigma):
     name, _, given = text.partition(":")
     params = dict(each.split("=") for each in given.split(",") if each)
     params = {key: json.loads(value) for key, value in params.items()}
+    if "sigma" in params:
+        raise ValueError("sigma is given by --sigma or --sigmas.")
     if name != "Clean" and "lambd" not in params:
         params["sigma"] = sigma
     return make_noise(name, **params)
@@ -244,11 +254,14 @@ def load_classifier(args):
     """Classifier around the net of a run or of a released file, and the run's folder."""
     path = args.checkpoint
     if path is not None and args.name is None:
-        args.name = path.parent.name if path.stem in COMMON_NAMES else path.stem
+        args.name = name_of_file(path)
     folder = run_folder(args)
     path = path or folder / "net.safetensors"
     if not path.exists():
         sys.exit(f"There is no {path}: train.py makes it.")
+    dataset = dataset_of(path)
+    if dataset not in (None, args.dataset):
+        sys.exit(f"{path} is a net for {dataset}, got --dataset {args.dataset}.")
     clf = classifier_from_checkpoint(
         path,
         noise=None if args.noise is None else noise_from(args.noise, args.sigma),
@@ -256,6 +269,25 @@ def load_classifier(args):
         **certification_params(args),
     )
     return clf, folder
+
+
+def name_of_file(path):
+    """Name of a run from a released file, by its folders where all files have one name."""
+    if path.stem not in COMMON_NAMES:
+        return path.stem
+    parent = path.absolute().parent
+    return "_".join(parent.parts[-3:]) if parent.name.startswith("noise_") else parent.name
+
+
+def dataset_of(path):
+    """Data set of a net, from what the file says or else its name; None: not known."""
+    options = read_checkpoint_metadata(path).get("options")
+    if options is not None:
+        return options["dataset"]
+    try:
+        return parse_checkpoint_name(path.absolute())[0]
+    except ValueError:
+        return None
 
 
 def weights_of(clf):

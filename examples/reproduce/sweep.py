@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import torch
-from certify import certify_run
+from certify import certify_run, objective_of
 from common import (
     add_certification_options,
     add_training_options,
@@ -57,7 +57,8 @@ class Certified:
         if not is_complete(clf):
             raise KeyboardInterrupt  # which skorch takes for the end of a training
         save_net(clf, folder, self.args)
-        accuracy = certify_run(clf, X, y, folder, self.args)["certified_accuracy"]
+        scores = certify_run(clf, X, y, folder, self.args, objective_of(folder))
+        accuracy = scores["certified_accuracy"]
         return {f"r={radius}": score for radius, score in accuracy.items()}
 
 

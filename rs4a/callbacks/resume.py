@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ _FREE_PARAMS = {"verbose", "device", "callbacks", "callbacks__print_log"}
 _N_KNOWN = 100
 #: How deep the description of a parameter goes.
 _DEPTH = 4
-_KEYS = {"training", "before", "begin", "parts", "history", "callbacks", "generators"}
+_KEYS = {
+    "training", "before", "begin", "parts", "frozen", "history", "callbacks", "generators"
+}  # fmt: skip
 
 
 class ResumeTraining(Callback):
@@ -57,11 +60,12 @@ class ResumeTraining(Callback):
     It must be the last of the net's callbacks, so that what the others do at the end of an
     epoch is part of the state. Numbers and weights that they keep are saved, as early
     stopping's patience. What a net of one's own keeps besides modules, criteria and
-    optimizers is not, such as a scaler of gradients.
+    optimizers is not, such as a scaler of gradients, nor are a generator of the loader's
+    own and workers of it that persist.
 
-    A training is known again by its parameters and callbacks, its initial weights, so by
-    the seed too, its targets and some of its inputs; of a Dataset, whose inputs may be
-    augmented, by the targets.
+    A training is known again by its parameters and callbacks, its initial weights, the
+    state of torch's and numpy's generators, so the seed, its targets and some of its
+    inputs; of a Dataset, whose inputs may be augmented, by the targets.
 
     Examples
     --------
@@ -171,7 +175,8 @@ class ResumeTraining(Callback):
             "training": self.training_,
             "before": self.before_,
             "begin": self.begin_,
-            "parts": {name: part.state_dict() for name, part in _parts(net).items()},
+            "parts": {name: _state_of(part) for name, part in _parts(net).items()},
+            "frozen": _frozen(net),
             "history": json.dumps(net.history.to_list(), default=float),
             "callbacks": {name: _kept(each) for name, each in _others(net)},
             "generators": _generators(),
@@ -242,6 +247,8 @@ def _describe(net: Any, X: Any, y: Any) -> dict[str, str]:
     if smoothing is not None:
         known["noise"] = _described(smoothing.noise)
         known["objective"] = _described(smoothing.objective)
+    known["class of the net"] = f"{type(net).__module__}.{type(net).__qualname__}"
+    known["generators (so the seed)"] = str(joblib.hash(_described(_generators())))
     known["inputs"] = _digest_of_inputs(X)
     known["targets"] = str(joblib.hash(None if y is None else np.asarray(y)))
     known["initial weights (so architecture or seed)"] = fingerprint(net)
@@ -250,22 +257,38 @@ def _describe(net: Any, X: Any, y: Any) -> dict[str, str]:
 
 def _described(value: Any, depth: int = _DEPTH) -> str:
     """Text that is the same for equal parameters in every process."""
+    value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, bool | int | float | str | bytes | None):
         return repr(value)
     if isinstance(value, np.ndarray | torch.Tensor):
         return str(joblib.hash(np.asarray(value)))
-    if hasattr(value, "__qualname__"):  # classes and functions
-        return f"{value.__module__}.{value.__qualname__}"
+    if hasattr(value, "__qualname__"):
+        return _described_by_name(value)
     if isinstance(value, dict):
         items = value
     elif isinstance(value, list | tuple):
         items = dict(enumerate(value))
-    elif isinstance(value, torch.nn.Module):  # whose weights are compared
-        items = {}
+    elif isinstance(value, partial):
+        items = {"func": value.func, "args": value.args, **value.keywords}
+    elif isinstance(value, torch.nn.Module):
+        items = {k: v for k, v in vars(value).items() if k[0] != "_" and k != "training"}
+        items |= {"": value.extra_repr(), **value.state_dict()}
+    elif hasattr(value, "__dict__"):
+        items = {k: v for k, v in vars(value).items() if k[-1] != "_"}
     else:
-        items = {k: v for k, v in getattr(value, "__dict__", {}).items() if k[-1] != "_"}
+        return f"{type(value).__qualname__}({joblib.hash(value)})"
     inner = (f"{k}={_described(v, depth - 1)}" for k, v in items.items() if depth)
     return f"{type(value).__qualname__}({', '.join(inner)})"
+
+
+def _described_by_name(value: Any) -> str:
+    """Name of a class or function; those that share one differ by their code."""
+    name = f"{value.__module__}.{value.__qualname__}"
+    code = getattr(value, "__code__", None)
+    if code is None or "<" not in name:
+        return name
+    constants = [each for each in code.co_consts if not hasattr(each, "co_code")]
+    return f"{name}:{joblib.hash([code.co_code, code.co_names, constants])}"
 
 
 def _digest_of_inputs(X: Any) -> str:
@@ -302,11 +325,40 @@ def _parts(net: Any) -> dict[str, Any]:
 def _restore(net: Any, state: dict[str, Any]) -> None:
     for name, part in _parts(net).items():
         part.load_state_dict(state["parts"][name])
+    for name in net._modules:
+        for parameter, weights in getattr(net, f"{name}_").named_parameters():
+            weights.requires_grad_(parameter not in state["frozen"][name])
     net.history = History(json.loads(state["history"]))
     for name, each in _others(net):
         for attribute, value in state["callbacks"][name].items():
             if attribute in vars(each) and _is_kept(attribute, value):
                 setattr(each, attribute, value)
+
+
+def _state_of(part: Any) -> Any:
+    state = part.state_dict()
+    return state if isinstance(part, torch.nn.Module) else _without_numpy(state)
+
+
+def _frozen(net: Any) -> dict[str, list[str]]:
+    """Names of the parameters, by module, that are not trained at present."""
+    return {
+        name: [
+            parameter
+            for parameter, weights in getattr(net, f"{name}_").named_parameters()
+            if not weights.requires_grad
+        ]
+        for name in net._modules
+    }
+
+
+def _without_numpy(value: Any) -> Any:
+    """State with numpy's numbers, which a safe reader refuses, as Python's."""
+    if isinstance(value, dict):
+        return type(value)((k, _without_numpy(v)) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return type(value)(_without_numpy(each) for each in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _kept(callback: Any) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def write_results(
     TypeError
         If `certification` is no Certification.
     ValueError
-        If `y` has another length, or is no list of numbers or strings.
+        If `y` has another length, or is no list of numbers or strings, or the folder
+        holds results of the paper's code.
 
     See Also
     --------
@@ -76,6 +77,11 @@ def write_results(
         )
     labels = _true_labels(y, len(certification))
     folder = Path(folder)
+    if (folder / _SHARES).exists() or (folder / _BOUNDS).exists():
+        raise ValueError(
+            "folder must not hold results of the paper's code, got "
+            f"{folder} with {_SHARES} or {_BOUNDS}."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     # The record comes last and goes first: where it stands, the labels are its own.
     (folder / _RECORD).unlink(missing_ok=True)

@@ -242,7 +242,9 @@ def _own_labels(dataset: Any) -> Any:
     if isinstance(dataset, Subset | SliceDataset):
         rows = dataset.indices if isinstance(dataset, Subset) else dataset.indices_
         return np.asarray(_own_labels(dataset.dataset))[np.asarray(rows)]
-    for name in ("targets", "labels"):
+    # What a target_transform makes of them is known to the items alone.
+    has_own = getattr(dataset, "target_transform", None) is None
+    for name in ("targets", "labels") if has_own else ():
         labels = getattr(dataset, name, None)
         if labels is not None and len(labels) == len(dataset):
             _check_labels(dataset, labels, name)

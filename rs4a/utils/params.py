@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-__all__ = ["from_json", "known_classes", "to_json"]
+__all__ = ["check_own_name", "from_json", "known_classes", "to_json"]
 
 _JSON_TYPES = (bool, int, float, str, type(None))
 
@@ -49,6 +49,16 @@ def from_json(data: Any, known: dict[str, type[Any]]) -> Any:
             f"The file gives {name} parameters that it does not have: {sorted(unknown)}."
         )
     return known[name](**params)
+
+
+def check_own_name(name: str, obj: Any, known: dict[str, type[Any]]) -> None:
+    """Refuse an object of a class that a file would take for another one in `known`."""
+    kind = type(obj)
+    if known.get(kind.__name__, kind) is not kind:
+        raise ValueError(
+            f"{name} must be of a class with another name than rs4a's {kind.__name__} to "
+            f"be saved, got {kind.__module__}.{kind.__qualname__}."
+        )
 
 
 def known_classes(module: ModuleType) -> dict[str, type[Any]]:
