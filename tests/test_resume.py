@@ -266,6 +266,7 @@ class OwnLoss(NeuralNetClassifier):
         (np.float32(0.25), np.float32(1.0)),
         (np.int64(0), np.int64(1)),
         (nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.5)),
+        (torch.zeros(2, requires_grad=True), torch.ones(2, dtype=torch.bfloat16)),
         (nn.NLLLoss(torch.ones(3)), nn.NLLLoss(torch.arange(3.0))),
         (partial(torch.optim.SGD, momentum=0.0), partial(torch.optim.SGD, momentum=0.9)),
         (predefined_split(Dataset([1.0], [0])), predefined_split(Dataset([2.0], [0]))),
@@ -279,6 +280,11 @@ class OwnLoss(NeuralNetClassifier):
 def test_descriptions_tell_values_apart(one, other):
     assert _described(one) != _described(other)
     assert _described(one) == _described(copy.deepcopy(one))
+
+
+def test_what_cannot_be_told_apart_is_refused():
+    with pytest.raises(ValueError, match="got a generator, which cannot be pickled"):
+        _described(each for each in ())
 
 
 def test_another_class_of_net_is_noticed(small, tmp_path):

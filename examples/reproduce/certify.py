@@ -36,7 +36,7 @@ from rs4a.utils.params import to_json
 def certify_in_parts(clf, X, folder, size):
     """Record of all images; parts that were saved before are not drawn again."""
     settings = [to_json(clf.noise_), to_json(clf.bound), clf.alpha, clf.n_selection]
-    settings += [clf.norm, clf.random_state, weights_of(clf)]
+    settings += [clf.norm, clf.random_state, joblib.hash(weights_of(clf))]
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     records = []
     for start in tqdm(range(0, len(X), size), unit="part", desc=str(folder)):

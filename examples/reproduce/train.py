@@ -50,11 +50,13 @@ def save_net(clf, folder, args):
 def check_same(path, noise, args):
     """Refuse a trained net of other options."""
     before = read_checkpoint_metadata(path)
-    was = {**before["options"], "noise": before["noise"]}
+    was = {**before.get("options", {}), "noise": before.get("noise")}
     now = {**training_options(args), "noise": to_json(noise)}
-    differs = [name for name in now if was[name] != now[name]]
+    differs = [name for name in now if was.get(name) != now[name]]
     if differs:
-        changes = "; ".join(f"{name} was {was[name]}, is {now[name]}" for name in differs)
+        changes = "; ".join(
+            f"{name} was {was.get(name)}, is {now[name]}" for name in differs
+        )
         sys.exit(f"{path} was trained otherwise: {changes}. Give another --name.")
 
 

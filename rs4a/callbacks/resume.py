@@ -14,6 +14,7 @@ from skorch.history import History
 
 from rs4a.nets import fingerprint
 from rs4a.utils.files import whole_file
+from rs4a.utils.validation import as_array
 
 __all__ = ["ResumeTraining"]
 
@@ -261,8 +262,8 @@ def _described(value: Any, depth: int = _DEPTH) -> str:
     if isinstance(value, bool | int | float | str | bytes | None):
         return repr(value)
     if isinstance(value, np.ndarray | torch.Tensor):
-        return str(joblib.hash(np.asarray(value)))
-    if hasattr(value, "__qualname__"):
+        return str(joblib.hash(as_array(value)))
+    if callable(value) and hasattr(value, "__qualname__"):
         return _described_by_name(value)
     if isinstance(value, dict):
         items = value
@@ -276,9 +277,19 @@ def _described(value: Any, depth: int = _DEPTH) -> str:
     elif hasattr(value, "__dict__"):
         items = {k: v for k, v in vars(value).items() if k[-1] != "_"}
     else:
-        return f"{type(value).__qualname__}({joblib.hash(value)})"
+        return f"{type(value).__qualname__}({_digest(value)})"
     inner = (f"{k}={_described(v, depth - 1)}" for k, v in items.items() if depth)
     return f"{type(value).__qualname__}({', '.join(inner)})"
+
+
+def _digest(value: Any) -> str:
+    try:
+        return str(joblib.hash(value))
+    except Exception as error:  # what cannot be pickled fails in many ways
+        raise ValueError(
+            "ResumeTraining needs parameters that can be told apart later, got a "
+            f"{type(value).__name__}, which cannot be pickled."
+        ) from error
 
 
 def _described_by_name(value: Any) -> str:
