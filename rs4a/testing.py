@@ -14,7 +14,7 @@ from rs4a.exceptions import UnsupportedNormError
 from rs4a.noises import Noise
 from rs4a.radii import conversion_factor
 
-__all__ = ["NoiseContract"]
+__all__ = ["AdditiveNoiseContract", "NoiseContract"]
 
 NORMS = (1.0, 2.0, math.inf)
 #: From just above 1/2 to just below 1.
@@ -27,27 +27,32 @@ class NoiseContract:
     """What every smoothing noise must satisfy; inherit to check a noise of your own.
 
     Define a fixture `noise` that returns the noise to check, or several by `params`. The
-    parameters must be good in every dimension in `dims`.
-
-    Notes
-    -----
-    What the checks cannot know is the density: that the radius holds for it must be
-    shown by theory, or by the Neyman-Pearson lemma on a grid. But no half-space may refute
-    it: `test_no_half_space_refutes_the_radius` draws the noise and tries.
-
-    Examples
-    --------
-    >>> import pytest
-    >>> from rs4a.noises import Laplace
-    >>> from rs4a.testing import NoiseContract
-    >>> class TestLaplace(NoiseContract):
-    ...     @pytest.fixture(params=[Laplace(sigma=0.5), Laplace(lambd=2.0)], ids=str)
-    ...     def noise(self, request):
-    ...         return request.param
+    parameters must be good in every dimension in `dims`. Noise that is added to the input
+    inherits from :class:`AdditiveNoiseContract`, which checks more.
     """
 
     #: Numbers of coordinates in which the noise is checked.
     dims: tuple[int, ...] = (2, 64, 3072)
+    #: Types of inputs that it takes.
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.float64, torch.bfloat16)
+
+    def inputs(self, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Inputs for which the noise is defined; override where others are needed.
+
+        Parameters
+        ----------
+        *shape : int
+            Shape of the tensor.
+
+        dtype : torch.dtype, default=torch.float32
+            Its type.
+
+        Returns
+        -------
+        inputs : torch.Tensor
+            Uniform on [0, 1].
+        """
+        return torch.rand(shape, generator=generator(0)).to(dtype)
 
     def test_is_a_parameter_object(self, noise: Noise) -> None:
         """The constructor stores, and copies of all kinds are equal."""
@@ -75,17 +80,17 @@ class NoiseContract:
             )
 
     @pytest.mark.parametrize("shape", [(100, 4), (20, 3, 8, 8), (1, 4), (0, 5)])
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
     def test_sample_keeps_shape_dtype_and_input(
-        self, noise: Noise, shape: tuple[int, ...], dtype: torch.dtype
+        self, noise: Noise, shape: tuple[int, ...]
     ) -> None:
         """A noisy copy is like the input, and the input stays as it was."""
-        x = torch.rand(shape, generator=generator(0)).to(dtype)
-        before = x.clone()
-        noisy = noise.sample(x, generator=generator(0))
-        assert (noisy.shape, noisy.dtype, noisy.device) == (x.shape, x.dtype, x.device)
-        assert torch.equal(x, before)
-        assert noisy.isfinite().all()
+        for dtype in self.dtypes:
+            x = self.inputs(*shape, dtype=dtype)
+            before = x.clone()
+            noisy = noise.sample(x, generator=generator(0))
+            assert (noisy.shape, noisy.dtype, noisy.device) == (x.shape, dtype, x.device)
+            assert torch.equal(x, before)
+            assert noisy.isfinite().all()
 
     def test_sample_is_repeatable(self, noise: Noise) -> None:
         """The generator decides everything; torch's default one is the default."""
@@ -99,38 +104,13 @@ class NoiseContract:
 
     def test_sample_writes_where_it_is_told(self, noise: Noise) -> None:
         """`out` receives the result, contiguous or not, but may not be `x`."""
-        x = torch.rand(4, 64, generator=generator(0))
+        x = self.inputs(4, 64)
         wanted = noise.sample(x, generator(1))
         for out in (torch.empty(4, 64), torch.empty(64, 4).T):
             assert noise.sample(x, generator(1), out=out) is out
             assert torch.equal(out, wanted)
         with pytest.raises(ValueError, match="out must be other memory than x"):
             noise.sample(x, out=x)
-
-    def test_gradients_flow_through(self, noise: Noise) -> None:
-        """D noisy / d x is 1, and asking for it changes no draw."""
-        x = torch.rand(4, 64, generator=generator(0)).requires_grad_()
-        noisy = noise.sample(x, generator(1))
-        assert torch.equal(noisy, noise.sample(x.detach(), generator(1)))
-        (gradient,) = torch.autograd.grad(noisy.sum(), x)
-        assert torch.equal(gradient, torch.ones_like(x))
-
-    def test_sample_takes_inputs_that_share_memory(self, noise: Noise) -> None:
-        """Rows of an expanded tensor get noise of their own."""
-        x = torch.rand(1, 64, generator=generator(0))
-        noisy = noise.sample(x.expand(50, 64), generator(1))
-        assert torch.equal(noisy, noise.sample(x.repeat(50, 1), generator(1)))
-        assert len(noisy.unique(dim=0)) == 50
-
-    def test_sigma_is_the_standard_deviation(self, noise: Noise) -> None:
-        """E||e||^2 / d is sigma^2, to within five standard errors."""
-        for dim in self.dims:
-            rows = max(200, 300_000 // dim)
-            draws = noise.sample(torch.zeros(rows, dim), generator(5)).double()
-            mean_square = (draws / noise.std(dim)).pow(2).mean(dim=1)
-            error = 5.0 * mean_square.std().item() / math.sqrt(rows)
-            assert mean_square.mean().item() == pytest.approx(1.0, abs=max(error, 1e-3))
-            assert abs(draws.mean().item()) < 1e-2 * noise.std(dim)
 
     def test_image_and_vector_get_the_same_noise(self, noise: Noise) -> None:
         """Only the number of coordinates counts, not their arrangement."""
@@ -151,18 +131,6 @@ class NoiseContract:
             np.testing.assert_array_equal(nothing, 0.0)
             assert not np.signbit(nothing).any()
 
-    @pytest.mark.parametrize("norm", NORMS)
-    def test_radius_is_equivariant_in_sigma(self, noise: Noise, norm: float) -> None:
-        """Twice the sigma, twice the radius."""
-        for dim in self.dims:
-            unit = rescaled(noise, sigma=1.0).radius(PROBABILITIES, norm=norm, dim=dim)
-            for sigma in (1e-3, 7.3):
-                np.testing.assert_allclose(
-                    rescaled(noise, sigma=sigma).radius(PROBABILITIES, norm=norm, dim=dim),
-                    sigma * unit,
-                    rtol=1e-12,
-                )
-
     def test_radii_of_different_norms_agree(self, noise: Noise) -> None:
         """l1 >= l2 >= linf, and none is below what another one implies."""
         for dim in self.dims:
@@ -173,27 +141,6 @@ class NoiseContract:
                 for target in NORMS:
                     implied = radii[source] * conversion_factor(source, target, dim)
                     assert (radii[target] >= implied * (1 - 1e-9)).all()
-
-    @pytest.mark.parametrize("norm", NORMS)
-    def test_no_half_space_refutes_the_radius(self, noise: Noise, norm: float) -> None:
-        """For a classifier <x, u> <= c of probability p, the boundary is that far away.
-
-        The distance of a half-space in l_p is its l2 distance over the dual norm of u. It
-        is estimated from draws at p plus five standard errors.
-        """
-        rows = 20_000
-        for dim in (d for d in self.dims if d <= 64):
-            draws = noise.sample(torch.zeros(rows, dim), generator(8)).double()
-            directions = np.eye(1, dim)[0], np.ones(dim), np.linspace(0.1, 1.0, dim)
-            for u in directions:
-                dual = np.linalg.norm(u, {1.0: math.inf, 2.0: 2.0, math.inf: 1.0}[norm])
-                along = np.sort(np.abs(draws.numpy() @ u))
-                for p in (0.55, 0.7, 0.9, 0.99):
-                    share = 2.0 * p - 1.0  # noise is symmetric: P(|<e, u>| <= c)
-                    error = 5.0 * math.sqrt(share * (1.0 - share) / rows)
-                    place = min(rows - 1, math.ceil(rows * (share + error)))
-                    limit = along[place] / dual
-                    assert float(noise.radius(p, norm=norm, dim=dim)) <= limit
 
     def test_radius_is_float64_of_the_same_shape(self, noise: Noise) -> None:
         """Scalars, lists and arrays are taken."""
@@ -263,6 +210,88 @@ class NoiseContract:
         for x in (np.zeros((2, 3)), torch.zeros(2, 3, dtype=torch.int64)):
             with pytest.raises(TypeError, match=r"floating-point torch\.Tensor"):
                 noise.sample(x)  # type: ignore[arg-type]
+
+
+class AdditiveNoiseContract(NoiseContract):
+    """What noise must satisfy that is added to the input.
+
+    Define a fixture `noise` that returns the noise to check, or several by `params`. The
+    parameters must be good in every dimension in `dims`.
+
+    Notes
+    -----
+    What the checks cannot know is the density: that the radius holds for it must be
+    shown by theory, or by the Neyman-Pearson lemma on a grid. But no half-space may refute
+    it: `test_no_half_space_refutes_the_radius` draws the noise and tries.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> from rs4a.noises import Laplace
+    >>> from rs4a.testing import AdditiveNoiseContract
+    >>> class TestLaplace(AdditiveNoiseContract):
+    ...     @pytest.fixture(params=[Laplace(sigma=0.5), Laplace(lambd=2.0)], ids=str)
+    ...     def noise(self, request):
+    ...         return request.param
+    """
+
+    def test_gradients_flow_through(self, noise: Noise) -> None:
+        """D noisy / d x is 1, and asking for it changes no draw."""
+        x = torch.rand(4, 64, generator=generator(0)).requires_grad_()
+        noisy = noise.sample(x, generator(1))
+        assert torch.equal(noisy, noise.sample(x.detach(), generator(1)))
+        (gradient,) = torch.autograd.grad(noisy.sum(), x)
+        assert torch.equal(gradient, torch.ones_like(x))
+
+    def test_sample_takes_inputs_that_share_memory(self, noise: Noise) -> None:
+        """Rows of an expanded tensor get noise of their own."""
+        x = torch.rand(1, 64, generator=generator(0))
+        noisy = noise.sample(x.expand(50, 64), generator(1))
+        assert torch.equal(noisy, noise.sample(x.repeat(50, 1), generator(1)))
+        assert len(noisy.unique(dim=0)) == 50
+
+    def test_sigma_is_the_standard_deviation(self, noise: Noise) -> None:
+        """E||e||^2 / d is sigma^2, to within five standard errors."""
+        for dim in self.dims:
+            rows = max(200, 300_000 // dim)
+            draws = noise.sample(torch.zeros(rows, dim), generator(5)).double()
+            mean_square = (draws / noise.std(dim)).pow(2).mean(dim=1)
+            error = 5.0 * mean_square.std().item() / math.sqrt(rows)
+            assert mean_square.mean().item() == pytest.approx(1.0, abs=max(error, 1e-3))
+            assert abs(draws.mean().item()) < 1e-2 * noise.std(dim)
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_radius_is_equivariant_in_sigma(self, noise: Noise, norm: float) -> None:
+        """Twice the sigma, twice the radius."""
+        for dim in self.dims:
+            unit = rescaled(noise, sigma=1.0).radius(PROBABILITIES, norm=norm, dim=dim)
+            for sigma in (1e-3, 7.3):
+                np.testing.assert_allclose(
+                    rescaled(noise, sigma=sigma).radius(PROBABILITIES, norm=norm, dim=dim),
+                    sigma * unit,
+                    rtol=1e-12,
+                )
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_no_half_space_refutes_the_radius(self, noise: Noise, norm: float) -> None:
+        """For a classifier <x, u> <= c of probability p, the boundary is that far away.
+
+        The distance of a half-space in l_p is its l2 distance over the dual norm of u. It
+        is estimated from draws at p plus five standard errors.
+        """
+        rows = 20_000
+        for dim in (d for d in self.dims if d <= 64):
+            draws = noise.sample(torch.zeros(rows, dim), generator(8)).double()
+            directions = np.eye(1, dim)[0], np.ones(dim), np.linspace(0.1, 1.0, dim)
+            for u in directions:
+                dual = np.linalg.norm(u, {1.0: math.inf, 2.0: 2.0, math.inf: 1.0}[norm])
+                along = np.sort(np.abs(draws.numpy() @ u))
+                for p in (0.55, 0.7, 0.9, 0.99):
+                    share = 2.0 * p - 1.0  # noise is symmetric: P(|<e, u>| <= c)
+                    error = 5.0 * math.sqrt(share * (1.0 - share) / rows)
+                    place = min(rows - 1, math.ceil(rows * (share + error)))
+                    limit = along[place] / dual
+                    assert float(noise.radius(p, norm=norm, dim=dim)) <= limit
 
     def test_refuses_more_than_the_dtype_can_hold(self, noise: Noise) -> None:
         """Infinite draws would be classified as something."""

@@ -1,5 +1,6 @@
 """Smoothing noises: parameter objects that sample and that know their radii."""
 
+from rs4a.noises.additive import AdditiveNoise
 from rs4a.noises.base import Noise
 from rs4a.noises.clean import Clean
 from rs4a.noises.cross_polytope import Exp1
@@ -9,6 +10,7 @@ from rs4a.noises.radial import RadialNoise
 from rs4a.noises.spherical import Exp2, Pow2, UniformBall
 
 __all__ = [
+    "AdditiveNoise",
     "Clean",
     "Exp1",
     "Exp2",

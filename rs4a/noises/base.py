@@ -31,16 +31,17 @@ _LARGEST_SHARE = 1e-4
 
 
 class Noise(BaseEstimator, ABC):
-    """Base class of additive smoothing noise.
+    """Base class of smoothing noise: randomness that comes between an input and the net.
 
     A noise object holds its parameters and nothing else: the dimension comes from the
     data and the device from the net. It is a hyperparameter in scikit-learn's sense
     (`get_params`, `set_params`, `clone`), so that searches sweep it and its numbers.
 
-    A subclass says what its distribution is at unit scale (`_unit_sigma`,
-    `_fill_noise`, `_unit_radius` for the norms in `norms`, and `_check_shape` if it has
-    parameters besides its scale). Scale, conversion to other norms, checks and rounding
-    are done here.
+    A subclass says what its distribution is at unit scale (`_unit_sigma`, `_unit_radius`
+    for the norms in `norms`, and `_check_shape` if it has parameters besides its scale)
+    and how an input is changed (`_sample_at_scale`; noise that is added to the input
+    inherits from :class:`AdditiveNoise` instead). Scale, conversion to other norms, checks
+    and rounding are done here.
 
     Parameters
     ----------
@@ -51,7 +52,15 @@ class Noise(BaseEstimator, ABC):
     lambd : float, default=None
         Scale lambda of the noise, in units of X. Exactly one of `sigma` and `lambd`
         must be given when the noise is used.
+
+    Attributes
+    ----------
+    deterministic : bool
+        Whether the votes are not drawn: there are finitely many views of an input, and
+        all of them vote.
     """
+
+    deterministic: bool = False
 
     def __init__(self, sigma: float | None = None, *, lambd: float | None = None):
         self.sigma = sigma
@@ -67,14 +76,14 @@ class Noise(BaseEstimator, ABC):
         """Sigma of the noise of scale 1."""
 
     @abstractmethod
-    def _fill_noise(
-        self, out: torch.Tensor, generator: torch.Generator | None
-    ) -> float | torch.Tensor:
-        """Overwrite `out` with noise, up to the factor that gives it scale 1.
-
-        `out` is (n, ...), contiguous, in float32 or float64. The factor is returned: a
-        number, or a tensor of shape (n,) in float64.
-        """
+    def _sample_at_scale(
+        self,
+        scale: float,
+        x: torch.Tensor,
+        generator: torch.Generator | None,
+        out: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """What `sample` returns, for the scale that the noise has; `x` was checked."""
 
     @abstractmethod
     def _unit_radius(
@@ -96,6 +105,23 @@ class Noise(BaseEstimator, ABC):
         """Whether `radius` can make use of a bound on the runner-up."""
         return type(self)._one_bound is not Noise._one_bound
 
+    def _unit_box_radius(
+        self,
+        prob_lower: NDArray[np.float64],
+        reach: NDArray[np.float64],
+        dim: int,
+    ) -> NDArray[np.float64]:
+        """l1 radius of the noise of scale 1 against attacks that stay in a box.
+
+        `reach` is in units of the scale. Only for noises with a box radius.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_box_radius(self) -> bool:
+        """Whether `radius` can make use of the box that attacks must stay in."""
+        return type(self)._unit_box_radius is not Noise._unit_box_radius
+
     def _unit_soft_radius(
         self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
     ) -> torch.Tensor:
@@ -112,6 +138,35 @@ class Noise(BaseEstimator, ABC):
 
     def _check_shape(self, dim: int) -> None:
         """Refuse parameters that leave no density or no variance in `dim` coordinates."""
+
+    def fixed(self, random_state: np.random.RandomState) -> "Noise":
+        """The noise, with what is drawn once and then belongs to the fitted classifier.
+
+        Parameters
+        ----------
+        random_state : RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        noise : Noise
+            Itself, where there is nothing to draw.
+        """
+        return self
+
+    def check_inputs(self, X: NDArray[np.float32]) -> None:
+        """Refuse inputs that the certificates would not be about; here none.
+
+        Parameters
+        ----------
+        X : ndarray of any shape, float32
+            One input or several.
+
+        Raises
+        ------
+        ValueError
+            If a value is not one that the noise is defined for.
+        """
 
     def _floats(self, *names: str) -> tuple[float, ...]:
         """Parameters as Python's floats: a numpy float32 would compute in float32."""
@@ -267,31 +322,6 @@ class Noise(BaseEstimator, ABC):
         self._check_fits(dtype, dim)
         return partial(self._sample_at_scale, scale)
 
-    def _sample_at_scale(
-        self,
-        scale: float,
-        x: torch.Tensor,
-        generator: torch.Generator | None,
-        out: torch.Tensor | None,
-    ) -> torch.Tensor:
-        if x.numel() == 0:
-            return x.clone() if out is None else out
-        noise = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
-        draw = noise
-        if noise.dtype.itemsize < 4 or not noise.is_contiguous():
-            # Half precision has too few values to draw from: float32, then rounded.
-            draw = torch.empty(
-                x.shape, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
-            )
-        factor = self._fill_noise(draw, generator)
-        result = None if x.requires_grad and out is None else noise
-        if isinstance(factor, torch.Tensor):
-            factor = (factor * scale).to(draw.dtype).view(-1, *[1] * (x.dim() - 1))
-            noisy = torch.addcmul(x, draw, factor, out=result)
-        else:
-            noisy = torch.add(x, draw, alpha=factor * scale, out=result)
-        return noisy.to(x.dtype)
-
     def _check_fits(self, dtype: torch.dtype, dim: int) -> None:
         largest = torch.finfo(dtype).max
         if self.std(dim) > _LARGEST_SHARE * largest:
@@ -307,6 +337,7 @@ class Noise(BaseEstimator, ABC):
         dim: int,
         *,
         prob_runner_up: ArrayLike | None = None,
+        reach: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """Certified radius, given a lower bound on the top class's probability.
 
@@ -328,6 +359,12 @@ class Noise(BaseEstimator, ABC):
         prob_runner_up : array-like of the shape of `prob_lower`, default=None
             Upper bound on the probability of every other class, for noises with a
             two-bound radius (Gaussian, Uniform). None: what `prob_lower` leaves.
+
+        reach : array-like of shape (..., k), default=None
+            How far an attack that must stay in a box can move the coordinates of each
+            input, the furthest first, in units of X, for noises with a box radius
+            (Uniform, independent Splitting). Coordinates beyond the k-th reach as far as
+            it does at most. The radius then holds within the box. None: no box.
 
         Returns
         -------
@@ -356,6 +393,7 @@ class Noise(BaseEstimator, ABC):
             others = check_probability("prob_runner_up", prob_runner_up)
             probabilities = self._one_bound(probabilities, others)
         scale = self.scale(dim)
+        in_box = None if reach is None else self._box_radius(probabilities, reach, dim)
         candidates = [
             self._unit_radius(probabilities, source, dim)
             * (scale * conversion_factor(source, norm, dim))
@@ -366,7 +404,23 @@ class Noise(BaseEstimator, ABC):
         root = np.sqrt(2.0 * complement(probabilities))
         limit = np.full_like(root, np.inf)
         np.divide(self.std(dim), root, out=limit, where=root > 0.0)
-        return round_down(np.minimum(np.max(candidates, axis=0), limit))
+        radius = np.minimum(np.max(candidates, axis=0), limit)
+        if in_box is not None:
+            radius = np.maximum(radius, in_box * conversion_factor(1.0, norm, dim))
+        return round_down(radius)
+
+    def _box_radius(
+        self, probabilities: NDArray[np.float64], reach: ArrayLike, dim: int
+    ) -> NDArray[np.float64]:
+        self.check_box_radius()
+        scale = self.scale(dim)
+        lengths = np.asarray(reach, dtype=np.float64)
+        if not (lengths.ndim and lengths.shape[-1] and (lengths >= 0.0).all()):
+            raise ValueError(
+                "reach must be an array of shape (..., k) of lengths of at least 0, got "
+                f"{reach!r}."
+            )
+        return scale * self._unit_box_radius(probabilities, lengths / scale, dim)
 
     def soft_radius(
         self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor, *, dim: int
@@ -417,6 +471,21 @@ class Noise(BaseEstimator, ABC):
             raise ValueError(
                 "runner_up=True and prob_runner_up need noise with a two-bound radius, "
                 f"Gaussian or Uniform, got {self}."
+            )
+
+    def check_box_radius(self) -> None:
+        """Refuse a box where no radius makes use of it.
+
+        Raises
+        ------
+        ValueError
+            If the noise has no box radius, with the reason.
+        """
+        if not self.has_box_radius:
+            raise ValueError(
+                "box needs noise whose coordinates are cut or shifted independently and "
+                "uniformly, Uniform or Splitting(deterministic=False), for which it is "
+                f"known what an attack in a box can do; got {self}."
             )
 
     def guarantee(self, norm: float) -> str:

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rs4a.noises.base import Noise
+from rs4a.noises.additive import AdditiveNoise
 from rs4a.utils.checks import check_dim
 
 __all__ = ["Clean"]
 
 
-class Clean(Noise):
+class Clean(AdditiveNoise):
     """No noise: trains and predicts as the base classifier, and certifies nothing.
 
     Every radius is 0. It stands in a grid beside the others to show what robustness

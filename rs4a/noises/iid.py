@@ -7,14 +7,14 @@ import torch
 from numpy.typing import NDArray
 
 from rs4a import radii
-from rs4a.noises.base import Noise
+from rs4a.noises.additive import AdditiveNoise
 from rs4a.noises.draws import fill_exponential_power, fill_laplace, fill_pareto
 from rs4a.utils.checks import check_in_range
 
 __all__ = ["Expp", "Gaussian", "Laplace", "Pareto", "Uniform"]
 
 
-class Gaussian(Noise):
+class Gaussian(AdditiveNoise):
     """Gaussian noise, the classical choice against l2 adversaries.
 
     Density proportional to exp(-||x||_2^2 / (2 lambda^2)). The l2 radius is
@@ -67,7 +67,7 @@ class Gaussian(Noise):
         return 0.5 * (ndtri(prob_top) - ndtri(prob_runner_up))
 
 
-class Laplace(Noise):
+class Laplace(AdditiveNoise):
     """Laplace noise, against l1 adversaries, with a direct linf guarantee as well.
 
     Density proportional to exp(-||x||_1 / lambda); sigma = sqrt(2) lambda. The l1
@@ -118,7 +118,7 @@ class Laplace(Noise):
         return -math.log(2.0) - torch.log1p(-prob_top)
 
 
-class Uniform(Noise):
+class Uniform(AdditiveNoise):
     """Noise uniform on a cube, the best known choice against l1 adversaries.
 
     Density constant on [-lambda, lambda]^d; sigma = lambda / sqrt(3). The l1 radius is
@@ -167,13 +167,18 @@ class Uniform(Noise):
     ) -> NDArray[np.float64]:
         return radii.uniform_one_bound(prob_lower, prob_runner_up)
 
+    def _unit_box_radius(
+        self, prob_lower: NDArray[np.float64], reach: NDArray[np.float64], dim: int
+    ) -> NDArray[np.float64]:
+        return radii.uniform_l1_in_box(prob_lower, reach, dim)
+
     def _unit_soft_radius(
         self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
     ) -> torch.Tensor:
         return prob_top - prob_runner_up
 
 
-class Pareto(Noise):
+class Pareto(AdditiveNoise):
     """Symmetric Pareto noise with polynomial tails, against l1 adversaries.
 
     Density proportional to prod (1 + |x_i| / lambda)^-(a + 1); sigma =
@@ -231,7 +236,7 @@ class Pareto(Noise):
         return radii.pareto_l1(prob_lower, a)
 
 
-class Expp(Noise):
+class Expp(AdditiveNoise):
     """Exponential power noise, between Laplace (p = 1), Gaussian (2) and Uniform (inf).
 
     Density proportional to exp(-||x / lambda||_p^p); sigma =

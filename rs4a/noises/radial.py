@@ -5,17 +5,17 @@ from abc import abstractmethod
 
 import torch
 
-from rs4a.noises.base import Noise
+from rs4a.noises.additive import AdditiveNoise
 from rs4a.utils.checks import check_in_range
 
 __all__ = ["RadialNoise"]
 
 
-class RadialNoise(Noise):
+class RadialNoise(AdditiveNoise):
     """Base class of noise r u, u uniform on the unit sphere of a norm, r independent.
 
     A subclass draws the radius (`_log_radii`) and says which sphere (`_fill_directions`).
-    Parameters are those of `Noise`.
+    Parameters are those of `AdditiveNoise`.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 Values are float64. What is approximated is rounded towards the smaller radius.
 """
 
+from rs4a.radii.box import uniform_l1_in_box
 from rs4a.radii.closed_form import (
     gaussian_l2,
     laplace_l1,
@@ -37,6 +38,7 @@ __all__ = [
     "round_down",
     "uniform_ball_l2",
     "uniform_l1",
+    "uniform_l1_in_box",
     "uniform_linf",
     "uniform_one_bound",
 ]

@@ -20,7 +20,7 @@ from rs4a.noises import (
     Uniform,
     UniformBall,
 )  # fmt: skip
-from rs4a.testing import NoiseContract
+from rs4a.testing import AdditiveNoiseContract
 
 NOISES = [
     Gaussian(sigma=0.5), Laplace(sigma=0.5), Uniform(sigma=0.5),
@@ -37,7 +37,7 @@ NOISES = [
 ]  # fmt: skip
 
 
-class TestNoises(NoiseContract):
+class TestNoises(AdditiveNoiseContract):
     @pytest.fixture(params=NOISES, ids=str)
     def noise(self, request):
         return request.param
@@ -137,7 +137,7 @@ def test_a_scale_beyond_float64_is_refused():
 @pytest.mark.parametrize(("dim", "beyond"), [(64, 8), (24, 8), (10, 2.5)])
 def test_no_half_space_refutes_pow2_with_a_large_exponent(k, dim, beyond):
     """The upper tail of its norm to the power k leaves float64 by far."""
-    contract = NoiseContract()
+    contract = AdditiveNoiseContract()
     contract.dims = (dim,)
     noise = Pow2(sigma=1.0, k=k, a=(dim + beyond) / k)
     contract.test_no_half_space_refutes_the_radius(noise, 2.0)
