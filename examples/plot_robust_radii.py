@@ -24,6 +24,7 @@ References
 # A panel is a list of noises and the norm of the adversary.
 import argparse
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -42,6 +43,7 @@ from rs4a.noises import (
     Uniform,
     UniformBall,
 )  # fmt: skip
+from rs4a.utils.rounding import format_radius
 
 DIM = 32 * 32 * 3
 CUBES = [ExpInf(k=1, j=j) for j in (2972, 3062, 3070)]
@@ -90,7 +92,8 @@ for ax, (norm, title, noises) in zip(axes.flat, PANELS, strict=True):
 columns = ["norm", "noise", "P = 0.75", "P = 0.99", "P = 1 - 1e-6"]
 table = pd.DataFrame(rows, columns=columns).drop_duplicates(["norm", "noise"])
 print(f"Certified radius at sigma = 1 in {DIM} coordinates")
-print(table.set_index(["norm", "noise"]).to_string(float_format="{:.4f}".format))
+rounded_down = partial(format_radius, digits=4)
+print(table.set_index(["norm", "noise"]).to_string(float_format=rounded_down))
 figure.suptitle(f"Certified radius at sigma = 1, d = {DIM}")
 figure.savefig(args.figure, dpi=110)
 print(f"\nFigure saved to {args.figure}")

@@ -43,6 +43,7 @@ from rs4a.datasets import load_digits_images
 from rs4a.metrics import CertifiedAccuracyDisplay, RadiusDisplay, certified_accuracy_score
 from rs4a.networks import make_network
 from rs4a.noises import Gaussian, Laplace, Uniform
+from rs4a.utils.rounding import format_radius
 
 parser = argparse.ArgumentParser(description="From noise to a certificate, on digits.")
 parser.add_argument("--figures", default=".", help="folder for the figures")
@@ -94,11 +95,12 @@ figure.savefig(figures / "tutorial_noise.png", dpi=120)
 # -----
 # From rho to the radius, for an adversary in l1, at one sigma: Uniform noise certifies the
 # most at moderate rho, Laplace noise the most as rho goes to 1. The dimension matters for
-# other norms and noises.
+# other norms and noises. What is printed is rounded down, so that it is proven.
 noises = [kind(sigma=0.5) for kind in kinds]
 for noise in noises:
     radii = noise.radius(np.array([0.6, 0.9, 0.999]), norm=1, dim=dim)
-    print(f"{noise}: l1 radius {radii.round(3)} at rho = 0.6, 0.9, 0.999")
+    texts = ", ".join(format_radius(radius, digits=3) for radius in radii)
+    print(f"{noise}: l1 radius {texts} at rho = 0.6, 0.9, 0.999")
 display = RadiusDisplay.from_noises(noises, norm=1, dim=dim)
 display.figure_.savefig(figures / "tutorial_radii.png", dpi=120)
 
@@ -151,7 +153,8 @@ one = certifications["Uniform(sigma=0.5)"]
 for index in range(5):
     print(
         f"a {y_test[index]}: answered {one.labels[index]}, {one.n_votes[index]} votes, "
-        f"rho at least {one.prob_lower[index]:.3f}, l1 radius {one.radius()[index]:.3f}"
+        f"rho at least {format_radius(one.prob_lower[index], digits=3)}, l1 radius "
+        f"{format_radius(one.radius()[index], digits=3)}"
     )
 
 # %%

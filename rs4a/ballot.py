@@ -1,34 +1,43 @@
-"""The votes of a batch of inputs, drawn in this process or in several."""
+"""The votes of all inputs: drawn here or by workers, and kept where that is asked for."""
 
 import copy
-import time
+import hashlib
+import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any, Self
-from weakref import WeakKeyDictionary
+from importlib.metadata import version
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
-from sklearn.base import clone
-from sklearn.utils import gen_even_slices
 
 from rs4a.exceptions import CertificationWarning
-from rs4a.inference import Inference
-from rs4a.nets import net_device
-from rs4a.noises import Noise
-from rs4a.sampling import Phase, Requests, Voters, stream_keys
+from rs4a.nets import fingerprint, net_device, roots
+from rs4a.progress import VoteBar
+from rs4a.sampling import Requests, Voters
+from rs4a.utils.params import to_json
+from rs4a.utils.source import class_code
+from rs4a.vote_plans import VotePlan, Votes, draw_votes
+from rs4a.vote_store import VoteStore
+from rs4a.workers import Packed, pack_voters, request_in_worker, vote_in_worker
 
-__all__ = ["Ballot", "find_batch_size"]
+__all__ = ["Ballot"]
 
-#: Tasks a worker: enough that no worker waits long for the last one.
+#: How often work is handed out again after a worker died.
+_MAX_DEATHS = 3
+#: Tasks a worker, where all of a call's votes are to be shared at once.
 _TASKS_PER_JOB = 4
-#: Sizes that "auto" tries, and the gain in speed that is worth a larger one.
-_AUTO_SIZES = tuple(2**k for k in range(6, 17))
-_WORTH = 1.05
-#: What "auto" found, by net and then by what else it depends on.
-_FOUND: WeakKeyDictionary[Any, dict[tuple[Any, ...], int]] = WeakKeyDictionary()
+
+
+class _Shard(NamedTuple):
+    """Consecutive inputs that are voted on together, and the key of their votes."""
+
+    rows: slice
+    key: str
 
 
 class Ballot:
@@ -39,7 +48,7 @@ class Ballot:
     voters : Voters
         Net and noise; not opened.
 
-    X : ndarray of shape (n, ...), float32
+    X : ndarray of shape (n, ...), float32, or LazyInputs
         Inputs.
 
     keys : ndarray of shape (n, 3), uint64
@@ -47,20 +56,29 @@ class Ballot:
 
     n_jobs : int or None
         Workers, in joblib's sense.
+
+    store : VoteStore, default=None
+        Where votes of finished shards are kept. None: nowhere.
     """
 
     def __init__(
         self,
         voters: Voters,
-        X: NDArray[np.float32],
+        X: Any,
         keys: NDArray[np.uint64],
         n_jobs: int | None,
+        store: VoteStore | None = None,
     ):
         self.voters = voters
         self.X = X
         self.keys = keys
         self.n_jobs = n_jobs
+        self.store = store
+        #: Votes that were found in the store.
+        self.n_kept = 0
         self._opened: Voters | None = None
+        self._identity: str | None = None
+        self._packed: Packed | None = None
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -76,42 +94,170 @@ class Ballot:
             self._opened = self._stack.enter_context(copy.copy(self.voters))
         return self._opened
 
-    def fixed(
+    # All votes of a plan
+
+    def votes(
         self,
-        n_votes: int,
-        phase: Phase,
-        progress: Callable[[int], object] | None = None,
-    ) -> NDArray[np.int64]:
+        plan: VotePlan,
+        *,
+        so_far: NDArray[np.int64] | None = None,
+        bar: VoteBar | None = None,
+    ) -> Votes:
         """Votes of every input.
+
+        They are the same however they are drawn: at once, or shard by shard where there
+        are several workers or a store.
 
         Parameters
         ----------
-        n_votes : int
-            Votes an input.
+        plan : VotePlan
+            What votes they get.
 
-        phase : Phase
-            Selection or estimation.
+        so_far : ndarray of shape (n, n_classes), int64, default=None
+            Estimation votes to go on from, where they stop when they suffice.
 
-        progress : callable, default=None
-            Called with numbers of votes as they come.
+        bar : VoteBar, default=None
+            Shows how far it is.
 
         Returns
         -------
-        counts : ndarray of shape (n, n_classes), int64
-            Votes.
+        votes : Votes
+            Votes; after an interruption, inputs whose turn did not come have none.
         """
-        options: dict[str, Any] = {"n_votes": n_votes, "phase": phase}
-        jobs = effective_n_jobs(self.n_jobs)
-        if jobs == 1:
-            return self._here().fixed(self.X, self.keys, progress=progress, **options)
-        shards = gen_even_slices(len(self.X), min(len(self.X), jobs * _TASKS_PER_JOB))
-        return self._gather(
-            (("fixed", self.X[shard], self.keys[shard], options) for shard in shards),
-            progress,
+        if self.store is None and effective_n_jobs(self.n_jobs) == 1:
+            plan, X = plan.of(slice(None)), self.X
+            return draw_votes(self._here(), X, self.keys, plan, so_far=so_far, bar=bar)
+        shape = len(self.X), self.voters.n_classes
+        gathered = Votes(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+        waiting = self._without_kept(plan, so_far, gathered, bar)
+        interrupted = False
+        try:
+            for shard, votes in self._drawn(waiting, plan, so_far):
+                self._add(gathered, shard, votes, bar)
+                if votes.interrupted:
+                    raise KeyboardInterrupt
+                if self.store is not None:
+                    self.store.save(
+                        shard.key, {"selection": votes.selection, "counts": votes.counts}
+                    )
+        except KeyboardInterrupt:
+            if plan.rule is None:
+                raise
+            interrupted = True
+        return gathered._replace(interrupted=interrupted)
+
+    def _without_kept(
+        self,
+        plan: VotePlan,
+        so_far: NDArray[np.int64] | None,
+        gathered: Votes,
+        bar: VoteBar | None,
+    ) -> list[_Shard]:
+        """Shards that are not in the store; the votes of the others are gathered."""
+        waiting = []
+        for shard in self._shards(plan, so_far):
+            kept = self.store.load(shard.key) if self.store is not None else None
+            if kept is None:
+                waiting.append(shard)
+            else:
+                self._add(gathered, shard, Votes(kept["selection"], kept["counts"]), bar)
+                self.n_kept += int(kept["counts"].sum())
+        return waiting
+
+    def _add(
+        self, gathered: Votes, shard: _Shard, votes: Votes, bar: VoteBar | None
+    ) -> None:
+        gathered.selection[shard.rows] = votes.selection
+        gathered.counts[shard.rows] = votes.counts
+        if bar is not None:
+            bar.advance(len(votes.counts), int(votes.counts.sum()))
+
+    def _shards(self, plan: VotePlan, so_far: NDArray[np.int64] | None) -> Iterator[_Shard]:
+        size = plan.shard_size
+        if self.store is None:  # nothing to be found again: no worker shall wait for others
+            n_tasks = effective_n_jobs(self.n_jobs) * _TASKS_PER_JOB
+            size = min(size, -(-len(self.X) // n_tasks))
+        for start in range(0, len(self.X), size):
+            rows = slice(start, min(start + size, len(self.X)))
+            parts = [self.keys[rows].tobytes()]
+            if plan.rule is not None:
+                known = None if so_far is None else so_far[rows]
+                parts += [_bytes(plan.rule.of(rows).reach), _bytes(known)]
+            yield _Shard(rows, "" if self.store is None else self._key(plan, *parts))
+
+    # Who draws
+
+    def _drawn(
+        self, shards: list[_Shard], plan: VotePlan, so_far: NDArray[np.int64] | None
+    ) -> Iterator[tuple[_Shard, Votes]]:
+        """Votes of shards, as they come."""
+        if effective_n_jobs(self.n_jobs) == 1:
+            for shard in shards:
+                task = self._task(shard, plan, so_far)
+                yield shard, draw_votes(self._here(), *task[:3], so_far=task[3])
+            return
+        missing = dict(enumerate(shards))
+        for n_deaths in range(_MAX_DEATHS + 1):
+            try:
+                for index, votes in self._from_workers(missing, plan, so_far):
+                    yield missing.pop(index), votes
+                return
+            except TerminatedWorkerError:
+                if n_deaths == _MAX_DEATHS:
+                    raise
+                warnings.warn(
+                    "A worker died, for want of memory perhaps: its votes are drawn again.",
+                    CertificationWarning,
+                    stacklevel=2,
+                )
+
+    def _from_workers(
+        self,
+        shards: dict[int, _Shard],
+        plan: VotePlan,
+        so_far: NDArray[np.int64] | None,
+    ) -> Iterator[tuple[int, Votes]]:
+        backend, _ = get_active_backend()
+        as_they_come = backend.supports_return_generator
+        parallel = Parallel(
+            n_jobs=self.n_jobs,
+            return_as="generator_unordered" if as_they_come else "list",
         )
+        voters = self._sent_voters()
+        results = parallel(
+            delayed(_numbered)(index, voters, *self._task(shard, plan, so_far))
+            for index, shard in list(shards.items())
+        )
+        try:
+            for result in results:  # noqa: UP028, `yield from` would close them first
+                yield result
+        finally:  # after an interruption, what is under way is not waited for
+            if as_they_come:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", UserWarning)
+                    results.close()
+
+    def _sent_voters(self) -> Voters | Packed:
+        """The voters as workers get them: packed once, unless they share memory."""
+        backend, _ = get_active_backend()
+        if getattr(backend, "supports_sharedmem", False):
+            return self.voters
+        if self._packed is None:
+            self._packed = pack_voters(self.voters)
+        return self._packed
+
+    def _task(
+        self, shard: _Shard, plan: VotePlan, so_far: NDArray[np.int64] | None
+    ) -> tuple[Any, ...]:
+        known = None if so_far is None else so_far[shard.rows]
+        # Inputs that are read as needed are read here, and only these are sent.
+        X = np.asarray(self.X[shard.rows])
+        return X, self.keys[shard.rows], plan.of(shard.rows), known
+
+    # Some votes
 
     def requested(self, requests: Requests) -> NDArray[np.int64]:
-        """Some votes of some inputs.
+        """Some estimation votes of some inputs, for whoever decides who gets the next ones.
 
         Parameters
         ----------
@@ -123,42 +269,52 @@ class Ballot:
         counts : ndarray of shape (n_requests, n_classes), int64
             Votes.
         """
-        total = int((requests.stops - requests.starts).sum())
+        if self.store is None:
+            return self._drawn_requests(requests)
+        key = self._key(
+            None, self.keys[requests.rows].tobytes(), *(part.tobytes() for part in requests)
+        )
+        kept = self.store.load(key)
+        if kept is None:
+            counts = self._drawn_requests(requests)
+            self.store.save(key, {"counts": counts})
+            return counts
+        self.n_kept += int(kept["counts"].sum())
+        return kept["counts"]
+
+    def _drawn_requests(self, requests: Requests) -> NDArray[np.int64]:
         # Less than some batches a worker are not worth handing out.
+        total = int((requests.stops - requests.starts).sum())
         jobs = effective_n_jobs(self.n_jobs)
         if jobs == 1 or total < 2 * jobs * self.voters.batch_size:
             return self._here().requested(self.X, self.keys, requests=requests)
-        return self._gather(
-            ("requested", self.X, self.keys, {"requests": part})
-            for part in _even_parts(requests, jobs)
+        parts = list(_even_parts(requests, jobs))
+        tasks = (
+            delayed(request_in_worker)(self._sent_voters(), *self._inputs_of(part))
+            for part in parts
         )
+        return np.concatenate(Parallel(n_jobs=self.n_jobs)(tasks))
 
-    def _gather(
-        self,
-        tasks: Iterable[tuple[Any, ...]],
-        progress: Callable[[int], object] | None = None,
-    ) -> NDArray[np.int64]:
-        parts = []
-        for counts in Parallel(n_jobs=self.n_jobs, return_as="generator")(
-            delayed(_vote)(self.voters, *task) for task in tasks
-        ):
-            parts.append(counts)
-            if progress is not None:
-                progress(int(counts.sum()))
-        return np.concatenate(parts)
+    def _inputs_of(self, requests: Requests) -> tuple[Any, ...]:
+        """Inputs of some requests, and the requests with the rows that they have there."""
+        rows, places = np.unique(requests.rows, return_inverse=True)
+        X = np.stack([np.asarray(self.X[row]) for row in rows])
+        return X, self.keys[rows], requests._replace(rows=places)
+
+    # What votes depend on
+
+    def _key(self, plan: VotePlan | None, *parts: bytes) -> str:
+        if self._identity is None:
+            self._identity = _identity(self.voters)
+        digest = hashlib.blake2b(digest_size=20)
+        for part in (self._identity.encode(), _described(plan).encode(), *parts):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+        return digest.hexdigest()
 
 
-def _vote(
-    voters: Voters,
-    method: str,
-    X: NDArray[np.float32],
-    keys: NDArray[np.uint64],
-    options: dict[str, Any],
-) -> NDArray[np.int64]:
-    """Votes that a worker draws; one in a thread gets voters of its own."""
-    with copy.copy(voters) as opened:
-        counts: NDArray[np.int64] = getattr(opened, method)(X, keys, **options)
-        return counts
+def _numbered(index: int, *task: Any) -> tuple[int, Votes]:
+    return index, vote_in_worker(*task)
 
 
 def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:
@@ -170,57 +326,37 @@ def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:
             yield Requests(*(each[part] for each in requests))
 
 
-def find_batch_size(
-    net: Any, noise: Noise, inference: Inference | None, X: NDArray[np.float32]
-) -> int:
-    """Smallest batch size that a larger one hardly makes faster.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised net.
-
-    noise : Noise
-        Smoothing noise.
-
-    inference : Inference or None
-        How the net is run.
-
-    X : ndarray of shape (n, ...), float32
-        Inputs, of which the first is tried.
-
-    Returns
-    -------
-    batch_size : int
-        A power of two from 64 to 65536 that fits into memory.
-    """
-    if inference is not None and inference.compile:  # each size would be compiled
-        inference = clone(inference).set_params(compile=False)
-    known = _FOUND.setdefault(net, {})
-    key = (X.shape[1:], str(inference), str(noise), str(net_device(net)))
-    if key not in known:
-        known[key] = _fastest_size(
-            lambda size: Voters(net, noise, inference, n_classes=1, batch_size=size), X
-        )
-    return known[key]
+def _bytes(array: NDArray | None) -> bytes:
+    return b"" if array is None else np.ascontiguousarray(array).tobytes()
 
 
-def _fastest_size(make_voters: Callable[[int], Voters], X: NDArray[np.float32]) -> int:
-    best, best_rate = _AUTO_SIZES[0], 0.0
-    for size in _AUTO_SIZES:
-        with warnings.catch_warnings(record=True) as too_large, make_voters(size) as voters:
-            warnings.simplefilter("always", CertificationWarning)
-            rate = size / min(_seconds(voters, X[:1], size) for _ in range(3))
-        if any(issubclass(each.category, CertificationWarning) for each in too_large):
-            break
-        if rate < _WORTH * best_rate:
-            break
-        best, best_rate = size, rate
-    return best
+def _identity(voters: Voters) -> str:
+    """All that votes depend on, besides inputs, seed and plan."""
+    net, noise, inference = voters.net, voters.noise, voters.inference
+    parts = [
+        type(net),
+        type(noise),
+        *(type(m) for root in roots(net) for m in root.modules()),
+    ]
+    return json.dumps(
+        {
+            "format": 1,
+            "net": fingerprint(net),
+            "noise": to_json(noise),
+            "inference": None if inference is None else to_json(inference),
+            "n_classes": voters.n_classes,
+            "code": sorted({class_code(part) for part in parts}),
+            "device": net_device(net).type,
+            "versions": [version(name) for name in ("torch", "torchvision")],
+        }
+    )
 
 
-def _seconds(voters: Voters, X: NDArray[np.float32], size: int) -> float:
-    """Time of one batch, drawing and counting included."""
-    start = time.perf_counter()
-    voters.fixed(X, stream_keys(X, 0), n_votes=size, phase=Phase.SELECTION)
-    return time.perf_counter() - start
+def _described(plan: VotePlan | None) -> str:
+    if plan is None:
+        return "requested"
+    rule = plan.rule
+    stopping = None
+    if rule is not None:
+        stopping = [to_json(rule.bound), rule.norm, rule.dim, rule.alpha, rule.n_classes]
+    return json.dumps([plan.n_selection, plan.n_estimation, plan.n_views, stopping])

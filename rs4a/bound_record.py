@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
+from rs4a.box import as_box
 from rs4a.noises import Noise
 from rs4a.utils.checks import (
     NORMS,
@@ -64,6 +65,11 @@ class BoundRecord:
     proba : ndarray of shape (n, n_classes), float64, default=None
         Share of the selection votes for every class.
 
+    box : tuple of two floats, default=None
+        Smallest and largest value of a coordinate, if attacks must respect them too. Radii
+        are then larger, and hold within the box only, for inputs that lie in it. For
+        Uniform noise and independent Splitting.
+
     Attributes
     ----------
     abstained : ndarray of shape (n,), bool
@@ -101,6 +107,7 @@ class BoundRecord:
     norm: float | None = None
     alpha: float = 0.001
     proba: NDArray[np.float64] | None = None
+    box: Any = None
 
     counts = property(_refuse_votes)
     selection_counts = property(_refuse_votes)
@@ -124,6 +131,9 @@ class BoundRecord:
         store(self, "noise", clone(self.noise))
         norm = self.noise.norms[0] if self.norm is None else self.norm
         store(self, "norm", check_norm(norm))
+        store(self, "box", as_box(self.box))
+        if self.box is not None:
+            self.noise.check_box_radius()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies are built anew, so that their arrays are read-only too.
@@ -160,7 +170,7 @@ class BoundRecord:
         -------
         radius : ndarray of shape (n,), float64
             In units of X, never above what the bounds prove; 0 where the classifier
-            abstained.
+            abstained. With a `box` it holds for attacks that stay in it.
 
         Raises
         ------
@@ -168,7 +178,8 @@ class BoundRecord:
             If `norm` is none of 1, 2 and inf.
         """
         norm = self._norm if norm is None else norm
-        return self.noise.radius(self.prob_lower, norm=norm, dim=self.dim)
+        reach = None if self.box is None else self.box.lengths
+        return self.noise.radius(self.prob_lower, norm=norm, dim=self.dim, reach=reach)
 
     def to_frame(self) -> pd.DataFrame:
         """Table with a row for every input.

@@ -1,11 +1,9 @@
 """The record of votes, and the labels, radii and abstentions derived from it."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,22 +13,24 @@ from sklearn.base import clone
 
 from rs4a import bounds, noises
 from rs4a.bounds import Bound, top_votes
+from rs4a.box import Box, as_box, coordinate_reach
 from rs4a.certification_log import CertificationLog, make_log
 from rs4a.inference import Inference
 from rs4a.noises import Noise
+from rs4a.run_report import merge_runs
 from rs4a.utils.checks import NORMS, check_dim, check_norm, format_norm
-from rs4a.utils.files import whole_file
 from rs4a.utils.params import check_own_name, from_json, known_classes, to_json
+from rs4a.utils.record_files import read_record, write_record
 from rs4a.utils.records import plain_labels, read_only
+from rs4a.utils.validation import as_array
 
 __all__ = ["Certification"]
 
-_FORMAT_VERSION = 2
-_ARRAYS = {"classes", "selection_counts", "counts"}
-_OPTIONAL_ARRAYS = {"tokens"}
+_ARRAYS = ("classes", "selection_counts", "counts")
+_OPTIONAL_ARRAYS = ("tokens", "reach")
 #: So many tokens are not all below this one, but once in 2^64 cases.
 _FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
-_KNOWN_NOISES, _KNOWN_BOUNDS = known_classes(noises), known_classes(bounds)
+_KNOWN = {"noise": known_classes(noises), "bound": known_classes(bounds)}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,6 +84,14 @@ class Certification:
     net_digest : str, default=None
         Digest of what the net had learned.
 
+    box : tuple of two floats or rs4a.box.Box, default=None
+        Smallest and largest value of a coordinate, if attacks must respect them too. Radii
+        are then larger, and hold within the box only, for inputs that lie in it. A Box may
+        know more of the inputs. For Uniform noise and independent Splitting.
+
+    runs : tuple of dict, default=()
+        What is known about the runs that drew the votes; see `report`.
+
     Attributes
     ----------
     labels : ndarray of shape (n,)
@@ -101,7 +109,11 @@ class Certification:
 
     abstained : ndarray of shape (n,), bool
         Where `prob_lower` is at most 1/2, or, with ``runner_up=True``, at most
-        `prob_runner_up`: the label has no certificate.
+        `prob_runner_up`: the label has no certificate. Nowhere, if `deterministic`.
+
+    deterministic : bool
+        Whether all views of deterministic noise voted. Then nothing is estimated: `bound`
+        is None, `alpha` 0, and `prob_lower` the share of the votes itself.
 
     Raises
     ------
@@ -140,6 +152,8 @@ class Certification:
     tokens: NDArray[np.uint64] | None = None
     inference: Inference | None = None
     net_digest: str | None = None
+    box: Any = None
+    runs: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         store = object.__setattr__  # the fields are frozen for everybody else
@@ -158,14 +172,16 @@ class Certification:
             )
         if len(np.unique(self.classes)) < len(self.classes):
             raise ValueError(f"classes must differ, got {self.classes.tolist()}.")
-        if not 0.0 < self.alpha < 1.0:
-            raise ValueError(
-                f"alpha must be a float in the range (0, 1), got {self.alpha!r}."
-            )
         store(self, "dim", check_dim(self.dim))
         self.noise.scale(self.dim)  # refuses a noise without a scale
         store(self, "noise", clone(self.noise))
-        store(self, "bound", clone(self.bound or bounds.ClopperPearson()))
+        if self.deterministic:
+            store(self, "alpha", 0.0)
+            store(self, "bound", None)
+            self._check_all_voted()
+        else:
+            self._check_alpha()
+            store(self, "bound", clone(self.bound or bounds.ClopperPearson()))
         norm = self.noise.norms[0] if self.norm is None else self.norm
         store(self, "norm", check_norm(norm))
         if self.inference is not None:
@@ -174,10 +190,46 @@ class Certification:
         if self.tokens is not None:
             store(self, "tokens", read_only(_check_tokens(self.tokens, len(self))))
         self._check_bound()
+        store(self, "box", as_box(self.box))
+        self._check_box()
+
+    def _check_alpha(self) -> None:
+        if not 0.0 < self.alpha < 1.0:
+            raise ValueError(
+                f"alpha must be a float in the range (0, 1), got {self.alpha!r}."
+            )
+
+    def _check_all_voted(self) -> None:
+        """Refuse votes on some of the views only."""
+        n_views = self.noise.n_views(self.dim)
+        if (self.n_votes != n_views).any():
+            raise ValueError(
+                f"counts must be the votes on all {n_views} views of {self.noise}, got "
+                f"from {self.n_votes.min()} to {self.n_votes.max()} votes an input."
+            )
+        if (self.counts != self.selection_counts).any():
+            raise ValueError(
+                f"selection_counts must be the counts themselves under {self.noise}: all "
+                "votes choose the class. Give from_counts neither them nor labels."
+            )
+
+    def _check_box(self) -> None:
+        """Refuse a box that no radius makes use of, or that knows of other inputs."""
+        if self.box is None:
+            return
+        self.noise.check_box_radius()
+        reach = self.box.reach
+        if reach is not None and reach.shape[:-1] != (len(self),):
+            raise ValueError(
+                f"reach of the box must have shape ({len(self)}, k), a row an input, got "
+                f"{reach.shape}."
+            )
 
     def _check_bound(self) -> None:
         """Refuse a bound whose conditions are not met."""
-        bound = self._bound
+        bound = self.bound
+        if bound is None:
+            return
         _ = bound.votes_per_input  # refuses bad parameters
         if self.adaptive and not bound.anytime:
             raise ValueError(
@@ -201,11 +253,22 @@ class Certification:
         return len(self.counts)
 
     def __repr__(self) -> str:
+        how = (
+            "deterministic"
+            if self.deterministic
+            else f"bound={self.bound}, alpha={self.alpha}"
+        )
+        box = "" if self.box is None else f", box={self.box}"
         return (
-            f"Certification(n={len(self)}, noise={self.noise}, bound={self.bound}, "
-            f"alpha={self.alpha}, norm={format_norm(self._norm)}, "
+            f"Certification(n={len(self)}, noise={self.noise}, {how}, "
+            f"norm={format_norm(self._norm)}{box}, "
             f"abstained={int(self.abstained.sum())}, votes={int(self.n_votes.sum())})"
         )
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all views of deterministic noise voted, and nothing is estimated."""
+        return self.noise.deterministic
 
     @property
     def _norm(self) -> float:
@@ -216,6 +279,17 @@ class Certification:
     def _bound(self) -> Bound:
         assert self.bound is not None
         return self.bound
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Votes, seconds, seed, device and versions of the runs that drew the votes.
+
+        Returns
+        -------
+        report : dict
+            As JSON can hold it; empty for votes that were counted elsewhere.
+        """
+        return merge_runs(list(self.runs)) if self.runs else {}
 
     @cached_property
     def _columns(self) -> NDArray[np.int64]:
@@ -234,9 +308,13 @@ class Certification:
 
     @cached_property
     def _top_two(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        votes = top_votes(self.counts, self._columns)
+        if self.deterministic:
+            shares = votes.top / votes.total, votes.runner_up / votes.total
+            return read_only(shares[0]), read_only(shares[1])
         uniforms = None if self.tokens is None else _to_uniforms(self.tokens)
         lower, others = self._bound.top_two(
-            top_votes(self.counts, self._columns),
+            votes,
             n_others=len(self.classes) - 1,
             alpha=self.alpha,
             uniforms=uniforms,
@@ -256,6 +334,8 @@ class Certification:
     @property
     def abstained(self) -> NDArray[np.bool_]:
         """Where the label has no certificate."""
+        if self.deterministic:
+            return np.zeros(len(self), dtype=bool)
         if self._bound.runner_up:
             return self.prob_lower <= self.prob_runner_up
         return self.prob_lower <= 0.5
@@ -272,17 +352,20 @@ class Certification:
         -------
         radius : ndarray of shape (n,), float64
             In units of X, never above the true radius; 0 where the classifier
-            abstained.
+            abstained. With a `box` it holds for attacks that stay in it.
 
         Raises
         ------
         UnsupportedNormError
             If `norm` is none of 1, 2 and inf.
         """
-        norm = self._norm if norm is None else norm
+        norm = check_norm(self._norm if norm is None else norm)
+        if self.deterministic:
+            return self.noise.exact_radius(self.counts, self._columns, norm, self.dim)
         others = self.prob_runner_up if self._bound.runner_up else None
+        reach = None if self.box is None else self.box.lengths
         return self.noise.radius(
-            self.prob_lower, norm=norm, dim=self.dim, prob_runner_up=others
+            self.prob_lower, norm=norm, dim=self.dim, prob_runner_up=others, reach=reach
         )
 
     def recompute(
@@ -291,6 +374,8 @@ class Certification:
         alpha: float | None = None,
         norm: float | None = None,
         bound: Bound | None = None,
+        box: tuple[float, float] | None = None,
+        X: Any = None,
     ) -> "Certification":
         """Draw other conclusions from the same votes.
 
@@ -308,23 +393,50 @@ class Certification:
         bound : Bound, default=None
             How votes become a probability. None: as it was.
 
+        box : tuple of two floats, default=None
+            Smallest and largest value of a coordinate that attacks must respect, and that
+            the inputs did. None: as it was; without one: ``dataclasses.replace(record,
+            box=None)``.
+
+        X : array-like of shape (n, ...), default=None
+            The inputs, which make radii in a new box larger. None: they are not used.
+
         Returns
         -------
         certification : Certification
-            A new record; this one stays as it is.
+            A new record; this one stays as it is. A deterministic one needs no `alpha` and
+            no `bound`, and ignores them.
 
         Raises
         ------
         ValueError
-            If `alpha` is outside (0, 1), or the votes decided when their drawing stopped
-            and `bound` does not allow for that.
+            If `alpha` is outside (0, 1), the votes decided when their drawing stopped
+            and `bound` does not allow for that, or the noise has no radius in a box.
         """
         return replace(
             self,
             alpha=self.alpha if alpha is None else alpha,
             norm=self.norm if norm is None else norm,
             bound=self.bound if bound is None else bound,
+            box=self._box_for(box, X),
         )
+
+    def _box_for(self, box: tuple[float, float] | None, X: Any) -> Box | None:
+        """The box of a new record, with what the inputs tell if they are given."""
+        wanted = as_box(self.box if box is None else box)
+        if X is None:
+            known = wanted and self.box and wanted.interval == self.box.interval
+            return self.box if known else wanted
+        if wanted is None:
+            raise ValueError("X needs a box, got box=None.")
+        inputs = np.asarray(as_array(X), dtype=np.float32)
+        if inputs.reshape(len(inputs), -1).shape != (len(self), self.dim):
+            raise ValueError(
+                f"X must hold the {len(self)} inputs of the record, of {self.dim} "
+                f"coordinates, got shape {inputs.shape}."
+            )
+        lambd = self.noise.scale(self.dim)
+        return replace(wanted, reach=coordinate_reach(inputs, wanted.interval, lambd))
 
     def to_frame(self) -> pd.DataFrame:
         """Table with a row for every input.
@@ -360,7 +472,8 @@ class Certification:
             True labels.
 
         norm : {1, 2, inf}, default=None
-            Norm of the radii. None: the record's own. The format does not state it.
+            Norm of the radii. None: the record's own. The format states neither it nor
+            the box.
 
         Raises
         ------
@@ -387,6 +500,7 @@ class Certification:
         norm: float | None = None,
         adaptive: bool | None = None,
         tokens: ArrayLike | None = None,
+        box: tuple[float, float] | None = None,
     ) -> "Certification":
         """Certificates from votes that were counted elsewhere.
 
@@ -407,7 +521,7 @@ class Certification:
         labels : array-like of shape (n,), default=None
             The classes that such votes chose. Exactly one of `selection_counts` and
             `labels` must be given: a class that is read off the estimation votes has no
-            certificate.
+            certificate. Neither, for the votes on all views of deterministic noise.
 
         classes : array-like of shape (n_classes,), default=None
             Labels of the columns. None: 0, 1, ...
@@ -428,6 +542,10 @@ class Certification:
         tokens : ndarray of shape (n,), uint64, default=None
             Random numbers for randomised bounds, drawn independently of the votes and
             uniform on all of [0, 2^64).
+
+        box : tuple of two floats, default=None
+            Smallest and largest value of a coordinate, if attacks must respect them, as the
+            inputs did. ``recompute(box=..., X=X)`` makes use of the inputs as well.
 
         Returns
         -------
@@ -457,6 +575,8 @@ class Certification:
             if classes is None
             else plain_labels("classes", classes)
         )
+        if noise.deterministic and labels is None and selection_counts is None:
+            selection_counts = counts  # all votes that there are, on which labels rest too
         if (selection_counts is None) == (labels is None):
             got = "neither" if labels is None else "both"
             raise ValueError(
@@ -467,7 +587,8 @@ class Certification:
             selection_counts = _one_vote_each(labels, columns, len(counts))
         bound = bound or bounds.ClopperPearson()
         totals = np.unique(counts.sum(axis=1))
-        if adaptive is None and not bound.anytime and len(totals) > 1:
+        needs_one_total = not (bound.anytime or noise.deterministic)
+        if adaptive is None and needs_one_total and len(totals) > 1:
             raise ValueError(
                 f"counts have from {totals[0]} to {totals[-1]} votes an input, but "
                 f"bound={bound} needs numbers that were fixed beforehand: confirm it by "
@@ -484,6 +605,7 @@ class Certification:
             norm=norm,
             adaptive=bound.anytime if adaptive is None else adaptive,
             tokens=None if tokens is None else np.asarray(tokens),
+            box=box,
         )
 
     @classmethod
@@ -528,12 +650,20 @@ class Certification:
                 "records must be of one classifier and one set of parameters, got some "
                 f"that differ in {', '.join(differs)}."
             )
-        tokens = [record.tokens for record in records if record.tokens is not None]
+        first = records[0]
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(record, name) for record in records])
+            for name in ("selection_counts", "counts", "tokens")
+            if getattr(first, name) is not None
+        }
+        box = first.box
+        if box is not None and box.reach is not None:
+            box = replace(box, reach=np.concatenate([each.box.reach for each in records]))
         return replace(
-            records[0],
-            selection_counts=np.concatenate([each.selection_counts for each in records]),
-            counts=np.concatenate([each.counts for each in records]),
-            tokens=np.concatenate(tokens) if tokens else None,
+            first,
+            **joined,
+            box=box,
+            runs=tuple(run for record in records for run in record.runs),
             seconds=sum(record.seconds for record in records),
         )
 
@@ -542,6 +672,7 @@ class Certification:
         return {
             "classes": self.classes.tolist(),
             "tokens": self.tokens is not None,
+            "box": self.box and (self.box.interval, self.box.reach is not None),
             **{
                 name: each and (type(each), to_json(each))
                 for name in ("noise", "bound", "inference")
@@ -599,30 +730,27 @@ class Certification:
         ValueError
             If the noise or bound is of a class that has the name of one of rs4a's.
         """
-        for name, known in (("noise", _KNOWN_NOISES), ("bound", _KNOWN_BOUNDS)):
-            check_own_name(name, getattr(self, name), known)
-        metadata = {
-            "format": _FORMAT_VERSION,
-            "noise": to_json(self.noise),
-            "bound": to_json(self._bound),
-            "inference": None if self.inference is None else to_json(self.inference),
-            "net_digest": self.net_digest,
-            "adaptive": bool(self.adaptive),
-            "dim": self.dim,
-            "alpha": float(self.alpha),
-            "norm": str(self._norm),
-            "seconds": float(self.seconds),
-        }
-        with whole_file(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(
-                file,
-                allow_pickle=False,
-                metadata=np.array(json.dumps(metadata)),
-                classes=self.classes,
-                selection_counts=self.selection_counts,
-                counts=self.counts,
-                **({} if self.tokens is None else {"tokens": self.tokens}),
-            )
+        parts = ("noise", self.noise), ("bound", self.bound), ("inference", self.inference)
+        for name, part in parts:
+            check_own_name(name, part, _KNOWN.get(name, {}))
+        stated = {name: None if part is None else to_json(part) for name, part in parts}
+        arrays = {name: getattr(self, name) for name in (*_ARRAYS, "tokens")}
+        arrays["reach"] = None if self.box is None else self.box.reach
+        write_record(
+            path,
+            {name: array for name, array in arrays.items() if array is not None},
+            {
+                **stated,
+                "net_digest": self.net_digest,
+                "adaptive": bool(self.adaptive),
+                "dim": self.dim,
+                "alpha": float(self.alpha),
+                "norm": str(self._norm),
+                "box": self.box and self.box.interval,
+                "seconds": float(self.seconds),
+                "runs": list(self.runs),
+            },
+        )
 
     @classmethod
     def load(
@@ -657,30 +785,13 @@ class Certification:
             If the file is not a whole record, or states another noise or bound than is
             given.
         """
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            metadata = json.loads(str(arrays.pop("metadata")))
-            version = metadata["format"]
-            if set(arrays) - _OPTIONAL_ARRAYS != _ARRAYS:
-                raise KeyError(f"arrays {sorted(arrays)}")
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # a damaged file fails in many ways
-            raise ValueError(
-                f"{Path(path).name} is not a whole Certification, as save writes it: "
-                f"{type(error).__name__} in reading it."
-            ) from error
-        if version not in range(1, _FORMAT_VERSION + 1):
-            raise ValueError(
-                f"{Path(path).name} has format {version}, this version of rs4a reads "
-                f"formats 1 to {_FORMAT_VERSION}."
-            )
+        arrays, metadata = read_record(path, _ARRAYS, _OPTIONAL_ARRAYS)
         inference = metadata.get("inference")  # which format 1 did not have
+        reach, box = arrays.pop("reach", None), as_box(metadata.get("box"))
         return cls(
             **arrays,
-            noise=_stated("noise", metadata["noise"], noise, _KNOWN_NOISES),
-            bound=_stated("bound", metadata["bound"], bound, _KNOWN_BOUNDS),
+            noise=_stated("noise", metadata["noise"], noise),
+            bound=metadata["bound"] and _stated("bound", metadata["bound"], bound),
             dim=metadata["dim"],
             alpha=metadata["alpha"],
             norm=float(metadata["norm"]),
@@ -688,11 +799,14 @@ class Certification:
             adaptive=metadata.get("adaptive", False),
             inference=inference and from_json(inference, {"Inference": Inference}),
             net_digest=metadata.get("net_digest"),
+            box=box and replace(box, reach=reach),
+            runs=tuple(metadata.get("runs", ())),
         )
 
 
-def _stated(name: str, stated: dict[str, Any], given: Any, known: dict[str, Any]) -> Any:
+def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:
     """What a file states, or the same as an object that was given: of a user's class."""
+    known = _KNOWN[name]
     if given is None:
         return from_json(stated, known)
     if stated["class"] in known:  # with the parameters that an older file did not have

@@ -12,11 +12,14 @@ from sklearn.base import clone
 from rs4a.noises import Noise
 from rs4a.radii import conversion_factor, round_down
 from rs4a.utils.checks import check_norm, format_norm
+from rs4a.utils.rounding import format_radius
 
 __all__ = ["CertificationLog"]
 
 _COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
 _ABSTAIN = "-1"
+#: Digits of a radius after the point.
+_DECIMALS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +120,7 @@ class CertificationLog:
         return round_down(self.radii * conversion_factor(self.norm, norm, self.dim))
 
     def to_tsv(self, path: str | os.PathLike[str]) -> None:
-        """Write the log; numbers keep all their digits.
+        """Write the log; radii are rounded down to 10 decimals.
 
         Parameters
         ----------
@@ -126,8 +129,9 @@ class CertificationLog:
         """
         correct = (self.labels == self.y_true) & ~self.abstained
         predict = np.where(self.abstained, _ABSTAIN, self.labels.astype(str))
+        radii = [format_radius(radius, _DECIMALS) for radius in self.radii.tolist()]
         columns = [
-            self.index, self.y_true, predict, self.radii, correct.astype(int), self.seconds
+            self.index, self.y_true, predict, radii, correct.astype(int), self.seconds
         ]  # fmt: skip
         frame = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
         frame.to_csv(path, sep="\t", index=False)

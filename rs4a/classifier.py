@@ -1,13 +1,16 @@
 """The smoothed classifier: a scikit-learn estimator around a skorch net."""
 
+import os
 import time
 import warnings
 from copy import deepcopy
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import (
     BaseEstimator,
@@ -25,8 +28,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
-from rs4a.ballot import Ballot, find_batch_size
+from rs4a.ballot import Ballot
+from rs4a.batch_sizes import find_batch_size
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
+from rs4a.box import Box, as_box, coordinate_reach
 from rs4a.certification import Certification
 from rs4a.exceptions import CertificationWarning
 from rs4a.inference import Inference
@@ -39,6 +44,7 @@ from rs4a.nets import (
     evaluating,
     fingerprint,
     given_classes,
+    net_device,
     output_classes,
     to_net,
     voting_nets,
@@ -47,13 +53,16 @@ from rs4a.nets import (
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import NoiseAugmentation, Objective
 from rs4a.progress import VoteBar
-from rs4a.sampling import Phase, Voters, stream_keys
+from rs4a.run_report import describe_run
+from rs4a.sampling import Voters, stream_keys
 from rs4a.sequential import sequential_votes
 from rs4a.stopping import StoppingRule
-from rs4a.training import train
+from rs4a.training import noise_of_training, train
 from rs4a.utils.checks import check_norm
 from rs4a.utils.params import to_json
 from rs4a.utils.validation import as_array, check_inputs, check_training_data, labelled
+from rs4a.vote_plans import VotePlan, Votes
+from rs4a.vote_store import VoteStore, store_folder
 
 __all__ = ["SmoothedClassifier"]
 
@@ -85,13 +94,19 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         stops at an input as soon as its votes suffice.
 
     n_selection : int, default=64
-        Votes that choose the class, in `predict` as in `certify`.
+        Votes that choose the class, in `predict` as in `certify`. Under deterministic
+        noise all views vote, in both; `bound`, `n_selection` and `alpha` do not count.
 
     alpha : float, default=0.001
         Probability with which each single certificate may be wrong.
 
     norm : {1, 2, inf}, default=None
         Norm of the adversary. None: the noise's own.
+
+    box : tuple of two floats, default=None
+        Smallest and largest value of a coordinate, (0, 1) for images, if attacks must
+        respect them too: certificates against l1 adversaries then reach further, and hold
+        within the box only. For Uniform noise and independent Splitting. None: no limit.
 
     batch_size : int or "auto", default=1024
         Noisy inputs in one forward pass; on a CPU the cores share them. Votes do not
@@ -108,8 +123,15 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         guarantee holds for whoever does not know the seed.
 
     n_jobs : int, default=None
-        Number of joblib workers that share the inputs of `predict` and `certify`. A
-        single worker uses all cores too; more pay off on several machines.
+        Number of joblib workers that share the inputs of `predict` and `certify`, on
+        whichever backend :class:`joblib.parallel_config` sets: processes, dask, ray. A
+        single worker uses all cores too; more pay off on several GPUs or machines.
+
+    memory : str, path-like or joblib.Memory, default=None
+        Folder in which finished work is kept: votes, shard by shard, and trainings, epoch
+        by epoch. What was interrupted, by a kill even, goes on from there when the same is
+        asked for again; changed nets, data or parameters are other work. Several runs may
+        share it. None: nothing is kept.
 
     verbose : int, default=0
         1 shows a progress bar while votes are drawn.
@@ -124,8 +146,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     noise_ : Noise
         The noise of the fit; certificates are about it, and another `noise` counts from
-        the next fit on. `bound`, `n_selection`, `alpha`, `norm`, `batch_size`,
-        `inference`, `random_state`, `n_jobs` and `verbose` count at once.
+        the next fit on. `bound`, `n_selection`, `alpha`, `norm`, `box`, `batch_size`,
+        `inference`, `random_state`, `n_jobs`, `memory` and `verbose` count at once. The
+        template of deterministic splitting, which `fit` draws, is ``noise_.seed``.
 
     input_shape_ : tuple of int
         Shape of one input.
@@ -194,10 +217,12 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         n_selection: int = 64,
         alpha: float = 0.001,
         norm: float | None = None,
+        box: tuple[float, float] | None = None,
         batch_size: int | str = 1024,
         inference: Inference | None = None,
         random_state: Any = None,
         n_jobs: int | None = None,
+        memory: Any = None,
         verbose: int = 0,
     ):
         self.estimator = estimator
@@ -207,10 +232,12 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_selection = n_selection
         self.alpha = alpha
         self.norm = norm
+        self.box = box
         self.batch_size = batch_size
         self.inference = inference
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.memory = memory
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Tags:
@@ -280,9 +307,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             del self.estimator_
         sample, inputs, labels = check_training_data(self, X, y, reset=True)
         check_classification_targets(labels)
-        self._start(sample)
         if isinstance(self.estimator, FrozenEstimator):
             net = self.estimator.estimator
+            self._start(sample, net)
             if not getattr(net, "initialized_", False):
                 raise NotFittedError(
                     "The net in the FrozenEstimator is not fitted: call net.fit, or "
@@ -292,6 +319,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             check_known(labels, self.classes_, "the frozen net")
             self.estimator_ = net
             return self
+        self._start(sample)
         self.classes_ = given_classes(self.estimator, labels)
         return self._train(
             self._new_net(sample), inputs, labels, "the net's list of classes"
@@ -335,30 +363,48 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         sample, inputs, labels = check_training_data(self, X, y, reset=first)
         check_classification_targets(labels)
         if first:
-            self._start(sample)
+            fitted = getattr(self.estimator, "initialized_", False)
+            self._start(sample, self.estimator if fitted else None)
             net = self._start_net(sample, labels, classes)
         else:
-            net = self.estimator_
+            self.noise_.check_inputs(sample)
+            # A net that was frozen is the user's, and stays as it is.
+            net = deepcopy(self.estimator_) if self._was_frozen else self.estimator_
         return self._train(net, inputs, labels, "the first call of partial_fit")
 
-    def _start(self, X: NDArray[np.float32]) -> None:
+    def _start(self, X: NDArray[np.float32], trained_net: NeuralNet | None = None) -> None:
         """Check what is used later, and fix what certificates will be about."""
         if self.norm is not None:
             check_norm(self.norm)
         if self.estimator is not None:
             check_net(self.estimator)
-        self.noise_: Noise = clone(self.noise or Gaussian(sigma=0.25))
+        random_state = check_random_state(self.random_state)
+        self._training_seed, self._sampling_seed = random_state.randint(
+            2**62, size=2, dtype=np.int64
+        ).tolist()
+        self._was_frozen = isinstance(self.estimator, FrozenEstimator)
+        self.noise_ = self._fixed_noise(random_state, trained_net)
         self.noise_.scale(X[0].size)
+        self.noise_.check_inputs(X)
+        self._check_box()
         self._objective: Objective = clone(self.objective or NoiseAugmentation())
         self._objective._validate_params()
         self._objective.check_noise(self.noise_)
         self._resolved_bound().can_certify(self.alpha)  # refuses a bad number of votes
         self._n_trainings = 0
         self._epochs_before = 0
-        random_state = check_random_state(self.random_state)
-        self._training_seed, self._sampling_seed = random_state.randint(
-            2**62, size=2, dtype=np.int64
-        ).tolist()
+
+    def _fixed_noise(
+        self, random_state: np.random.RandomState, trained_net: NeuralNet | None
+    ) -> Noise:
+        """The noise, and under which template a net that is trained already must see it."""
+        noise: Noise = clone(self.noise or Gaussian(sigma=0.25))
+        known = None if trained_net is None else noise_of_training(trained_net)
+        return noise.fixed(None if self._was_frozen else random_state, known)
+
+    def _check_box(self) -> None:
+        if as_box(self.box) is not None:
+            self.noise_.check_box_radius()
 
     def _start_net(
         self, X: NDArray[np.float32], y: NDArray, classes: ArrayLike | None
@@ -381,6 +427,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _train(self, net: NeuralNet, X: Any, y: NDArray, who: str) -> Self:
         targets = class_indices(y, self.classes_, who)
+        folder = store_folder(self.memory)
         self.estimator_ = train(
             net,
             labelled(self, X, targets),
@@ -390,6 +437,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             n_classes=len(self.classes_),
             seed=self._training_seed + self._n_trainings,
             epochs_before=self._epochs_before,
+            folder=None if folder is None else folder / "trainings",
         )
         self._n_trainings += 1  # the next call of partial_fit draws other noise
         return self
@@ -399,7 +447,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def predict(self, X: Any) -> NDArray:
         """Class that most selection votes name.
 
-        The same label as in `certify`, without a certificate.
+        The same label as in `certify`, without a certificate. Under deterministic noise
+        all views vote.
 
         Parameters
         ----------
@@ -438,7 +487,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             If X is not as in `fit`, or the net returns NaN.
         """
         check_is_fitted(self, "estimator_")
-        return self._selection_counts(X) / self.n_selection
+        counts = self._selection_counts(X)
+        return counts / counts.sum(axis=1, keepdims=True)
 
     def certify(
         self,
@@ -489,45 +539,126 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         X = self._checked(X)
         bound = self._checked_bound(max_votes, previous)
         warn_of_batch_dependence(self.estimator_, X)
+        box = self._box_of(X)
         start = time.perf_counter()
-        with (
-            self._ballot(X) as ballot,
-            VoteBar(len(X), bound.votes_per_input, show=bool(self.verbose)) as bar,
-        ):
-            selection_counts = ballot.fixed(self.n_selection, Phase.SELECTION)
-            if isinstance(bound, ConfidenceSequence):
-                counts = self._sequential_counts(
-                    ballot, bound, selection_counts, max_votes, previous, bar
-                )
-            else:
-                counts = ballot.fixed(bound.votes_per_input, Phase.ESTIMATION, bar.add)
+        with self._ballot(X) as ballot:
+            votes = self._votes(ballot, bound, box, max_votes, previous)
+        if votes.interrupted:
+            warnings.warn(
+                "certify was interrupted: inputs that were still undecided have fewer "
+                "votes. What the record certifies holds.",
+                CertificationWarning,
+                stacklevel=2,
+            )
+        seconds = time.perf_counter() - start
         return Certification(
             classes=self.classes_,
-            selection_counts=selection_counts,
-            counts=counts,
+            selection_counts=votes.selection,
+            counts=votes.counts,
             noise=self.noise_,
             dim=X[0].size,
             bound=bound,
             alpha=self.alpha,
             norm=self.norm,
-            seconds=time.perf_counter() - start + (previous.seconds if previous else 0.0),
+            seconds=seconds + (previous.seconds if previous else 0.0),
             adaptive=isinstance(bound, ConfidenceSequence),
-            tokens=ballot.keys[:, 2],
+            tokens=None if bound is None else ballot.keys[:, 2],
             inference=self.inference,
             net_digest=fingerprint(self.estimator_),
+            box=box,
+            runs=(
+                *(previous.runs if previous else ()),
+                self._run(ballot, votes, seconds, previous),
+            ),
         )
+
+    def _box_of(self, X: Any) -> Box | None:
+        box = as_box(self.box)
+        if box is None:
+            return None
+        lambd = self.noise_.scale(X[0].size)
+        return replace(box, reach=coordinate_reach(X, box.interval, lambd))
+
+    def _run(
+        self, ballot: Ballot, votes: Votes, seconds: float, previous: Certification | None
+    ) -> dict[str, Any]:
+        before = 0 if previous is None else int(previous.counts.sum())
+        selection = 0 if self.noise_.deterministic else int(votes.selection.sum())
+        return describe_run(
+            device=net_device(self.estimator_),
+            seed=self._seed(),
+            votes=selection + int(votes.counts.sum()) - before,
+            kept=ballot.n_kept,
+            seconds=seconds,
+            workers=effective_n_jobs(self.n_jobs),
+        )
+
+    def _votes(
+        self,
+        ballot: Ballot,
+        bound: Bound | None,
+        box: Box | None,
+        max_votes: int | None,
+        previous: Certification | None,
+    ) -> Votes:
+        dim, n = ballot.X[0].size, len(ballot.X)
+        if bound is None:
+            plan = VotePlan(0, n_views=self.noise_.n_views(dim))
+            with VoteBar(n, plan.n_views, show=bool(self.verbose)) as bar:
+                return ballot.votes(plan, bar=bar)
+        with VoteBar(n, bound.votes_per_input, show=bool(self.verbose)) as bar:
+            if not isinstance(bound, ConfidenceSequence):
+                fixed = VotePlan(self.n_selection, n_estimation=bound.votes_per_input)
+                return ballot.votes(fixed, bar=bar)
+            norm = self.noise_.norms[0] if self.norm is None else check_norm(self.norm)
+            reach = None if box is None else box.lengths
+            rule = StoppingRule(
+                bound, self.noise_, norm, dim, self.alpha, len(self.classes_), reach
+            )
+            so_far = self._counts_so_far(ballot, previous)
+            if max_votes is None:
+                plan = VotePlan(self.n_selection, rule=rule)
+                return ballot.votes(plan, so_far=so_far, bar=bar)
+            return self._budgeted_votes(ballot, rule, so_far, max_votes, bar)
+
+    def _budgeted_votes(
+        self,
+        ballot: Ballot,
+        rule: StoppingRule,
+        so_far: NDArray[np.int64] | None,
+        max_votes: int,
+        bar: VoteBar,
+    ) -> Votes:
+        """Votes that all inputs compete for, round by round."""
+        selection = ballot.votes(VotePlan(self.n_selection)).selection
+        outcome = sequential_votes(
+            ballot.requested,
+            rule,
+            selection.argmax(axis=1),
+            counts=np.zeros_like(selection) if so_far is None else so_far,
+            keys=ballot.keys,
+            batch_size=ballot.voters.batch_size,
+            max_votes=max_votes,
+            progress=bar.show,
+        )
+        return Votes(selection, outcome.counts, outcome.interrupted)
 
     def _checked_bound(
         self, max_votes: int | None, previous: Certification | None
-    ) -> Bound:
-        """The bound, if it fits the noise and the other arguments of `certify`."""
-        bound = self._resolved_bound()
+    ) -> Bound | None:
+        """The bound, if it fits the noise and the other arguments of `certify`.
+
+        None under deterministic noise, which needs none.
+        """
+        bound = None if self.noise_.deterministic else self._resolved_bound()
         for name, value in (("max_votes", max_votes), ("previous", previous)):
             if value is not None and not isinstance(bound, ConfidenceSequence):
                 raise ValueError(
-                    f"{name} needs a bound that may stop, as ConfidenceSequence does, got "
-                    f"bound={bound}."
+                    f"{name} needs a bound that may stop, as ConfidenceSequence does, and "
+                    f"noise that is drawn, got bound={bound} and noise={self.noise_}."
                 )
+        if bound is None:
+            return None
         if max_votes is not None:
             check_scalar(max_votes, "max_votes", Integral, min_val=0)
         if bound.runner_up:
@@ -542,57 +673,24 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             )
         return bound
 
-    def _sequential_counts(
-        self,
-        ballot: Ballot,
-        bound: ConfidenceSequence,
-        selection_counts: NDArray[np.int64],
-        max_votes: int | None,
-        previous: Certification | None,
-        bar: VoteBar,
-    ) -> NDArray[np.int64]:
-        norm = self.noise_.norms[0] if self.norm is None else check_norm(self.norm)
-        dim = ballot.X[0].size
-        rule = StoppingRule(bound, self.noise_, norm, dim, self.alpha, len(self.classes_))
-        outcome = sequential_votes(
-            ballot.requested,
-            rule,
-            selection_counts.argmax(axis=1),
-            counts=self._counts_so_far(ballot, selection_counts, previous),
-            keys=ballot.keys,
-            batch_size=ballot.voters.batch_size,
-            max_votes=max_votes,
-            progress=bar.show,
-        )
-        if outcome.interrupted:
-            warnings.warn(
-                "certify was interrupted: inputs that were still undecided have fewer "
-                "votes. What the record certifies holds.",
-                CertificationWarning,
-                stacklevel=3,
-            )
-        return outcome.counts
-
     def _counts_so_far(
-        self,
-        ballot: Ballot,
-        selection_counts: NDArray[np.int64],
-        previous: Certification | None,
-    ) -> NDArray[np.int64]:
+        self, ballot: Ballot, previous: Certification | None
+    ) -> NDArray[np.int64] | None:
         """Estimation votes of an earlier record, if they are of the same stream."""
         if previous is None:
-            return np.zeros_like(selection_counts)
+            return None
         if not isinstance(previous, Certification):
             raise TypeError(
                 f"previous must be a Certification, got {type(previous).__name__}."
             )
+        n_selection = previous.selection_counts.sum(axis=1)
         same = {
             "sampling": previous.adaptive,
             "noise": to_json(previous.noise) == to_json(self.noise_),
             "classes": np.array_equal(previous.classes, self.classes_),
             "inputs or seed": previous.tokens is not None
             and np.array_equal(previous.tokens, ballot.keys[:, 2]),
-            "selection votes": np.array_equal(previous.selection_counts, selection_counts),
+            "selection votes": (n_selection == self.n_selection).all(),
             "inference": _same_params(previous.inference, self.inference),
             "net": previous.net_digest == fingerprint(self.estimator_),
         }
@@ -640,20 +738,112 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 labels.append(outputs[:, : len(self.classes_)].argmax(dim=1).cpu().numpy())
         return float(accuracy_score(as_array(y), self.classes_[np.concatenate(labels)]))
 
+    # Files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted classifier: parameters as JSON, weights as safetensors.
+
+        The file holds no pickle, appears whole or not at all, and only after it was read
+        back. See :func:`rs4a.persistence.save_classifier`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write, under exactly this name.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        TypeError
+            If a parameter is nothing that a file can hold.
+        ValueError
+            If `load` could not give the classifier back.
+        """
+        from rs4a.persistence import save_classifier
+
+        save_classifier(self, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        estimator: Any = None,
+        noise: Noise | None = None,
+        objective: Objective | None = None,
+        bound: Bound | None = None,
+        device: str | torch.device | None = None,
+    ) -> "SmoothedClassifier":
+        """Read a classifier that :meth:`save` wrote. No code from the file is run.
+
+        See :func:`rs4a.persistence.load_classifier`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to read.
+
+        estimator : skorch.NeuralNet, default=None
+            The net that the classifier was made with, needed where its module or anything
+            else about it is not of rs4a, torch or skorch.
+
+        noise : Noise, default=None
+            The noise of the classifier, needed where its class is not one of rs4a's. It
+            must be what the file states.
+
+        objective : Objective, default=None
+            Likewise, the training objective.
+
+        bound : Bound, default=None
+            Likewise, the bound.
+
+        device : str or torch.device, default=None
+            Device of the net. None: that of `estimator` or else the saved one, or "cpu"
+            if this machine does not have it.
+
+        Returns
+        -------
+        classifier : SmoothedClassifier
+            Fitted classifier, which votes as the saved one did.
+
+        Raises
+        ------
+        ValueError
+            If the file is not whole, is of a later format, names a class that is not
+            given, or states another net, noise, objective or bound than is given.
+        TypeError
+            If `estimator` is not a skorch net.
+        """
+        from rs4a.persistence import load_classifier
+
+        return load_classifier(
+            path,
+            estimator=estimator,
+            noise=noise,
+            objective=objective,
+            bound=bound,
+            device=device,
+        )
+
     def _checked(self, X: Any) -> Any:
         """Validated inputs of a fitted estimator; parameters may have been set since."""
         check_is_fitted(self, "estimator_")
         self._validate_params()
         if self.norm is not None:
             check_norm(self.norm)
-        return check_inputs(self, X, reset=False)
+        self._check_box()
+        return check_inputs(self, X, reset=False, also=self.noise_.check_inputs)
 
     def _resolved_bound(self) -> Bound:
         return self.bound or ClopperPearson()
 
     def _selection_counts(self, X: Any) -> NDArray[np.int64]:
-        with self._ballot(self._checked(X)) as ballot:
-            return ballot.fixed(self.n_selection, Phase.SELECTION)
+        X, plan = self._checked(X), VotePlan(self.n_selection)
+        if self.noise_.deterministic:
+            plan = VotePlan(0, n_views=self.noise_.n_views(X[0].size))
+        with self._ballot(X) as ballot:
+            return ballot.votes(plan).selection
 
     def _seed(self) -> int:
         """Key of the noise: `random_state` if it is a number, else drawn by `fit`."""
@@ -669,7 +859,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             n_classes=len(self.classes_),
             batch_size=self._resolved_batch_size(X),
         )
-        return Ballot(voters, X, stream_keys(X, self._seed()), self.n_jobs)
+        folder = store_folder(self.memory)
+        store = None if folder is None else VoteStore(folder / "votes")
+        return Ballot(voters, X, stream_keys(X, self._seed()), self.n_jobs, store)
 
     def _resolved_batch_size(self, X: Any) -> int:
         if not isinstance(self.batch_size, str):

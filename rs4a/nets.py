@@ -33,6 +33,8 @@ __all__ = [
     "net_device",
     "output_classes",
     "probe",
+    "roots",
+    "to_device",
     "to_net",
     "voting_nets",
     "warn_of_batch_dependence",
@@ -57,7 +59,7 @@ def evaluating(net: Any) -> Iterator[None]:
     Threads may share a net: the first one in keeps the modes, the last one out restores
     them.
     """
-    modules = [module for root in _roots(net) for module in root.modules()]
+    modules = [module for root in roots(net) for module in root.modules()]
     with _MODES_LOCK:
         users, modes = _MODES.get(id(net), (0, [module.training for module in modules]))
         _MODES[id(net)] = users + 1, modes
@@ -75,17 +77,24 @@ def evaluating(net: Any) -> Iterator[None]:
                     module.training = mode
 
 
-def _roots(net: Any) -> list[torch.nn.Module]:
+def roots(net: Any) -> list[torch.nn.Module]:
     """Modules of a skorch net, which may have more than one."""
     return [getattr(net, f"{name}_") for name in net._modules]
 
 
 def net_device(net: Any) -> torch.device:
     """Device on which a net computes."""
-    for root in _roots(net):
+    for root in roots(net):
         for parameter in root.parameters():
             return parameter.device
     return torch.device(net.device or "cpu")
+
+
+def to_device(net: Any, device: torch.device) -> None:
+    """Move a net, which goes on computing there."""
+    net.device = str(device)
+    for root in roots(net):
+        root.to(device)
 
 
 def to_net(net: Any, noisy: torch.Tensor) -> torch.Tensor:
@@ -94,7 +103,7 @@ def to_net(net: Any, noisy: torch.Tensor) -> torch.Tensor:
     Noise is added in float32 before: to round the clean input to half precision might
     move it farther than its radius, to round the noisy one is part of the classifier.
     """
-    parameters = (p for root in _roots(net) for p in root.parameters())
+    parameters = (p for root in roots(net) for p in root.parameters())
     dtype = next((p.dtype for p in parameters if p.is_floating_point()), noisy.dtype)
     return noisy.to(device=net_device(net), dtype=dtype)
 
@@ -164,7 +173,7 @@ def fingerprint(net: Any) -> str:
         32 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for prefix, root in zip(net._modules, _roots(net), strict=True):
+    for prefix, root in zip(net._modules, roots(net), strict=True):
         kinds = [type(module).__qualname__ for module in root.modules()]
         arguments = sorted(
             (name, repr(value))
@@ -257,7 +266,7 @@ def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> int:
         If the net cannot take the input, its outputs have another shape, or it takes
         statistics over the batch: then it is no function of one input.
     """
-    for root in _roots(net):
+    for root in roots(net):
         for name, module in root.named_modules():
             if isinstance(module, _BatchNorm) and module.running_mean is None:
                 raise ValueError(

@@ -47,6 +47,12 @@ class VoteBar:
             self._votes += votes
             self._show(self._votes // self._votes_per_image, self._votes)
 
+    def advance(self, images: int, votes: int) -> None:
+        """Count images that are decided, and their votes."""
+        with self._lock:
+            self._votes += votes
+            self._show(int(self._bar.n) + images, self._votes)
+
     def show(self, decided: int, votes: int) -> None:
         """Set the number of images decided and of votes spent."""
         with self._lock:

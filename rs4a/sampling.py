@@ -3,7 +3,8 @@
 Noise comes in blocks. A block's generator is seeded by the caller's seed, the bytes of
 its input, the phase (selection or estimation) and its position, so that the votes of an
 input depend neither on the batch size, nor on the other inputs, nor on their order.
-Blocks of several inputs share forward passes.
+Blocks of several inputs share forward passes. Deterministic noise has views in their place,
+all of which vote.
 
 On a CPU every core draws blocks and classifies them with a copy of the net that shares
 its weights: torch draws on one thread only, and so no core waits for another.
@@ -27,7 +28,6 @@ from rs4a.exceptions import CertificationWarning
 from rs4a.inference import Inference
 from rs4a.nets import check_outputs, evaluating, net_device, to_net, voting_nets
 from rs4a.noises import Noise
-from rs4a.noises.base import Sampler
 from rs4a.stopping import look_schedule
 
 __all__ = ["Phase", "Requests", "Voters", "stream_keys"]
@@ -60,23 +60,28 @@ class Requests(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Noise draws for one input that come from one generator.
+    """Noisy copies of one input: draws that come from one generator, or views in order.
 
-    Only the draws number `first` to `last` are counted, in the row `row`.
+    `origin` is the seed of the generator, or the number of the first view. Only the copies
+    number `first` to `last` are counted, in the row `row`.
     """
 
     row: int
     x: torch.Tensor
     size: int
-    seed: int
+    origin: int
     first: int
     last: int
+
+
+#: Fills memory with the noisy copies of a block.
+_Drawer = Callable[[_Block, torch.Tensor], object]
 
 
 class _Work(NamedTuple):
     """What every thread needs to know."""
 
-    sample: Sampler
+    draw: _Drawer
     n_rows: int
     n_classes: int
     batch_size: int
@@ -215,7 +220,43 @@ class Voters:
             If the net's outputs have another shape or hold NaN.
         """
         blocks = _fixed_blocks(X, n_votes, phase, keys, net_device(self.net))
-        return self._count(blocks, X, len(X) * n_votes, len(X), progress)
+        draw = _random_drawer(self.noise, X)
+        return self._count(blocks, draw, len(X) * n_votes, len(X), progress)
+
+    def all_views(
+        self,
+        X: NDArray[np.float32],
+        keys: NDArray[np.uint64] | None = None,
+        *,
+        progress: Callable[[int], object] | None = None,
+    ) -> NDArray[np.int64]:
+        """Count the classes that the net gives to all views of deterministic noise.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, ...), float32
+            Inputs.
+
+        keys : None
+            Nothing is random; there so that it can be called as the others are.
+
+        progress : callable, default=None
+            Called after every forward pass with the number of votes that it gave.
+
+        Returns
+        -------
+        counts : ndarray of shape (n, n_classes), int64
+            Votes; every row sums to the noise's number of views.
+
+        Raises
+        ------
+        ValueError
+            If the net's outputs have another shape or hold NaN.
+        """
+        n_views = self.noise.n_views(_dim(X))
+        blocks = _view_blocks(X, n_views, net_device(self.net))
+        draw = _view_drawer(self.noise, X)
+        return self._count(blocks, draw, len(X) * n_views, len(X), progress)
 
     def requested(
         self, X: NDArray[np.float32], keys: NDArray[np.uint64], *, requests: Requests
@@ -248,12 +289,13 @@ class Voters:
         """
         blocks = _requested_blocks(X, requests, keys, net_device(self.net))
         total = int((requests.stops - requests.starts).sum())
-        return self._count(blocks, X, total, len(requests.rows), None)
+        draw = _random_drawer(self.noise, X)
+        return self._count(blocks, draw, total, len(requests.rows), None)
 
     def _count(
         self,
         blocks: Iterator[_Block],
-        X: NDArray[np.float32],
+        draw: _Drawer,
         n_votes: int,
         n_rows: int,
         progress: Callable[[int], object] | None,
@@ -265,7 +307,7 @@ class Voters:
             batch_size = min(batch_size, max(n_votes, 1))
         n_threads = max(min(len(self._nets), -(-n_votes // _VOTES_PER_THREAD)), 1)
         work = _Work(
-            self.noise.sampler(max(X[:1].size, 1), torch.float32),
+            draw,
             n_rows,
             self.n_classes,
             batch_size=max(batch_size // n_threads, 1),
@@ -299,12 +341,23 @@ def _fixed_blocks(
     keys: NDArray[np.uint64],
     device: torch.device,
 ) -> Iterator[_Block]:
-    largest = _largest_block(X[0].size if len(X) else 1)
+    largest = _largest_block(_dim(X))
     for row, values in enumerate(X):
         x = torch.from_numpy(np.array(values)).to(device)
         for index, start in enumerate(range(0, n_votes, largest)):
             size = min(largest, n_votes - start)
             yield _Block(row, x, size, _block_seed(keys[row], index, phase), 0, size)
+
+
+def _view_blocks(
+    X: NDArray[np.float32], n_views: int, device: torch.device
+) -> Iterator[_Block]:
+    largest = _largest_block(_dim(X))
+    for row, values in enumerate(X):
+        x = torch.from_numpy(np.array(values)).to(device)
+        for start in range(0, n_views, largest):
+            size = min(largest, n_views - start)
+            yield _Block(row, x, size, start, 0, size)
 
 
 def _requested_blocks(
@@ -316,7 +369,7 @@ def _requested_blocks(
     """Blocks that hold the votes: as long as the steps of `look_schedule` at most."""
     if not len(requests.rows):
         return
-    largest = _largest_block(X[0].size)
+    largest = _largest_block(_dim(X))
     edges = _block_edges(int(requests.stops.max()), largest)
     for slot, (row, start, stop) in enumerate(zip(*requests, strict=True)):
         x = torch.from_numpy(np.array(X[row])).to(device)
@@ -327,6 +380,11 @@ def _requested_blocks(
             seed = _block_seed(keys[row], index, Phase.ESTIMATION)
             yield _Block(slot, x, size, seed, first, last)
             index += 1
+
+
+def _dim(X: NDArray[np.float32]) -> int:
+    """Number of coordinates of an input."""
+    return int(max(X[:1].size, 1))
 
 
 def _largest_block(dim: int) -> int:
@@ -439,7 +497,7 @@ def _drawn_groups(
         buffer = spare.pop() if spare else None
         if buffer is None or len(buffer) < size:
             buffer = torch.empty((size, *x.shape), dtype=x.dtype, device=x.device)
-        _draw(work.sample, group, buffer[work.batch_size : size])
+        _draw(work.draw, group, buffer[work.batch_size : size])
         waiting.append((group, buffer))
         if len(waiting) > _GROUPS_AHEAD[x.device.type != "cpu"]:
             yield waiting[0]
@@ -468,13 +526,30 @@ def _counted_rows(block: _Block, work: _Work) -> NDArray[np.int64]:
     return rows
 
 
-def _draw(sample: Sampler, group: list[_Block], out: torch.Tensor) -> None:
+def _draw(draw: _Drawer, group: list[_Block], out: torch.Tensor) -> None:
     """Fill `out` with the noisy copies of a group of blocks."""
     targets = out.split([block.size for block in group])
     for block, target in zip(group, targets, strict=True):
-        generator = torch.Generator(out.device).manual_seed(block.seed)
-        copies = block.x.expand(block.size, *block.x.shape)
-        sample(copies, generator, target)
+        draw(block, target)
+
+
+def _random_drawer(noise: Noise, X: NDArray[np.float32]) -> _Drawer:
+    sample = noise.sampler(_dim(X), torch.float32)
+
+    def draw(block: _Block, out: torch.Tensor) -> None:
+        generator = torch.Generator(out.device).manual_seed(block.origin)
+        sample(block.x.expand(block.size, *block.x.shape), generator, out)
+
+    return draw
+
+
+def _view_drawer(noise: Noise, X: NDArray[np.float32]) -> _Drawer:
+    view = noise.viewer(_dim(X), torch.float32)
+
+    def draw(block: _Block, out: torch.Tensor) -> None:
+        view(block.x, block.origin, out)
+
+    return draw
 
 
 # From noisy inputs to counts

@@ -49,7 +49,7 @@ def sequential_votes(
         Takes Requests and returns counts, an array of shape (n_requests, n_classes).
 
     rule : StoppingRule
-        Says which inputs are decided.
+        Says which inputs are decided; its `reach`, if any, has their order.
 
     columns : ndarray of shape (n,), int64
         Column of the class that selection votes chose.
@@ -84,7 +84,7 @@ def sequential_votes(
     try:
         while True:
             votes = top_votes(counts[undecided], columns[undecided])
-            still = rule.undecided(votes)
+            still = rule.of(undecided).undecided(votes)
             undecided, votes = undecided[still], TopVotes(*(part[still] for part in votes))
             spent = int(counts.sum() - at_first)
             if progress is not None:
@@ -92,7 +92,8 @@ def sequential_votes(
             requests = ahead.next_looks(undecided, votes.total)
             if max_votes is not None:
                 stale = undecided[to_go[undecided] == 0]
-                to_go[stale] = rule.votes_to_go(top_votes(counts[stale], columns[stale]))
+                unplanned = top_votes(counts[stale], columns[stale])
+                to_go[stale] = rule.of(stale).votes_to_go(unplanned)
                 left = max_votes - spent
                 cost = to_go[undecided]
                 requests = _affordable(requests, rule, cost, keys[undecided], left)

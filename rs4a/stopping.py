@@ -1,6 +1,6 @@
 """When the votes on an input suffice."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,10 @@ class StoppingRule:
 
     n_classes : int
         Number of classes.
+
+    reach : ndarray of shape (n, k) or (1, k), float64, default=None
+        How far an attack that must stay in a box can move the coordinates of each of the
+        inputs, or of any input; see `Noise.radius`. None: no box.
     """
 
     bound: ConfidenceSequence
@@ -80,6 +84,24 @@ class StoppingRule:
     dim: int
     alpha: float
     n_classes: int
+    reach: NDArray[np.float64] | None = None
+
+    def of(self, rows: slice | NDArray[np.int64]) -> "StoppingRule":
+        """Rule for some of the inputs.
+
+        Parameters
+        ----------
+        rows : ndarray of int64
+            Their numbers.
+
+        Returns
+        -------
+        rule : StoppingRule
+            Takes votes of these inputs, in this order.
+        """
+        if self.reach is None or len(self.reach) == 1:
+            return self
+        return replace(self, reach=self.reach[rows])
 
     def undecided(self, votes: TopVotes) -> NDArray[np.bool_]:
         """Where more votes are worth drawing.
@@ -87,7 +109,8 @@ class StoppingRule:
         Parameters
         ----------
         votes : TopVotes
-            Votes so far, in no relation to other inputs'.
+            Votes so far, of all inputs that `reach` is about; in no relation to each
+            other.
 
         Returns
         -------
@@ -127,7 +150,8 @@ class StoppingRule:
             total = np.minimum(np.ceil(factor * here.total), self.bound.max_n)
             scale = total / np.maximum(here.total, 1)
             ahead = TopVotes(*(np.floor(scale * part).astype(np.int64) for part in here))
-            decided = ~self.undecided(ahead._replace(total=total.astype(np.int64)))
+            rule = self.of(waiting)
+            decided = ~rule.undecided(ahead._replace(total=total.astype(np.int64)))
             to_go[waiting[decided]] = (total - here.total)[decided]
             waiting = waiting[~decided & (here.total > 0)]
         return to_go
@@ -149,7 +173,9 @@ class StoppingRule:
         self, top: NDArray[np.float64], runner_up: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         others = runner_up if self.bound.runner_up else None
-        return self.noise.radius(top, self.norm, self.dim, prob_runner_up=others)
+        return self.noise.radius(
+            top, self.norm, self.dim, prob_runner_up=others, reach=self.reach
+        )
 
     def _hoped_for(self, votes: TopVotes) -> TopVotes:
         """Votes at `max_n` that exceed what comes with all but a chance of `futility`."""

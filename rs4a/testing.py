@@ -29,6 +29,16 @@ class NoiseContract:
     Define a fixture `noise` that returns the noise to check, or several by `params`. The
     parameters must be good in every dimension in `dims`. Noise that is added to the input
     inherits from :class:`AdditiveNoiseContract`, which checks more.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> from rs4a.noises import Splitting
+    >>> from rs4a.testing import NoiseContract
+    >>> class TestSplitting(NoiseContract):
+    ...     @pytest.fixture(params=[Splitting(sigma=0.5, deterministic=False)], ids=str)
+    ...     def noise(self, request):
+    ...         return request.param
     """
 
     #: Numbers of coordinates in which the noise is checked.

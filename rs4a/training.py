@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from skorch.utils import to_tensor
 from rs4a.nets import (
     check_outputs,
     evaluating,
+    fingerprint,
     infer_log_proba,
     log_probabilities,
     net_device,
@@ -31,8 +33,9 @@ from rs4a.nets import (
 )
 from rs4a.noises import Noise
 from rs4a.objectives import Batch, NoisyOutputs, Objective
+from rs4a.resume import KeptTraining, ResumeTraining
 
-__all__ = ["train", "training_under_noise"]
+__all__ = ["noise_of_training", "remember_noise", "train", "training_under_noise"]
 
 # torch's default generators are global: two trainings in threads would share them.
 _TRAINING_LOCK = threading.RLock()
@@ -62,6 +65,7 @@ def train(
     n_classes: int,
     seed: int,
     epochs_before: int = 0,
+    folder: Path | None = None,
 ) -> NeuralNet:
     """Train a net under noise; start anew unless it is initialised.
 
@@ -93,6 +97,9 @@ def train(
     epochs_before : int, default=0
         Epochs of the net's history that count for no warm-up.
 
+    folder : Path, default=None
+        Where trainings on arrays are kept, to go on or to be found again. None: nowhere.
+
     Returns
     -------
     net : skorch.NeuralNet
@@ -112,8 +119,60 @@ def train(
             net.initialize()
         first = X[:1] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
         probe(net, first, n_classes)
-        with training_under_noise(net, noise, objective, epochs_before):
-            return net.partial_fit(X, y)
+        with (
+            training_under_noise(net, noise, objective, epochs_before),
+            _kept_in(folder if isinstance(X, np.ndarray) else None, net),
+        ):
+            net.partial_fit(X, y)
+    remember_noise(net, noise)
+    return net
+
+
+def remember_noise(net: NeuralNet, noise: Noise) -> None:
+    """Let a net know under which template it was trained, for whoever uses it elsewhere.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Trained net.
+
+    noise : Noise
+        Noise of its training; only deterministic noise has a template.
+    """
+    if noise.deterministic:
+        net.trained_under_ = noise, fingerprint(net)
+
+
+def noise_of_training(net: NeuralNet) -> Noise | None:
+    """Noise whose template a net belongs to.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Any net.
+
+    Returns
+    -------
+    noise : Noise or None
+        None if there is none, or the net's weights are others by now.
+    """
+    noise, digest = getattr(net, "trained_under_", (None, None))
+    return noise if digest == fingerprint(net) else None
+
+
+@contextmanager
+def _kept_in(folder: Path | None, net: NeuralNet) -> Iterator[None]:
+    """Keep a training in a folder, unless the net has a callback of its own for that."""
+    own = any(isinstance(each, ResumeTraining) for _, each in net.callbacks_)
+    if folder is None or own:
+        yield
+        return
+    callbacks = list(net.callbacks_)
+    net.callbacks_ = [*callbacks, ("memory", KeptTraining(folder).initialize())]
+    try:
+        yield
+    finally:
+        net.callbacks_ = callbacks
 
 
 @contextmanager

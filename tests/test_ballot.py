@@ -1,40 +1,65 @@
-"""Votes handed out to workers, and batch sizes that are found."""
-
-import time
+"""Votes handed out to workers: shards, and requests of a budget."""
 
 import numpy as np
 import pytest
-import torch
 from conftest import Threshold, frozen
 
 import rs4a.ballot
-from rs4a import Inference
-from rs4a.ballot import Ballot, find_batch_size
-from rs4a.noises import Gaussian, Uniform
-from rs4a.sampling import Phase, Requests, Voters, stream_keys
+from rs4a.ballot import Ballot
+from rs4a.bounds import ConfidenceSequence
+from rs4a.noises import Splitting, Uniform
+from rs4a.progress import VoteBar
+from rs4a.sampling import Requests, Voters, stream_keys
+from rs4a.stopping import StoppingRule
+from rs4a.vote_plans import VotePlan
 
 X = np.random.default_rng(0).random((7, 6), dtype=np.float32)
 KEYS = stream_keys(X, 0)
 REQUESTS = Requests(*np.array([[0, 3, 3, 6], [0, 0, 500, 100], [2000, 500, 900, 3000]]))
+UNIFORM = Uniform(sigma=0.5)
+RULE = StoppingRule(ConfidenceSequence(max_n=3000, radii=0.2), UNIFORM, 1.0, 6, 0.001, 2)
+PLANS = [
+    VotePlan(64), VotePlan(64, n_estimation=700), VotePlan(64, rule=RULE),
+]  # fmt: skip
 
 
-def ballot(n_jobs, batch_size=256):
+def ballot(n_jobs, batch_size=256, noise=UNIFORM):
     net = frozen(Threshold, [0, 1], module__t=0.5).estimator
-    noise = Uniform(sigma=0.5)
     voters = Voters(net, noise, None, n_classes=2, batch_size=batch_size)
     return Ballot(voters, X, KEYS, n_jobs)
 
 
-def votes(n_jobs):
-    with ballot(n_jobs) as opened:
-        fixed = opened.fixed(700, Phase.ESTIMATION)
-        return fixed, opened.requested(REQUESTS)
+def votes(plan, n_jobs, **params):
+    with ballot(n_jobs, **params) as opened:
+        return opened.votes(plan)
 
 
 @pytest.mark.parametrize("n_jobs", [2, -1])
-def test_workers_do_not_matter(n_jobs):
-    for here, there in zip(votes(1), votes(n_jobs), strict=True):
-        np.testing.assert_array_equal(here, there)
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_workers_do_not_matter(plan, n_jobs):
+    here, there = votes(plan, 1), votes(plan, n_jobs)
+    np.testing.assert_array_equal(here.selection, there.selection)
+    np.testing.assert_array_equal(here.counts, there.counts)
+    assert not there.interrupted
+    assert (here.selection.sum(axis=1) == 64).all()
+
+
+def test_views_of_workers():
+    noise = Splitting(lambd=0.3, levels=16, seed=0)
+    plan = VotePlan(0, n_views=noise.n_views(6))
+    here, there = (votes(plan, n_jobs, noise=noise) for n_jobs in (1, 2))
+    np.testing.assert_array_equal(here.counts, there.counts)
+    np.testing.assert_array_equal(here.counts, here.selection)
+    assert (here.counts.sum(axis=1) == plan.n_views).all()
+
+
+def test_requests_of_workers():
+    parts = []
+    for n_jobs in (1, 2):
+        with ballot(n_jobs) as opened:
+            parts.append(opened.requested(REQUESTS))
+    np.testing.assert_array_equal(*parts)
+    assert parts[0].sum(axis=1).tolist() == [2000, 500, 400, 2900]
 
 
 def test_few_votes_are_not_handed_out(monkeypatch):
@@ -45,47 +70,14 @@ def test_few_votes_are_not_handed_out(monkeypatch):
 
 
 def test_progress_of_workers_counts_votes():
-    seen = []
-    with ballot(n_jobs=2) as opened:
-        opened.fixed(100, Phase.ESTIMATION, seen.append)
-    assert sum(seen) == 700
-    assert len(seen) > 1
+    plan = VotePlan(10, n_estimation=100)
+    with VoteBar(7, 100, show=False) as bar, ballot(n_jobs=2) as opened:
+        opened.votes(plan, bar=bar)
+        assert bar._votes == 700
 
 
-class Slow(Threshold):
-    """Takes a while a pass, and more for every input beyond 512; has memory for 2000."""
-
-    def __init__(self, sizes):
-        super().__init__()
-        self.sizes = sizes
-
-    def forward(self, X):
-        if len(X) > 2000:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        self.sizes.append(len(X))
-        time.sleep(0.004 + 2e-5 * max(len(X) - 512, 0))
-        return super().forward(X)
-
-
-def test_the_smallest_batch_size_that_is_fast(monkeypatch):
-    sizes = []
-    net = frozen(Slow, [0, 1], module__sizes=sizes).estimator
-    found = find_batch_size(net, Gaussian(sigma=0.5), None, X)
-    assert found in (512, 1024)
-    n_tried = len(sizes)
-    compiled = Inference(compile=True)  # which is tried as it is
-    assert find_batch_size(net, Gaussian(sigma=0.5), None, X) == found
-    assert len(sizes) == n_tried  # found once
-    assert find_batch_size(net, Gaussian(sigma=0.5), compiled, X) in (512, 1024)
-
-
-def test_a_batch_size_that_fits(monkeypatch):
-    class Tiny(Threshold):
-        def forward(self, X):
-            if len(X) > 200:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            time.sleep(0.005)
-            return super().forward(X)
-
-    net = frozen(Tiny, [0, 1]).estimator
-    assert find_batch_size(net, Gaussian(sigma=0.5), None, X) == 128
+def test_shards_depend_on_the_plan_alone():
+    assert VotePlan(64, n_estimation=100_000).shard_size == 1
+    assert VotePlan(64, n_estimation=1000).shard_size == 61
+    assert VotePlan(64, rule=RULE).shard_size == 60
+    assert VotePlan(0, n_views=441).shard_size == 148

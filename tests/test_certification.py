@@ -188,7 +188,7 @@ def test_saved_file_holds_arrays_and_json_only(tmp_path):
         metadata = json.loads(str(archive["metadata"]))
     assert metadata["noise"] == {
         "class": "Uniform",
-        "params": {"sigma": 0.5, "lambd": None},
+        "params": {"sigma": 0.5, "exact": False, "levels": 255, "lambd": None},
     }
 
 
@@ -264,6 +264,8 @@ def test_every_noise_of_the_library_can_be_loaded(name, tmp_path):
     shape = getattr(noises, name)
     needs = {"a": 100.0} if name in ("Pareto", "Pow2", "PowInf") else {}
     noise = shape(sigma=1.0, **needs)
+    if noise.deterministic:
+        noise.set_params(deterministic=False)
     make(noise=noise).save(tmp_path / "record")
     loaded = Certification.load(tmp_path / "record").noise
     assert type(loaded) is shape
@@ -307,7 +309,8 @@ def test_tsv_round_trip(tmp_path, classes):
     np.testing.assert_array_equal(
         log.labels[~log.abstained], certification.labels[~log.abstained]
     )
-    np.testing.assert_array_equal(log.radius(1), certification.radius(1))
+    lost = certification.radius(1) - log.radius(1)
+    assert ((lost >= 0.0) & (lost < 1e-10)).all()
     np.testing.assert_array_equal(log.seconds, 2.0)
     frame = pd.read_csv(tmp_path / "log.tsv", sep="\t")
     assert frame["correct"].tolist() == [1, 0, 0, 0]

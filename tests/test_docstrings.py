@@ -10,7 +10,8 @@ MODULES = [
     "rs4a", "rs4a.attacks", "rs4a.bounds", "rs4a.inference", "rs4a.metrics",
     "rs4a.networks", "rs4a.noises", "rs4a.objectives", "rs4a.radii",
     "rs4a.callbacks", "rs4a.certification_log", "rs4a.recipes", "rs4a.testing",
-    "rs4a.bound_record", "rs4a.datasets", "rs4a.datasets.plain_pickle", "rs4a.persistence",
+    "rs4a.bound_record", "rs4a.box", "rs4a.datasets", "rs4a.datasets.plain_pickle",
+    "rs4a.persistence",
 ]  # fmt: skip
 
 # Order, spelling and sections of numpydoc; sections that not every object needs

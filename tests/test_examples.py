@@ -32,3 +32,19 @@ def test_tutorial(monkeypatch, tmp_path, capsys):
     for certification in names["certifications"].values():
         certified = certification.radius() >= 0.45
         assert (certified & (certification.labels == labels)).mean() > 0.6
+
+
+def test_floating_point(monkeypatch, tmp_path):
+    figure = tmp_path / "floating_point.png"
+    monkeypatch.setattr(sys, "argv", ["plot_floating_point.py", "--figure", str(figure)])
+    names = runpy.run_path(str(EXAMPLES / "plot_floating_point.py"), run_name="__main__")
+    plt.close("all")
+    assert figure.stat().st_size > 0
+    plain, exact = (names["certifications"][name] for name in ("plain", "exact"))
+    assert names["distance"] == 0.5
+    # Each of the two plain certificates covers the other input, with another class.
+    assert plain.labels.tolist() == [1, 0]
+    assert (plain.radius() > 0.5).all()
+    assert exact.labels.tolist() == [0, 0]
+    assert (exact.counts == [10_000, 0]).all()
+    assert names["contradiction"] == {"plain": True, "exact": False}

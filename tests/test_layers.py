@@ -11,14 +11,16 @@ ROOT = Path(rs4a.__file__).parent
 
 # Every module may import what stands before it, and its own package.
 LAYERS = [
-    "exceptions", "utils", "radii", "noises", "bounds", "stopping", "inference", "nets",
-    "sampling", "sequential", "ballot", "progress", "soft_votes", "attacks",
-    "certification_log", "bound_record", "certification", "objectives", "training",
-    "classifier", "persistence",
+    "exceptions", "utils", "radii", "noises", "box", "bounds", "stopping", "inference",
+    "nets", "sampling", "sequential", "progress", "vote_plans", "vote_store", "workers",
+    "ballot", "batch_sizes", "run_report", "soft_votes", "attacks", "certification_log",
+    "bound_record", "certification", "objectives", "resume", "training", "classifier",
+    "persistence",
 ]  # fmt: skip
 LEAVES = {
     "callbacks": {
-        "ballot",
+        "resume",
+        "vote_plans",
         "bounds",
         "certification",
         "exceptions",
@@ -50,6 +52,8 @@ def allowed(layer):
     if layer in LEAVES:
         return LEAVES[layer]
     before = set(LAYERS[: LAYERS.index(layer)])
+    if layer == "classifier":  # whose methods save and load call what stands above it
+        before.add("persistence")
     return before | {"networks"} if layer in {"nets", "persistence"} else before
 
 

@@ -305,6 +305,8 @@ def test_make_noise():
     assert noise.get_params() == {"sigma": 0.5, "k": 3, "j": 1, "lambd": None}
     assert str(make_noise("uniformball", lambd=2.0)) == "UniformBall(lambd=2.0)"
     assert str(make_noise("Gaussian", sigma=0.25)) == "Gaussian(sigma=0.25)"
+    exact = make_noise("uniform", sigma=0.5, exact=True, levels=16)
+    assert str(exact) == "Uniform(exact=True, levels=16, sigma=0.5)"
 
 
 @pytest.mark.parametrize(
@@ -314,6 +316,7 @@ def test_make_noise():
         ("os", {}, "got the name 'os'"),
         ("pareto", {"sigma": 1.0}, "Pareto noise takes a, sigma, got sigma"),
         ("uniform", {"sigma": 1.0, "k": 2}, "Uniform noise takes sigma, got k, sigma"),
+        ("uniform", {"sigma": 1.0, "exact": True}, "takes exact, levels, sigma, got exact"),
     ],
 )
 def test_make_noise_refuses(name, params, match):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
@@ -13,7 +14,7 @@ from skorch.callbacks import LRScheduler
 
 from rs4a import SmoothedClassifier
 from rs4a.metrics import certified_accuracy_score
-from rs4a.networks import load_checkpoint, make_network
+from rs4a.networks import load_checkpoint, make_network, read_checkpoint_metadata
 from rs4a.persistence import read_results
 from rs4a.sampling import Voters
 
@@ -181,6 +182,35 @@ def test_sweep(run, monkeypatch):
     run("train.py", *DIGITS, *TRAINING, *noise)
     run("certify.py", *DIGITS, *noise, *VOTES)
     assert_same_run("whole/digits_uniform_0.3", "runs/digits_uniform_0.3")
+
+
+def test_sweep_of_objectives_under_splitting(run):
+    """Templates are kept with the nets, and a box enlarges what is drawn at random."""
+    noises = ["Splitting:deterministic=true,levels=16", "Splitting:deterministic=false"]
+    options = [*DIGITS, *TRAINING, *VOTES, "--noises", *noises, "--sigmas", "1.5"]
+    run("sweep.py", *options, "--objectives", "NoiseAugmentation", "Stability")
+    folders = {path.name for path in Path("runs").iterdir()}
+    assert folders == {
+        f"digits_splitting_{kind}_1.5{objective}"
+        for kind in ("deterministictrue_levels16", "deterministicfalse")
+        for objective in ("", "_stability")
+    }
+    folder = Path("runs/digits_splitting_deterministictrue_levels16_1.5")
+    record, _ = read_results(folder)
+    noise = read_checkpoint_metadata(folder / "net.safetensors")["noise"]
+    assert record.deterministic
+    assert record.noise.seed == noise["params"]["seed"]
+    trained = ["--noise", noises[0], "--sigma", "1.5"]
+    printed = run("train.py", *DIGITS, *TRAINING, *trained)
+    assert "holds a trained net already" in printed
+    run("certify.py", *DIGITS, *VOTES, "--name", folder.name)
+    again, _ = read_results(folder)
+    np.testing.assert_array_equal(again.counts, record.counts)
+    plain = run("analyze.py", "runs", "--radii", "1", "2", "--output", "plain")
+    assert "| Splitting(levels=16), Stability" in plain
+    run("analyze.py", "runs", "--radii", "1", "2", "--box", "0", "1", "--output", "box")
+    accuracy = [pd.read_csv(f"{name}/accuracies.csv") for name in ("plain", "box")]
+    assert (accuracy[1]["accuracy"] >= accuracy[0]["accuracy"]).all()
 
 
 # CIFAR-10, on made-up images in its format

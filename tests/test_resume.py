@@ -24,9 +24,9 @@ from torch import nn
 
 from rs4a import SmoothedClassifier
 from rs4a.callbacks import ResumeTraining
-from rs4a.callbacks.resume import _described
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import SmoothAdv, Stability
+from rs4a.resume import _described
 
 COSINE = ("rate", LRScheduler("CosineAnnealingLR", T_max=5, event_name="lr"))
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -695,3 +696,127 @@ def test_no_inputs_and_no_undecided_inputs_draw_nothing(urn):
     assert counts.sum() == 0
     assert not interrupted
     assert urn.calls == []
+
+
+# In a box that attacks must stay in
+
+IN_BOX = Uniform(lambd=2.0)
+
+
+def in_box(n, dim=3, seed=0, **params):
+    """A rule about n inputs that differ in their reach, all of it large."""
+    reach = -np.sort(-np.random.default_rng(seed).uniform(0.5, 1.0, (n, 20)), axis=1)
+    return replace(make_rule(IN_BOX, **params), dim=60, reach=reach)
+
+
+def rows_of(votes, rows):
+    return TopVotes(*(part[rows] for part in votes))
+
+
+BOX_RULES = [
+    {"radii": [0.5, 2.2]}, {"radii": 1.1, "futility": 0}, {"rtol": 0.2},
+    {"radii": [0.4, 2.1], "runner_up": True}, {"rtol": 0.5, "runner_up": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("params", BOX_RULES, ids=str)
+def test_every_input_is_decided_by_its_own_reach(params):
+    votes = rows_of(all_votes([0, 32, 160, 399]), slice(None, None, 7))
+    rule = in_box(len(votes.total), **params)
+    undecided, to_go = rule.undecided(votes), rule.votes_to_go(votes)
+    for i in range(len(votes.total)):
+        single, vote = rule.of(np.array([i])), rows_of(votes, [i])
+        assert single.reach.shape == (1, 20)
+        assert single.undecided(vote)[0] == undecided[i]
+        assert single.votes_to_go(vote)[0] == to_go[i]
+    rows = np.random.default_rng(0).permutation(len(votes.total))[:50]
+    part = rule.of(rows)
+    np.testing.assert_array_equal(part.reach, rule.reach[rows])
+    np.testing.assert_array_equal(part.undecided(rows_of(votes, rows)), undecided[rows])
+    np.testing.assert_array_equal(part.votes_to_go(rows_of(votes, rows)), to_go[rows])
+
+
+def test_rules_without_reach_or_with_one_for_all_are_those_of_every_input():
+    for rule in (make_rule(IN_BOX), replace(in_box(1), reach=np.ones((1, 1)))):
+        assert rule.of(np.array([5, 7])) is rule
+
+
+def test_one_reach_for_all_is_the_reach_of_each():
+    votes = all_votes(possible_totals(400))
+    rule = in_box(1, radii=[0.5, 2.2])
+    repeated = replace(rule, reach=np.repeat(rule.reach, len(votes.total), axis=0))
+    np.testing.assert_array_equal(rule.undecided(votes), repeated.undecided(votes))
+    np.testing.assert_array_equal(rule.votes_to_go(votes), repeated.votes_to_go(votes))
+
+
+@pytest.mark.parametrize("runner_up", [False, True])
+def test_decisions_are_those_of_the_radius_in_the_box(runner_up):
+    """Without futility: certified, or not to be certified by any votes to come."""
+    votes = all_votes([0, 50, 100, 150])
+    rule = in_box(len(votes.total), max_n=200, radii=[0.3, 2.1], futility=0,
+                  runner_up=runner_up)  # fmt: skip
+
+    def radius(now):
+        lower, other = rule.bound.top_two(now, n_others=1, alpha=rule.alpha)
+        others = other if runner_up else None
+        return IN_BOX.radius(lower, 1, 60, prob_runner_up=others, reach=rule.reach)
+
+    more = 200 - votes.total
+    best = radius(TopVotes(votes.top + more, votes.runner_up, votes.total + more))
+    expected = np.zeros(len(best), dtype=bool)
+    for r in (0.3, 2.1):
+        expected |= (radius(votes) < r) & (best >= r)
+    np.testing.assert_array_equal(rule.undecided(votes), expected)
+    plain = replace(rule, reach=None).undecided(votes)
+    assert (expected != plain).any()
+
+
+def test_radii_beyond_the_plain_ones_are_in_reach():
+    """Without a box no vote is drawn for them: 2.2 is above lambda."""
+    votes = all_votes([0, 32, 100])
+    rule = in_box(len(votes.total), max_n=1000, radii=2.2, futility=0)
+    assert not replace(rule, reach=None).undecided(votes).any()
+    assert rule.undecided(votes).any()
+
+
+@pytest.mark.parametrize("max_votes", [None, 4001, 9000])
+def test_votes_in_a_box_depend_on_neither_batches_nor_order(urn, max_votes):
+    rule = in_box(len(SHARES), max_n=1000, radii=[0.5, 1.4, 2.1])
+    expected, _ = urn.run(rule, max_votes=max_votes)
+    for batch_size, order in zip((1, 31, 100, 10**6), orders(len(SHARES)), strict=True):
+        of_order = replace(rule, reach=rule.reach[order])
+        got, _ = urn.run(of_order, max_votes=max_votes, batch_size=batch_size, order=order)
+        np.testing.assert_array_equal(got, expected)
+    # The reach of other inputs is not their own.
+    other, _ = urn.run(replace(rule, reach=rule.reach[::-1]), max_votes=max_votes)
+    assert (other != expected).any()
+
+
+def test_every_input_stops_at_its_first_look_that_decides_in_the_box(urn):
+    rule = in_box(len(SHARES), max_n=1000, radii=[0.5, 1.4, 2.1])
+    counts, _ = urn.run(rule)
+    looks = look_schedule(1000)
+    for row, total in enumerate(counts.sum(axis=1)):
+        at_looks = top_votes(urn.running[row, looks], np.zeros(len(looks), dtype=int))
+        undecided = rule.of(np.array([row])).undecided(at_looks)
+        assert total == looks[np.argmin(undecided)]
+
+
+@pytest.mark.parametrize("runner_up", [False, True])
+def test_a_box_takes_fewer_votes_and_certifies_more(runner_up):
+    urn = Urn(np.repeat([0.99, 0.95, 0.9, 0.86], 20), 4000)
+    rule = in_box(80, max_n=4000, radii=1.2, runner_up=runner_up)
+    plain = replace(rule, reach=None)
+    n_votes, n_certified = [], []
+    for each in (rule, plain):
+        counts, _ = urn.run(each)
+        votes = top_votes(counts, np.zeros(80, dtype=int))
+        lower, other = each.bound.top_two(votes, n_others=1, alpha=each.alpha)
+        radius = IN_BOX.radius(
+            lower, 1, 60, prob_runner_up=other if runner_up else None, reach=each.reach
+        )
+        n_votes.append(counts.sum())
+        n_certified.append((radius >= 1.2).sum())
+    assert n_votes[0] < 0.9 * n_votes[1]
+    assert n_certified[0] >= n_certified[1]
+    assert n_certified[0] > 60

@@ -271,7 +271,7 @@ def test_bad_datasets_are_refused_in_fit(small, make, message):
 
 def test_labels_must_be_as_many_as_inputs(small):
     X, _, y, _ = small
-    with pytest.raises(ValueError, match="each of the 400 items of the Dataset, got 3"):
+    with pytest.raises(ValueError, match="each of the 400 inputs in X, got 3"):
         classifier().fit(Images(X, y), y[:3])
 
 

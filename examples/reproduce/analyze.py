@@ -4,13 +4,16 @@
 
 reads every folder below ``runs`` that holds results and writes the paper's Table 1 (best
 certified accuracy over sigma at each radius, ``table.md`` and ``table.tex``), its figures,
-and all numbers as ``accuracies.csv``. With ``--propagation-sigma 1.0`` it also draws how
-far noise of that sigma spreads through the layers of the nets, on images of ``--dataset``.
+and all numbers as ``accuracies.csv``. With ``--box 0 1`` radii are against attacks that
+stay in this range, for noises that have such radii: Uniform, independent Splitting. With
+``--propagation-sigma 1.0`` it also draws how far noise of that sigma spreads through the
+layers of the nets, on images of ``--dataset``.
 """
 
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +50,12 @@ def read_all(runs):
     if not results:
         sys.exit(f"No folder in {runs} holds results: certify.py makes them.")
     return results
+
+
+def in_box(record, y, box):
+    """A result about attacks in a box, where there is such a certificate for its noise."""
+    known = record.noise is not None and record.noise.has_box_radius
+    return (replace(record, box=box) if known else record), y
 
 
 def name_of(folder, result):
@@ -110,11 +119,17 @@ def main():
     )
     options.add_argument("--figure-radii", type=float, nargs="+", help="finer, for figures")
     options.add_argument("--propagation-sigma", type=float)
+    options.add_argument(
+        "--box", type=float, nargs=2, metavar=("LOW", "HIGH"),
+        help="range that attacks must respect, and the images do: 0 1",
+    )  # fmt: skip
     add_data_options(options)
     options.add_argument("--output", type=Path, default=Path("figures"))
     args = options.parse_args()
     results = read_all(args.runs)
     folders, results = list(results), list(results.values())
+    if args.box:
+        results = [in_box(record, y, tuple(args.box)) for record, y in results]
     names = [name_of(*pair) for pair in zip(folders, results, strict=True)]
     check_different(folders, names, results)
     norm, out = NORMS[args.norm], args.output

@@ -229,11 +229,16 @@ def make_net(args, folder=None):
     )
 
 
+def make_objective(args, name):
+    """Objective, with the parameters that were given for the one of --objective."""
+    params = args.objective_params if name == args.objective else {}
+    return getattr(rs4a.objectives, name)(**params)
+
+
 def make_classifier(args, noise, folder=None, **params):
     """Classifier that is to be trained."""
-    objective = getattr(rs4a.objectives, args.objective)(**args.objective_params)
     return SmoothedClassifier(
-        make_net(args, folder), noise=noise, objective=objective,
+        make_net(args, folder), noise=noise, objective=make_objective(args, args.objective),
         **{"random_state": args.seed, **params},
     )  # fmt: skip
 

@@ -3,17 +3,20 @@
     python examples/reproduce/sweep.py --noises Gaussian Laplace Uniform \
         --sigmas 0.15 0.25 0.5 0.75 1.0 1.25
 
+With ``--objectives NoiseAugmentation Stability`` every net is trained in several ways.
 Each cell leaves a folder as train.py and certify.py do, and analyze.py makes tables and
 figures of them. An interrupted sweep goes on where it stopped: within a training after its
 last whole epoch, within a certification after its last part.
 """
 
+import argparse
 import sys
 
 import numpy as np
 import torch
 from certify import certify_run, objective_of
 from common import (
+    OBJECTIVES,
     add_certification_options,
     add_training_options,
     certification_params,
@@ -21,6 +24,7 @@ from common import (
     load,
     load_training,
     make_classifier,
+    make_objective,
     noise_from,
     parser,
     run_folder,
@@ -34,15 +38,25 @@ RESUME = "estimator__callbacks__resume__path"
 
 
 def cells(args):
-    """Grid of one point each: a noise with its sigma, and where its training is kept."""
+    """Grid of one point each: noise, sigma, objective, and where its training is kept."""
     return [
         {
             "noise": [noise_from(noise, sigma)],
-            RESUME: [run_folder(args, noise, sigma) / "training.pt"],
+            "objective": [make_objective(args, objective)],
+            RESUME: [cell_folder(args, noise, sigma, objective) / "training.pt"],
         }
         for noise in args.noises
+        for objective in args.objectives or [args.objective]
         for sigma in args.sigmas
     ]
+
+
+def cell_folder(args, noise, sigma, objective):
+    """Folder of a run, named by its objective too where there are several."""
+    folder = run_folder(args, noise, sigma)
+    if args.objectives is None or objective == "NoiseAugmentation":
+        return folder
+    return folder.with_name(f"{folder.name}_{objective.lower()}")
 
 
 class Certified:
@@ -56,7 +70,10 @@ class Certified:
         folder = clf.get_params()[RESUME].parent
         if not is_complete(clf):
             raise KeyboardInterrupt  # which skorch takes for the end of a training
-        save_net(clf, folder, self.args)
+        objective = type(clf.objective).__name__
+        save_net(
+            clf, folder, argparse.Namespace(**{**vars(self.args), "objective": objective})
+        )
         scores = certify_run(clf, X, y, folder, self.args, objective_of(folder))
         accuracy = scores["certified_accuracy"]
         return {f"r={radius}": score for radius, score in accuracy.items()}
@@ -83,6 +100,10 @@ def main():
     options.add_argument(
         "--sigmas", nargs="+", type=float, default=[0.15, 0.25, 0.5, 0.75, 1.0, 1.25]
     )
+    options.add_argument(
+        "--objectives", nargs="+", choices=OBJECTIVES,
+        help="several, each with its usual parameters, in place of --objective",
+    )  # fmt: skip
     options.add_argument("--jobs", type=int, default=1, help="cells at a time")
     args = options.parse_args()
     if args.jobs > 1:
@@ -103,7 +124,8 @@ def main():
         sys.exit("Interrupted: run the same command to go on.")
     scores = [search.cv_results_[f"mean_test_r={radius}"] for radius in args.radii]
     for cell, *row in zip(search.cv_results_["params"], *scores, strict=True):
-        print(cell["noise"], " ".join(f"{score:6.1%}" for score in row))
+        kind = type(cell["objective"]).__name__ if args.objectives else ""
+        print(cell["noise"], kind, " ".join(f"{score:6.1%}" for score in row))
 
 
 if __name__ == "__main__":

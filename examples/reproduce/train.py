@@ -19,6 +19,7 @@ from common import (
     run_folder,
     save_json,
 )
+from sklearn.base import clone
 
 from rs4a.networks import read_checkpoint_metadata, save_checkpoint
 from rs4a.utils.params import to_json
@@ -51,13 +52,21 @@ def check_same(path, noise, args):
     """Refuse a trained net of other options."""
     before = read_checkpoint_metadata(path)
     was = {**before.get("options", {}), "noise": before.get("noise")}
-    now = {**training_options(args), "noise": to_json(noise)}
+    now = {**training_options(args), "noise": to_json(as_trained(noise, before))}
     differs = [name for name in now if was.get(name) != now[name]]
     if differs:
         changes = "; ".join(
             f"{name} was {was.get(name)}, is {now[name]}" for name in differs
         )
         sys.exit(f"{path} was trained otherwise: {changes}. Give another --name.")
+
+
+def as_trained(noise, metadata):
+    """The noise, with the template of a trained net if it names none itself."""
+    stored = metadata.get("noise", {})
+    if noise.deterministic and noise.seed is None and stored.get("class") == "Splitting":
+        return clone(noise).set_params(seed=stored["params"]["seed"])
+    return noise
 
 
 def main():

@@ -6,7 +6,9 @@ from typing import NamedTuple, Self
 
 import torch
 
-__all__ = ["Ball", "ascend", "project", "soft_vote_loss", "steepest"]
+from rs4a.noises import AdditiveNoise, Noise
+
+__all__ = ["Ball", "ascend", "check_additive", "project", "soft_vote_loss", "steepest"]
 
 #: Share of the coordinates that an l1 step moves.
 _L1_SHARE = 16
@@ -64,6 +66,29 @@ class Ball(NamedTuple):
         flat = X.flatten(1)
         low, high = box or (-math.inf, math.inf)
         return cls(norm, radius, (low - flat).clamp_max(0.0), (high - flat).clamp_min(0.0))
+
+
+def check_additive(noise: Noise, who: str) -> None:
+    """Refuse noise that an attack by gradients cannot see through.
+
+    Parameters
+    ----------
+    noise : Noise
+        Smoothing noise.
+
+    who : str
+        Name of the attack.
+
+    Raises
+    ------
+    ValueError
+        If the noise is not added to the inputs.
+    """
+    if not isinstance(noise, AdditiveNoise):
+        raise ValueError(
+            f"{who} moves inputs along gradients and needs noise that is added to them, "
+            f"got {noise}: the parts of the range that it shows do not follow small moves."
+        )
 
 
 def ascend(

@@ -14,7 +14,13 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 from tqdm.auto import tqdm
 
-from rs4a.attacks.ascent import Ball, ascend, project, soft_vote_loss
+from rs4a.attacks.ascent import (
+    Ball,
+    ascend,
+    check_additive,
+    project,
+    soft_vote_loss,
+)
 from rs4a.nets import class_indices, evaluating, infer_log_proba, net_device
 from rs4a.sampling import stream_keys
 from rs4a.utils.checks import check_box, check_norm, format_norm
@@ -152,14 +158,15 @@ class PGD(BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter, X, y or a radius is not as described, or the net has no
-            gradients or returns NaN.
+            If a parameter, X, y or a radius is not as described, the noise is not added to
+            the inputs, or the net has no gradients or returns NaN.
         TypeError
             If the criterion of the net does not say what its outputs are.
         """
         check_is_fitted(classifier, "estimator_")
         classifier._validate_params()
         self._validate_params()
+        check_additive(classifier.noise_, "PGD")
         inputs: NDArray[np.float32] = np.asarray(check_inputs(classifier, X, reset=False))
         targets = _targets(classifier, y, len(inputs))
         radii = self._radii(radius, len(inputs))

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from sklearn.utils import check_scalar
 from skorch.callbacks import EpochScoring
 
-from rs4a.ballot import Ballot
 from rs4a.bounds import ClopperPearson
 from rs4a.certification import Certification
 from rs4a.exceptions import CertificationWarning
 from rs4a.metrics import certified_accuracy_score
 from rs4a.nets import probe
 from rs4a.noises import Noise
-from rs4a.sampling import Phase, Voters, stream_keys
+from rs4a.sampling import Voters, stream_keys
 from rs4a.utils.checks import check_in_range, check_norm, format_norm
 from rs4a.utils.validation import as_array
+from rs4a.vote_plans import VotePlan, draw_votes
 
 __all__ = ["certified_epoch_scoring"]
 
@@ -55,7 +55,7 @@ def certified_epoch_scoring(
         Images to certify, at even distances in the validation set.
 
     n_votes : int, default=500
-        Estimation votes an image.
+        Estimation votes an image. Under deterministic noise all views vote instead.
 
     alpha : float, default=0.001
         Probability with which each certificate may be wrong.
@@ -136,13 +136,13 @@ class _CertifiedEpochScore:
         voters = Voters(
             net, smoothing.noise, None, n_classes=n_classes, batch_size=_BATCH_SIZE
         )
-        with Ballot(voters, images, stream_keys(images, seed=0), n_jobs=None) as ballot:
-            selection_counts = ballot.fixed(_N_SELECTION, Phase.SELECTION)
-            counts = ballot.fixed(self.bound.votes_per_input, Phase.ESTIMATION)
+        keys = stream_keys(images, seed=0)
+        with voters:
+            votes = draw_votes(voters, images, keys, self._plan(smoothing.noise, images))
         certification = Certification(
             classes=np.arange(n_classes),
-            selection_counts=selection_counts,
-            counts=counts,
+            selection_counts=votes.selection,
+            counts=votes.counts,
             noise=smoothing.noise,
             dim=images[0].size,
             bound=self.bound,
@@ -152,11 +152,18 @@ class _CertifiedEpochScore:
         self._warn_if_out_of_reach(smoothing.noise, certification)
         return certified_accuracy_score(targets, certification, radius=self.radius)
 
+    def _plan(self, noise: Noise, images: NDArray[np.float32]) -> VotePlan:
+        if noise.deterministic:
+            return VotePlan(0, n_views=noise.n_views(images[0].size))
+        return VotePlan(_N_SELECTION, n_estimation=self.bound.votes_per_input)
+
     def _warn_if_out_of_reach(self, noise: Noise, certification: Certification) -> None:
         """Early stopping by a score that is 0 in all epochs would keep the first one."""
-        unanimous = self.bound.prob_lower(self.bound.n, self.bound.n, self.alpha)
         norm = noise.norms[0] if self.norm is None else self.norm
-        farthest = float(noise.radius(unanimous, norm=norm, dim=certification.dim))
+        if noise.deterministic:
+            return  # which radii are possible is not a question of the votes
+        unanimous = self.bound.prob_lower([self.bound.n], self.bound.n, self.alpha)
+        (farthest,) = noise.radius(unanimous, norm=norm, dim=certification.dim)
         if farthest < self.radius:
             warnings.warn(
                 "certified_epoch_scoring gives 0 in every epoch: with "

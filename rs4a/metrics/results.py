@@ -20,7 +20,7 @@ Record = Certification | BoundRecord | CertificationLog
 #: A certification and the true labels of its inputs.
 Result = tuple[Record, ArrayLike]
 
-_SCALES = ("sigma", "lambd")
+_NOT_SHAPE = {"sigma", "lambd", "seed"}
 
 
 class NamedResult(NamedTuple):
@@ -33,7 +33,7 @@ class NamedResult(NamedTuple):
 
 
 def noise_name(record: Record | Noise) -> str:
-    """Name of a kind of noise: its class and shape, without its scale.
+    """Name of a kind of noise: its class and shape, without its scale and seed.
 
     Parameters
     ----------
@@ -58,9 +58,12 @@ def noise_name(record: Record | Noise) -> str:
     ('Uniform', 'ExpInf(k=10)')
     """
     noise = record if isinstance(record, Noise) else _known_noise(record)
-    shape = clone(noise).set_params(**dict.fromkeys(_SCALES))
+    dropped = _NOT_SHAPE & set(noise.get_params())
+    shape = clone(noise).set_params(**dict.fromkeys(dropped))
+    box = getattr(record, "box", None)
     with config_context(print_changed_only=True):
-        return repr(shape).removesuffix("()")
+        name = repr(shape).removesuffix("()")
+    return name if box is None else f"{name} in {list(box.interval)}"
 
 
 def check_results(

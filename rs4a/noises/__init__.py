@@ -8,6 +8,7 @@ from rs4a.noises.cubical import ExpInf, PowInf
 from rs4a.noises.iid import Expp, Gaussian, Laplace, Pareto, Uniform
 from rs4a.noises.radial import RadialNoise
 from rs4a.noises.spherical import Exp2, Pow2, UniformBall
+from rs4a.noises.splitting import Splitting
 
 __all__ = [
     "AdditiveNoise",
@@ -23,6 +24,7 @@ __all__ = [
     "Pow2",
     "PowInf",
     "RadialNoise",
+    "Splitting",
     "Uniform",
     "UniformBall",
 ]

@@ -24,6 +24,14 @@ class AdditiveNoise(Noise):
     lambd : float, default=None
         Scale lambda of the noise, in units of X. Exactly one of `sigma` and `lambd`
         must be given when the noise is used.
+
+    Examples
+    --------
+    >>> from rs4a.noises import AdditiveNoise, Gaussian, Splitting
+    >>> isinstance(Gaussian(sigma=0.5), AdditiveNoise)
+    True
+    >>> isinstance(Splitting(sigma=0.5), AdditiveNoise)
+    False
     """
 
     @abstractmethod

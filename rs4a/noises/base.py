@@ -25,6 +25,8 @@ __all__ = ["Noise"]
 Sampler = Callable[
     [torch.Tensor, torch.Generator | None, torch.Tensor | None], torch.Tensor
 ]
+#: Takes an input, the number of a view, and memory for views from it on.
+Viewer = Callable[[torch.Tensor, int, torch.Tensor], None]
 
 #: Heavy tails reach far beyond sigma.
 _LARGEST_SHARE = 1e-4
@@ -100,6 +102,15 @@ class Noise(BaseEstimator, ABC):
         """
         raise NotImplementedError
 
+    def _ideal_bounds(
+        self,
+        prob_lower: NDArray[np.float64],
+        prob_runner_up: NDArray[np.float64] | None,
+        dim: int,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Bounds under the law that radii are about, given those under what is drawn."""
+        return prob_lower, prob_runner_up
+
     @property
     def has_two_bound_radius(self) -> bool:
         """Whether `radius` can make use of a bound on the runner-up."""
@@ -139,13 +150,20 @@ class Noise(BaseEstimator, ABC):
     def _check_shape(self, dim: int) -> None:
         """Refuse parameters that leave no density or no variance in `dim` coordinates."""
 
-    def fixed(self, random_state: np.random.RandomState) -> "Noise":
+    def fixed(
+        self,
+        random_state: np.random.RandomState | None,
+        trained_under: "Noise | None" = None,
+    ) -> "Noise":
         """The noise, with what is drawn once and then belongs to the fitted classifier.
 
         Parameters
         ----------
-        random_state : RandomState
-            Source of randomness.
+        random_state : RandomState or None
+            Source of randomness. None: the net is trained already, nothing is to be drawn.
+
+        trained_under : Noise, default=None
+            Noise of the net's training, as far as it is known.
 
         Returns
         -------
@@ -154,12 +172,12 @@ class Noise(BaseEstimator, ABC):
         """
         return self
 
-    def check_inputs(self, X: NDArray[np.float32]) -> None:
+    def check_inputs(self, X: NDArray[np.float32] | torch.Tensor) -> None:
         """Refuse inputs that the certificates would not be about; here none.
 
         Parameters
         ----------
-        X : ndarray of any shape, float32
+        X : ndarray or torch.Tensor of any shape
             One input or several.
 
         Raises
@@ -167,6 +185,66 @@ class Noise(BaseEstimator, ABC):
         ValueError
             If a value is not one that the noise is defined for.
         """
+
+    def n_views(self, dim: int) -> int:
+        """Number of views of an input that vote, if the noise is deterministic.
+
+        Parameters
+        ----------
+        dim : int
+            Number of coordinates of one input.
+
+        Returns
+        -------
+        n_views : int
+            At least 1.
+        """
+        raise NotImplementedError
+
+    def viewer(self, dim: int, dtype: torch.dtype) -> Viewer:
+        """Views of an input in their order, if the noise is deterministic.
+
+        Parameters
+        ----------
+        dim : int
+            Number of coordinates of one input.
+
+        dtype : torch.dtype
+            Of the inputs: float32 or float64.
+
+        Returns
+        -------
+        viewer : callable
+            Takes an input `x`, the number `start` of a view, and `out` of shape (n, ...):
+            overwrites `out` with the views number `start` to `start` + n - 1. Unchecked.
+        """
+        raise NotImplementedError
+
+    def exact_radius(
+        self, counts: NDArray[np.int64], columns: NDArray[np.int64], norm: float, dim: int
+    ) -> NDArray[np.float64]:
+        """Certified radius, given the votes on all views, if the noise is deterministic.
+
+        Parameters
+        ----------
+        counts : ndarray of shape (n, n_classes), int64
+            Votes on all views.
+
+        columns : ndarray of shape (n,), int64
+            Column with the most votes, the first of several.
+
+        norm : {1, 2, inf}
+            Norm of the adversary.
+
+        dim : int
+            Number of coordinates of one input.
+
+        Returns
+        -------
+        radius : ndarray of shape (n,), float64
+            In units of X, rounded down.
+        """
+        raise NotImplementedError
 
     def _floats(self, *names: str) -> tuple[float, ...]:
         """Parameters as Python's floats: a numpy float32 would compute in float32."""
@@ -294,6 +372,7 @@ class Noise(BaseEstimator, ABC):
         if x.dim() == 0:
             raise ValueError("x must have a first axis, of inputs, got a scalar.")
         _check_out(out, x)
+        self.check_inputs(x)
         dim = max(1, math.prod(x.shape[1:]))
         return self.sampler(dim, x.dtype)(x, generator, out)
 
@@ -387,10 +466,12 @@ class Noise(BaseEstimator, ABC):
         array([0. , 0.5, 1. ])
         """
         norm, dim = check_norm(norm), check_dim(dim)
-        probabilities = check_probability("prob_lower", prob_lower)
+        probabilities, others = check_probability("prob_lower", prob_lower), None
         if prob_runner_up is not None:
             self.check_two_bounds()
             others = check_probability("prob_runner_up", prob_runner_up)
+        probabilities, others = self._ideal_bounds(probabilities, others, dim)
+        if others is not None:
             probabilities = self._one_bound(probabilities, others)
         scale = self.scale(dim)
         in_box = None if reach is None else self._box_radius(probabilities, reach, dim)
@@ -415,10 +496,11 @@ class Noise(BaseEstimator, ABC):
         self.check_box_radius()
         scale = self.scale(dim)
         lengths = np.asarray(reach, dtype=np.float64)
-        if not (lengths.ndim and lengths.shape[-1] and (lengths >= 0.0).all()):
+        good = lengths.ndim > 0 and lengths.shape[-1] > 0 and bool((lengths >= 0.0).all())
+        if not (good and (np.diff(lengths, axis=-1) <= 0.0).all()):
             raise ValueError(
-                "reach must be an array of shape (..., k) of lengths of at least 0, got "
-                f"{reach!r}."
+                "reach must be an array of shape (..., k) of lengths of at least 0, the "
+                f"largest first, got {reach!r}."
             )
         return scale * self._unit_box_radius(probabilities, lengths / scale, dim)
 
@@ -483,9 +565,9 @@ class Noise(BaseEstimator, ABC):
         """
         if not self.has_box_radius:
             raise ValueError(
-                "box needs noise whose coordinates are cut or shifted independently and "
-                "uniformly, Uniform or Splitting(deterministic=False), for which it is "
-                f"known what an attack in a box can do; got {self}."
+                "box needs noise whose coordinates are shifted or cut independently and "
+                "uniformly, Uniform or Splitting(deterministic=False): the radius in a box "
+                f"is derived for these; got {self}."
             )
 
     def guarantee(self, norm: float) -> str:

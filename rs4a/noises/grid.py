@@ -1,6 +1,5 @@
 """Inputs on a grid of equal steps, as images of bytes are."""
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,16 @@ __all__ = ["check_levels", "check_on_grid", "to_steps"]
 
 #: Most levels: float32 tells so many apart, and their sums with noise.
 _MOST_LEVELS = 2**16 - 1
-#: Distance from the grid, as a share of the range, that rounding to float32 explains.
+#: Distance from the grid, as a share of the value, that rounding to float32 explains.
 _ROUNDING = 2.0**-22
+#: Numbers that are looked at together.
+_CHUNK_SIZE = 2**22
 
 
 def check_levels(name: str, levels: Any) -> None:
     """Refuse what is no number of steps of a grid."""
-    if isinstance(levels, Integral) and 1 <= levels <= _MOST_LEVELS:
+    is_int = isinstance(levels, int | np.integer) and not isinstance(levels, bool)
+    if is_int and 1 <= levels <= _MOST_LEVELS:
         return
     raise ValueError(
         f"levels of {name} must be an int in the range [1, {_MOST_LEVELS}], the number of "
@@ -25,7 +27,9 @@ def check_levels(name: str, levels: Any) -> None:
     )
 
 
-def check_on_grid(X: NDArray[np.float32], levels: int, noise: Any) -> None:
+def check_on_grid(
+    X: NDArray[np.float32] | torch.Tensor, levels: int, noise: object
+) -> None:
     """Refuse inputs that are not whole multiples of 1 / levels.
 
     Raises
@@ -33,15 +37,22 @@ def check_on_grid(X: NDArray[np.float32], levels: int, noise: Any) -> None:
     ValueError
         With the first value that is none, and what can be done.
     """
-    steps = X * np.float64(levels)
-    off = np.abs(steps - np.rint(steps)) > levels * _ROUNDING * np.maximum(np.abs(X), 1.0)
-    if off.any():
+    values = torch.as_tensor(X).detach().reshape(-1)
+    if values.dtype.itemsize < 4:
         raise ValueError(
-            f"X must lie on the grid of multiples of 1/{levels} for {noise}, got "
-            f"{X[off].flat[0]:.9g}. The certificate is about inputs on the grid: round X "
-            f"yourself, numpy.round(X * {levels}) / {levels}, before training as well, or "
-            "give levels= as the data have them."
+            f"X must be float32 or float64 for {noise}, got {values.dtype}: half precision "
+            f"has not all multiples of 1/{levels}."
         )
+    for part in values.split(_CHUNK_SIZE):
+        steps = part * levels
+        off = (steps - steps.round()).abs() > steps.abs() * _ROUNDING
+        if off.any():
+            raise ValueError(
+                f"X must lie on the grid of multiples of 1/{levels} for {noise}, got "
+                f"{float(part[off][0]):.9g}. Its certificates are about inputs on the "
+                f"grid: round X yourself, numpy.round(X * {levels}) / {levels}, in "
+                "training as well, or give levels= as the data have them."
+            )
 
 
 def to_steps(x: torch.Tensor, levels: int) -> torch.Tensor:

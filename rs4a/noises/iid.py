@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from rs4a import radii
 from rs4a.noises.additive import AdditiveNoise
 from rs4a.noises.draws import fill_exponential_power, fill_laplace, fill_pareto
+from rs4a.noises.exact import GridNoise, largest_reach
+from rs4a.noises.integer_law import IntegerLaw, gaussian_law, gaussian_reach, uniform_law
 from rs4a.utils.checks import check_in_range
 
 __all__ = ["Expp", "Gaussian", "Laplace", "Pareto", "Uniform"]
 
 
-class Gaussian(AdditiveNoise):
+class Gaussian(GridNoise):
     """Gaussian noise, the classical choice against l2 adversaries.
 
     Density proportional to exp(-||x||_2^2 / (2 lambda^2)). The l2 radius is
@@ -26,6 +28,14 @@ class Gaussian(AdditiveNoise):
     sigma : float, default=None
         Standard deviation of a coordinate, in units of X.
 
+    exact : bool, default=False
+        Whether the noise is drawn in whole steps of the grid that inputs must lie on, so
+        that radii hold for the floating-point computation itself, between points of the
+        grid [2]_. The noise is then rounded to the nearest step.
+
+    levels : int, default=255
+        With ``exact=True``: number of steps of that grid between 0 and 1.
+
     lambd : float, default=None
         Scale; for Gaussian noise the same as `sigma`. Give exactly one of the two.
 
@@ -33,12 +43,22 @@ class Gaussian(AdditiveNoise):
     ----------
     .. [1] Cohen, Rosenfeld, Kolter, "Certified Adversarial Robustness via Randomized
        Smoothing", ICML 2019, Theorem 1, arXiv:1902.02918.
+    .. [2] Voracek, Hein, "Sound Randomized Smoothing in Floating-Point Arithmetic", ICLR
+       2023, arXiv:2207.07209.
 
     Examples
     --------
     >>> from rs4a.noises import Gaussian
     >>> Gaussian(sigma=0.25).radius([0.5, 0.9, 0.999], norm=2, dim=3072).round(4)
     array([0.    , 0.3204, 0.7726])
+
+    Steps of 1/255, as in images of bytes:
+
+    >>> import torch
+    >>> noise = Gaussian(sigma=0.25, exact=True)
+    >>> draws = 255 * noise.sample(torch.zeros(1, 5), torch.Generator().manual_seed(0))
+    >>> torch.equal(draws, draws.round())
+    True
     """
 
     norms = (2.0,)
@@ -49,6 +69,12 @@ class Gaussian(AdditiveNoise):
     def _fill_noise(self, out: torch.Tensor, generator: torch.Generator | None) -> float:
         out.normal_(generator=generator)
         return 1.0
+
+    def _integer_law(self, scale: float, device: torch.device) -> IntegerLaw:
+        return gaussian_law(scale, int(self.levels), device)
+
+    def _reach(self, scale: float) -> int:
+        return gaussian_reach(scale, int(self.levels))
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
@@ -118,7 +144,7 @@ class Laplace(AdditiveNoise):
         return -math.log(2.0) - torch.log1p(-prob_top)
 
 
-class Uniform(AdditiveNoise):
+class Uniform(GridNoise):
     """Noise uniform on a cube, the best known choice against l1 adversaries.
 
     Density constant on [-lambda, lambda]^d; sigma = lambda / sqrt(3). The l1 radius is
@@ -131,6 +157,15 @@ class Uniform(AdditiveNoise):
     sigma : float, default=None
         Standard deviation of a coordinate, in units of X.
 
+    exact : bool, default=False
+        Whether the noise is drawn in whole steps of the grid that inputs must lie on, so
+        that radii hold for the floating-point computation itself, between points of the
+        grid [2]_. lambda is then the largest (2 m + 1) / (2 levels) of at most the one
+        asked for.
+
+    levels : int, default=255
+        With ``exact=True``: number of steps of that grid between 0 and 1.
+
     lambd : float, default=None
         Half the side of the cube, in units of X. Give exactly one of the two.
 
@@ -138,12 +173,16 @@ class Uniform(AdditiveNoise):
     ----------
     .. [1] Yang et al., "Randomized Smoothing of All Shapes and Sizes", ICML 2020,
        arXiv:2002.08118.
+    .. [2] Voracek, Hein, "Sound Randomized Smoothing in Floating-Point Arithmetic", ICLR
+       2023, arXiv:2207.07209.
 
     Examples
     --------
     >>> from rs4a.noises import Uniform
     >>> Uniform(lambd=1.0).radius([0.5, 0.9, 0.999], norm=1, dim=3072).round(4)
     array([0.   , 0.8  , 0.998])
+    >>> Uniform(lambd=1.0, exact=True).scale(dim=3072) == (2 * 254 + 1) / (2 * 255)
+    True
     """
 
     norms = (1.0, math.inf)
@@ -154,6 +193,15 @@ class Uniform(AdditiveNoise):
     def _fill_noise(self, out: torch.Tensor, generator: torch.Generator | None) -> float:
         out.uniform_(-1.0, 1.0, generator=generator)
         return 1.0
+
+    def _scale_on_grid(self, scale: float) -> float:
+        return (2 * largest_reach(scale, self) + 1) / (2 * int(self.levels))
+
+    def _integer_law(self, scale: float, device: torch.device) -> IntegerLaw:
+        return uniform_law(self._reach(scale), device)
+
+    def _reach(self, scale: float) -> int:
+        return round(scale * int(self.levels) - 0.5)
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
@@ -170,6 +218,7 @@ class Uniform(AdditiveNoise):
     def _unit_box_radius(
         self, prob_lower: NDArray[np.float64], reach: NDArray[np.float64], dim: int
     ) -> NDArray[np.float64]:
+        reach = self._reach_on_grid(reach, dim) if self.exact else reach
         return radii.uniform_l1_in_box(prob_lower, reach, dim)
 
     def _unit_soft_radius(

@@ -180,5 +180,7 @@ class Objective(BaseEstimator, ABC):
 
 def draw_copies(noise: Noise, X: torch.Tensor, n_copies: int) -> torch.Tensor:
     """Independent noisy copies of a batch, (n_copies, n, ...)."""
+    noise.check_inputs(X)  # once, not every copy
     copies = X.expand(n_copies, *X.shape).flatten(0, 1)
-    return noise.sample(copies).unflatten(0, (n_copies, len(X)))
+    sample = noise.sampler(X[0].numel(), X.dtype)
+    return sample(copies, None, None).unflatten(0, (n_copies, len(X)))

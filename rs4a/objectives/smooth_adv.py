@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from sklearn.utils._param_validation import Interval
 
-from rs4a.attacks.ascent import Ball, ascend, soft_vote_loss
+from rs4a.attacks.ascent import Ball, ascend, check_additive, soft_vote_loss
 from rs4a.noises import Noise
 from rs4a.objectives.augmentation import NoiseAugmentation
 from rs4a.objectives.base import Batch, NoisyOutputs, Objective
@@ -110,9 +110,10 @@ class SmoothAdv(Objective):
         Raises
         ------
         ValueError
-            If `norm`, `box` or `objective` is not as described, or the inner objective
-            cannot train under the noise.
+            If `norm`, `box` or `objective` is not as described, the noise is not added to
+            the inputs, or the inner objective cannot train under it.
         """
+        check_additive(noise, "SmoothAdv")
         if self.norm is not None:
             check_norm(self.norm)
         check_box(self.box)

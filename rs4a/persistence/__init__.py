@@ -3,5 +3,13 @@
 from rs4a.persistence.classifiers import classifier_from_checkpoint
 from rs4a.persistence.noise_names import make_noise
 from rs4a.persistence.results import read_results, write_results
+from rs4a.persistence.saved_classifiers import load_classifier, save_classifier
 
-__all__ = ["classifier_from_checkpoint", "make_noise", "read_results", "write_results"]
+__all__ = [
+    "classifier_from_checkpoint",
+    "load_classifier",
+    "make_noise",
+    "read_results",
+    "save_classifier",
+    "write_results",
+]

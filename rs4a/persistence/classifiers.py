@@ -17,6 +17,7 @@ from rs4a.networks import (
 from rs4a.networks.dataset_shapes import dataset_shape
 from rs4a.noises import Noise
 from rs4a.persistence.noise_names import KNOWN_NOISES, make_noise
+from rs4a.training import remember_noise
 from rs4a.utils.params import from_json
 
 __all__ = ["classifier_from_checkpoint"]
@@ -64,7 +65,7 @@ def classifier_from_checkpoint(
     ------
     ValueError
         If the file is not a whole checkpoint, or does not say the noise, and neither does
-        its name.
+        its name, or it says another template of deterministic splitting than `noise`.
 
     Examples
     --------
@@ -83,8 +84,11 @@ def classifier_from_checkpoint(
     >>> classifier.noise_, classifier.input_shape_
     (Uniform(sigma=0.5), (1, 8, 8))
     """
-    noise = _noise_of_checkpoint(Path(path)) if noise is None else noise
     net = load_checkpoint(path, device=device, **(network or {}))
+    stated = read_checkpoint_metadata(Path(path)).get("noise")
+    if isinstance(stated, dict) and stated.get("class") == "Splitting":
+        remember_noise(net, from_json(stated, KNOWN_NOISES))
+    noise = _noise_of_checkpoint(Path(path)) if noise is None else noise
     arguments = net.get_params_for("module")
     names = ("input_shape", "n_classes")
     shape = dataset_shape(

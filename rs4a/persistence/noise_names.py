@@ -11,6 +11,9 @@ __all__ = ["KNOWN_NOISES", "make_noise"]
 #: Classes that a file may name.
 KNOWN_NOISES: dict[str, type[Noise]] = known_classes(noises)
 _SCALES = {"sigma", "lambd"}
+#: Files say nothing of them where noise was drawn as usual. A template without its seed is
+#: refused later, by the net that it belongs to.
+_UNUSUAL = {"exact", "levels", "seed"}
 
 
 def make_noise(name: str, **params: Any) -> Noise:
@@ -23,7 +26,8 @@ def make_noise(name: str, **params: Any) -> Noise:
 
     **params : dict
         Its parameters, sigma above all. None but the scale may be left out: a default
-        would be a guess about noise that was drawn before.
+        would be a guess about noise that was drawn before. Noise that is not called
+        `exact` was not drawn exactly.
 
     Returns
     -------
@@ -49,10 +53,12 @@ def make_noise(name: str, **params: Any) -> Noise:
         )
     kind = KNOWN_NOISES[by_lower[name.lower()]]
     known = set(kind._get_param_names())
-    missing, unknown = sorted(known - _SCALES - set(params)), sorted(set(params) - known)
+    usual = not params.get("exact", False)
+    needed = known - _SCALES - (_UNUSUAL if usual else set())
+    missing, unknown = sorted(needed - set(params)), sorted(set(params) - known)
     if missing or unknown:
         raise ValueError(
-            f"{kind.__name__} noise takes {', '.join(sorted(known - {'lambd'}))}, got "
+            f"{kind.__name__} noise takes {', '.join(sorted(needed | {'sigma'}))}, got "
             f"{', '.join(sorted(params)) or 'nothing'}. Where a file or its name does not "
             f"say all of them, give the noise as noise={kind.__name__}(...)."
         )

@@ -7,9 +7,9 @@ __all__ = ["uniform_l1_in_box"]
 
 FloatArray = NDArray[np.float64]
 
-#: Relative errors allowed a coordinate: to the product of factors 1 - b / 2, and to the sum
-#: of lengths b. They are some units in the last place, 2^-53.
-_FACTOR_ERROR, _SUM_ERROR = 2.0**-50, 2.0**-51
+#: By how much a factor 1 - b / 2 is reduced. It stands for the roundings of the factor, of
+#: the product so far, the sum of lengths so far and the quotient: less than 8 of 2^-53.
+_FACTOR_ERROR = 2.0**-50
 
 
 def uniform_l1_in_box(prob_lower: FloatArray, reach: FloatArray, dim: int) -> FloatArray:
@@ -23,8 +23,8 @@ def uniform_l1_in_box(prob_lower: FloatArray, reach: FloatArray, dim: int) -> Fl
 
     max over k of s_k + 2 (1 - t / p_k)
 
-    [1]_. The maximum is where p_k is about to fall below t, and every other k gives less:
-    no error in the choice of k makes a radius too large.
+    [1]_. The maximum is at the last k with p_k >= t, and every other k gives less: no
+    error in the choice of k makes a radius too large, and no p_k that is too small.
 
     Parameters
     ----------
@@ -49,26 +49,23 @@ def uniform_l1_in_box(prob_lower: FloatArray, reach: FloatArray, dim: int) -> Fl
     .. [1] Voracek, Hein, "Improving l1-Certified Robustness via Randomized Smoothing by
        Leveraging Box Constraints", ICML 2023.
     """
-    reach = np.nextafter(reach[..., :dim], np.inf)  # an attack reaches no further
+    # No attack reaches further than this, and a shift by 2 leaves nothing.
+    reach = np.minimum(np.nextafter(reach[..., :dim], np.inf), 2.0)
     threshold = 1.5 - np.maximum(np.asarray(prob_lower, dtype=np.float64), 0.5)
-    threshold = threshold[..., np.newaxis] * (1.0 + dim * _FACTOR_ERROR)
+    threshold = threshold[..., np.newaxis]
     spent, left = _one_by_one(reach)
-    lengths = spent + 2.0 * (1.0 - _over(threshold, left))
-    n_rest = dim - reach.shape[-1]
-    ends = (spent[..., -1:], left[..., -1:], reach[..., -1:])
-    tail = _equal_rest(threshold, *ends, n_rest)
-    radius = np.maximum(lengths.max(axis=-1), tail[..., 0])
-    whole_box = spent[..., -1] + n_rest * reach[..., -1]
-    sum_error = 1.0 - spent.shape[-1] * _SUM_ERROR
-    return np.clip(radius * sum_error, 0.0, whole_box)
+    last, n_rest = reach[..., -1:], dim - reach.shape[-1]
+    tail = _equal_rest(threshold, spent[..., -1:], left[..., -1:], last, n_rest)
+    radius = np.maximum(_length(threshold, spent, left).max(axis=-1), tail[..., 0])
+    return np.clip(radius, 0.0, spent[..., -1] + n_rest * last[..., 0])
 
 
 def _one_by_one(reach: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Length spent, and share left, after 0, 1, ... of the coordinates."""
     start = [(0, 0)] * (reach.ndim - 1) + [(1, 0)]
-    spent = np.cumsum(np.pad(reach, start), axis=-1)
-    factors = np.maximum(1.0 - reach / 2.0, 0.0)
-    return spent, np.cumprod(np.pad(factors, start, constant_values=1.0), axis=-1)
+    factors = np.pad(_factor(reach), start, constant_values=1.0)
+    spent = np.cumsum(np.pad(reach, start), axis=-1, dtype=np.float64)
+    return spent, np.cumprod(factors, axis=-1, dtype=np.float64)
 
 
 def _equal_rest(
@@ -78,15 +75,19 @@ def _equal_rest(
     last: FloatArray,
     n_rest: int,
 ) -> FloatArray:
-    """Length after those of the other coordinates, alike, that bring it furthest."""
-    factor = np.maximum(1.0 - last / 2.0, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        n_more = np.floor(np.log(_over(threshold, left)) / np.log(factor))
+    """Radius by the number of the other coordinates, alike, that makes it largest."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        n_more = np.floor(np.log(threshold / left) / np.log(_factor(last)))
     n_more = np.clip(np.nan_to_num(n_more), 0, n_rest)
-    return spent + n_more * last + 2.0 * (1.0 - _over(threshold, left * factor**n_more))
+    return _length(threshold, spent + n_more * last, left * _factor(last) ** n_more)
 
 
-def _over(threshold: FloatArray, left: FloatArray) -> FloatArray:
-    """Quotient; infinite where nothing is left."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(threshold / left)
+def _factor(reach: FloatArray) -> FloatArray:
+    """Share that a coordinate leaves, rounded down."""
+    return (1.0 - reach / 2.0) * (1.0 - _FACTOR_ERROR)
+
+
+def _length(threshold: FloatArray, spent: FloatArray, left: FloatArray) -> FloatArray:
+    """Length of a shift that brings the share down to the threshold, in its last part."""
+    with np.errstate(divide="ignore", over="ignore"):  # next to nothing may be left
+        return np.asarray(spent + 2.0 * (1.0 - threshold / left))

@@ -62,7 +62,8 @@ def check_box(box: Any) -> tuple[float, float] | None:
         return None
     if isinstance(box, tuple | list) and len(box) == 2:
         low, high = box
-        if isinstance(low, Real) and isinstance(high, Real) and float(low) < float(high):
+        real = isinstance(low, Real) and isinstance(high, Real)
+        if real and -math.inf < float(low) < float(high) < math.inf:
             return float(low), float(high)
     raise ValueError(
         f"box must be None or a tuple (low, high) of floats with low < high, got {box!r}."

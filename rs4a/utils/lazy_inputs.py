@@ -1,6 +1,7 @@
 """Inputs that stay in a torch Dataset until they are needed."""
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,8 +13,16 @@ from skorch.helper import SliceDataset
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
 from rs4a.utils.checks import check_floating_point
+from rs4a.utils.mapped_inputs import is_mapped
 
-__all__ = ["LabelledInputs", "LazyInputs", "dataset_labels", "is_dataset", "sample_inputs"]
+__all__ = [
+    "Check",
+    "LabelledInputs",
+    "LazyInputs",
+    "dataset_labels",
+    "is_dataset",
+    "sample_inputs",
+]
 
 #: Bytes of inputs that are kept: reading an image may mean decoding it.
 _CACHE_BYTES = 2**28
@@ -21,6 +30,7 @@ _CACHE_BYTES = 2**28
 _SAMPLE_SIZE, _SAMPLE_BYTES = 1000, 2**26
 #: Items that are tried for being the same at every reading, and for their labels.
 _N_TRIED = 4
+_DIGEST_SIZE = 16
 
 #: Raises an error where an input is not as it should be.
 Check = Callable[[NDArray[np.float32]], None]
@@ -51,10 +61,7 @@ class LazyInputs:
         Its items are inputs, or tuples that begin with one.
 
     check : callable
-        Called with every input that is read; raises an error where one is wrong.
-
-    rows : ndarray of shape (n,), int64, default=None
-        Items that are used. None: all.
+        Called with every input when it is read first; raises an error where one is wrong.
 
     Raises
     ------
@@ -65,17 +72,20 @@ class LazyInputs:
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, dataset: Any, check: Check, rows: NDArray[np.int64] | None = None):
-        self._dataset = dataset
-        self._check = check
-        self._rows = np.arange(len(dataset)) if rows is None else rows
-        self._digests: dict[int, bytes] = {}
-        self._cache: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+    def __init__(self, dataset: Any, check: Check):
         if not len(dataset):
             raise ValueError("X must have at least one input, got an empty Dataset.")
-        for row in 2 * self._rows[:_N_TRIED].tolist():
+        self._dataset = dataset
+        self._check = check
+        self._rows = np.arange(len(dataset))
+        #: What every input was when it was read first; zeros before.
+        self._digests = np.zeros((len(dataset), _DIGEST_SIZE), dtype=np.uint8)
+        self._cache: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        self._cache_bytes = 0 if is_mapped(dataset) else _CACHE_BYTES
+        for index in 2 * list(range(min(len(dataset), _N_TRIED))):
             self._cache.clear()
-            self._read(row)
+            self._read(index)
+        self._input_shape = self[0].shape
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -83,45 +93,63 @@ class LazyInputs:
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of inputs, and the shape of one."""
-        return len(self), *self[0].shape
+        return len(self), *self._input_shape
 
     @property
     def size(self) -> int:
         """Number of numbers."""
-        return len(self) and len(self) * self[0].size
+        return math.prod(self.shape)
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             part = object.__new__(LazyInputs)  # which shares what was read
-            part.__dict__ = {**self.__dict__, "_rows": self._rows[index]}
+            part.__dict__ = {
+                **self.__dict__,
+                "_rows": self._rows[index],
+                "_digests": self._digests[index],
+            }
             return part
-        return self._read(int(self._rows[index]))
+        return self._read(int(index))
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[index] for index in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        return np.stack(list(self)).astype(dtype or self.dtype, copy=False)
+        values = np.empty(self.shape, dtype or self.dtype)
+        for index, each in enumerate(self):
+            values[index] = each
+        return values
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cache": OrderedDict()}
 
-    def _read(self, row: int) -> NDArray[np.float32]:
-        if row in self._cache:
-            self._cache.move_to_end(row)
-            return self._cache[row]
-        values = _read(self._dataset, row)
-        self._check(values)
-        digest = hashlib.blake2b(values.tobytes(), digest_size=16).digest()
-        if self._digests.setdefault(row, digest) != digest:
+    def _read(self, index: int) -> NDArray[np.float32]:
+        row = int(self._rows[index])
+        values = self._cache.pop(row, None)  # one step: threads may share the cache
+        if values is None:
+            values = _read(self._dataset, row)
+            self._check_same(index, values)
+        self._cache[row] = values
+        if len(self._cache) * values.nbytes > self._cache_bytes:
+            self._cache.popitem(last=False)
+        return values
+
+    def _check_same(self, index: int, values: NDArray[np.float32]) -> None:
+        """Check an input when it is read first, and later that it is the same."""
+        row, known = self._rows[index], self._digests[index].tobytes()
+        digest = hashlib.blake2b(values.tobytes(), digest_size=_DIGEST_SIZE).digest()
+        if digest == known:
+            return
+        if any(known):
             raise ValueError(
                 f"X must give the same input at every reading, but number {row} has "
                 "changed: certificates are about fixed inputs. Augment in training only."
             )
-        self._cache[row] = values
-        if len(self._cache) * values.nbytes > _CACHE_BYTES:
-            self._cache.popitem(last=False)
-        return values
+        try:
+            self._check(values)
+        except ValueError as error:
+            raise ValueError(f"{error} The first such input is number {row}.") from error
+        self._digests[index] = np.frombuffer(digest, dtype=np.uint8)
 
 
 class LabelledInputs(Dataset):
@@ -201,7 +229,7 @@ def _read(dataset: Any, row: int) -> NDArray[np.float32]:
     check_floating_point(x.dtype, x.ndim + 1)
     values = np.array(x, dtype=np.float32, order="C")
     if not np.isfinite(values).all():
-        raise ValueError(f"X must be finite, but input number {row} of the Dataset is not.")
+        raise ValueError(f"X must be finite, but input number {row} is not.")
     return values
 
 
@@ -230,7 +258,7 @@ def dataset_labels(dataset: Any, y: ArrayLike | None) -> Any:
     labels: Any = _own_labels(dataset) if y is None else y
     if len(labels) != len(dataset):
         raise ValueError(
-            f"y must have a label for each of the {len(dataset)} items of the Dataset, got "
+            f"y must have a label for each of the {len(dataset)} inputs in X, got "
             f"{len(labels)}."
         )
     return labels
@@ -266,7 +294,7 @@ def _check_labels(dataset: Any, labels: Any, name: str) -> None:
 
 def _own_label(item: Any) -> Any:
     if not isinstance(item, tuple | list) or len(item) < 2:
-        raise ValueError("y must be given: the items of the Dataset have no labels.")
+        raise ValueError("y must be given: the items of X have no labels.")
     return _plain(item[1])
 
 

@@ -10,12 +10,14 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from rs4a.utils.checks import check_floating_point
 from rs4a.utils.lazy_inputs import (
+    Check,
     LabelledInputs,
     LazyInputs,
     dataset_labels,
     is_dataset,
     sample_inputs,
 )
+from rs4a.utils.mapped_inputs import MappedInputs, unmapped
 
 __all__ = ["as_array", "check_inputs", "check_training_data", "labelled"]
 
@@ -28,7 +30,9 @@ def as_array(values: Any) -> Any:
     return (values.float() if values.is_floating_point() else values).numpy()
 
 
-def check_inputs(estimator: Any, X: Any, *, reset: bool, **kwargs: Any) -> Any:
+def check_inputs(
+    estimator: Any, X: Any, *, reset: bool, also: Check | None = None, **kwargs: Any
+) -> Any:
     """Validate X, and y where it is given, as scikit-learn does; images are welcome.
 
     At fit (`reset`) the shape of an input is stored as `input_shape_`, and whether the
@@ -40,11 +44,15 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, **kwargs: Any) -> Any:
         Estimator that gets `n_features_in_` and the attributes above.
 
     X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
-        Inputs: numpy, pandas or torch. Those of a Dataset are read, and checked, when they
-        are needed.
+        Inputs: numpy, pandas or torch. Those of a Dataset or a memory-mapped array are
+        read, and checked, when they are needed.
 
     reset : bool
         Whether this is a fit.
+
+    also : callable, default=None
+        Called with the inputs, or with every one of a Dataset that is read; raises an error
+        where one is wrong.
 
     **kwargs : dict
         Further arguments of :func:`sklearn.utils.validation.validate_data`, y above all.
@@ -59,8 +67,11 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, **kwargs: Any) -> Any:
     ValueError
         If X has the wrong shape or scale, or holds NaN or infinity.
     """
+    X = unmapped(X)
+    if isinstance(X, MappedInputs):
+        _check_array_shape(estimator, X.shape)
     if is_dataset(X):
-        return LazyInputs(X, _like_fit(estimator))
+        return LazyInputs(X, _like_fit(estimator, also))
     X = as_array(X)
     plain = np.asarray(X)  # for looking at; validate_data gets what the user gave
     if not reset:
@@ -78,13 +89,15 @@ def check_inputs(estimator: Any, X: Any, *, reset: bool, **kwargs: Any) -> Any:
         estimator.unit_range_ = _holds_fractions(values)
     elif estimator.unit_range_:
         _refuse_bytes(values)
+    if also is not None:
+        also(values)
     return checked
 
 
 def check_training_data(
     estimator: Any, X: Any, y: Any, *, reset: bool
 ) -> tuple[NDArray[np.float32], Any, NDArray]:
-    """Validate inputs and labels to train on: arrays in full, Datasets by a sample.
+    """Validate inputs and labels to train on: arrays in full, others by a sample.
 
     Parameters
     ----------
@@ -103,7 +116,7 @@ def check_training_data(
     Returns
     -------
     sample : ndarray of shape (n_sample, ...), float32
-        Inputs to try a net on: all of an array, some of a Dataset.
+        Inputs to try a net on: all of an array, some of a Dataset or memory-mapped array.
 
     X : ndarray of shape (n, ...), float32, or Dataset
         The inputs.
@@ -116,6 +129,7 @@ def check_training_data(
     ValueError
         If inputs or labels are not as described.
     """
+    X = unmapped(X)
     if not is_dataset(X):
         inputs, labels = check_inputs(estimator, X, y=as_array(y), reset=reset)
         return inputs, inputs, labels
@@ -128,12 +142,15 @@ def labelled(estimator: Any, X: Any, targets: NDArray[np.int64]) -> Any:
     return LabelledInputs(X, targets, _like_fit(estimator)) if is_dataset(X) else X
 
 
-def _like_fit(estimator: Any) -> Any:
-    return partial(_check_one, estimator.input_shape_, estimator.unit_range_)
+def _like_fit(estimator: Any, also: Check | None = None) -> Check:
+    return partial(_check_one, estimator.input_shape_, estimator.unit_range_, also)
 
 
 def _check_one(
-    shape: tuple[int, ...], unit_range: bool, values: NDArray[np.float32]
+    shape: tuple[int, ...],
+    unit_range: bool,
+    also: Check | None,
+    values: NDArray[np.float32],
 ) -> None:
     """Refuse an input of a Dataset that is not as those of the fit."""
     if values.shape != shape:
@@ -142,6 +159,15 @@ def _check_one(
         )
     if unit_range:
         _refuse_bytes(values[np.newaxis])
+    if also is not None:
+        also(values)
+
+
+def _check_array_shape(estimator: Any, shape: tuple[int, ...]) -> None:
+    """Refuse the shape of an array whose numbers are read later."""
+    _check_shape(estimator, shape)
+    like_one = np.zeros((1, *shape[1:]), dtype=np.float32)
+    validate_data(estimator, like_one, reset=False, allow_nd=True)
 
 
 def _check_shape(estimator: Any, shape: tuple[int, ...]) -> None:

@@ -4,6 +4,9 @@ Run: ``python tests/benchmarks/bench_noises.py``. Draws are stated as a ratio: t
 `torch.randn` of the same shape over the time of `noise.sample`, which adds the draw to an
 input, on one thread. All ways take turns, and a ratio is the median over the rounds.
 
+Exact noise is stated by its time over that of the same noise in floating point: for votes,
+where it is known that inputs are on the grid, and for `sample`, which checks it.
+
 Radii are stated in seconds on one core: the first call in a new dimension, which builds
 whatever the radius needs, and then a million probabilities.
 """
@@ -14,6 +17,7 @@ import time
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import clone
 
 from rs4a.noises import (
     Exp1,
@@ -40,6 +44,9 @@ DRAWS = {
     PowInf(sigma=1.0, a=3082): 0.5, Pareto(sigma=1.0, a=3): 0.3, Exp1(sigma=1.0, k=10): 0.3,
     Expp(sigma=1.0, p=0.5): 0.15, Expp(sigma=1.0, p=1.5): 0.15, Expp(sigma=1.0, p=4): 0.15,
 }  # fmt: skip
+EXACT = [
+    kind(sigma=s, exact=True) for kind in (Gaussian, Uniform) for s in (0.25, 1.0, 2.0)
+]
 RADII = [
     (Gaussian(sigma=1.0), 2), (Laplace(sigma=1.0), 1), (Laplace(sigma=1.0), np.inf),
     (Uniform(sigma=1.0), 1), (Uniform(sigma=1.0), np.inf), (Pareto(sigma=1.0), 1),
@@ -80,6 +87,33 @@ def draws():
     ).loc[list(work)]
 
 
+def exact_draws():
+    """Time of exact noise over that of the noise that it stands for."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (ROWS, DIM), generator=generator) / 255
+    out = torch.empty_like(x)
+    work = {}
+    for noise in EXACT:
+        for which, each in (
+            ("exact", noise),
+            ("plain", clone(noise).set_params(exact=False)),
+        ):
+            vote = each.sampler(DIM, x.dtype)
+            work[noise, which, "sample"] = lambda each=each: each.sample(x, generator)
+            work[noise, which, "votes"] = lambda vote=vote: vote(x, generator, out)
+    rounds = pd.DataFrame(
+        [{way: seconds(run) for way, run in work.items()} for _ in range(ROUNDS + 1)]
+    )[1:]
+    rows = []
+    for noise in EXACT:
+        for way in ("sample", "votes"):
+            ratios = rounds[noise, "exact", way] / rounds[noise, "plain", way]
+            quartiles = ratios.quantile([0.5, 0.25, 0.75]).tolist()
+            rows.append([str(noise), way, *quartiles, 1.3])
+    columns = ["noise", "", "time", "lower quartile", "upper quartile", "wanted"]
+    return pd.DataFrame(rows, columns=columns).set_index(["noise", ""])
+
+
 def radii():
     """Seconds of the first call in a new dimension, and of a million probabilities."""
     prob_lower = np.random.default_rng(0).uniform(0.5, 1.0, 1_000_000)
@@ -93,10 +127,12 @@ def radii():
 
 
 def main():
-    """Print both tables."""
+    """Print the tables."""
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, 1 thread, CPU; {ROWS} rows of {DIM} in float32")
     print(draws().to_string(float_format="{:.2f}".format, na_rep=""))
+    print("\nExact noise on 255 levels: time over that of plain noise")
+    print(exact_draws().to_string(float_format="{:.2f}".format))
     print(f"\nSeconds, in {IMAGENET} coordinates")
     print(radii().set_index(["noise", "norm"]).to_string(float_format="{:.3f}".format))
 

@@ -122,7 +122,8 @@ def test_a_log_knows_radii_only(tmp_path):
     log = Certification.from_tsv(tmp_path / "log.tsv", norm=1, dim=64, noise=noise)
     results = [(log, log.y_true)]
     ((line,),) = PredictionDisplay.from_results(results, target="radius").lines_
-    np.testing.assert_array_equal(drawn(line)[0], np.sort(RESULTS[0][0].radius(1)))
+    np.testing.assert_array_equal(drawn(line)[0], np.sort(log.radius(1)))
+    np.testing.assert_allclose(log.radius(1), RESULTS[0][0].radius(1), rtol=0, atol=1e-10)
     for target in ("prob_lower", "prob_correct"):
         with pytest.raises(ValueError, match="must be 'radius' for a CertificationLog"):
             PredictionDisplay.from_results(results, target=target)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import torch
 from skorch.callbacks import Callback, PrintLog
 from skorch.history import History
 
-from rs4a.nets import fingerprint
+from rs4a.exceptions import CertificationWarning
+from rs4a.nets import fingerprint, roots
 from rs4a.utils.files import whole_file
+from rs4a.utils.source import class_code
 from rs4a.utils.validation import as_array
 
-__all__ = ["ResumeTraining"]
+__all__ = ["KeptTraining", "ResumeTraining"]
 
 #: Parameters of a net that may differ between a training and the one that goes on with it.
 _FREE_PARAMS = {"verbose", "device", "callbacks", "callbacks__print_log"}
@@ -231,6 +234,84 @@ class ResumeTraining(Callback):
                 )
                 + ". Give another path, or delete it to train anew."
             )
+
+
+class KeptTraining(ResumeTraining):
+    """ResumeTraining into a folder, where files are named by the trainings themselves.
+
+    It does not fail: a file that is damaged is replaced, and where nothing can be written
+    the training goes on, with a warning.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not exist yet.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.folder = folder
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Restore what was kept, if this training was begun before.
+
+        Parameters
+        ----------
+        net : skorch.NeuralNet
+            Net that is to be trained.
+
+        X : ndarray
+            Inputs.
+
+        y : array-like
+            Targets.
+
+        **kwargs : dict
+            Not used.
+        """
+        self.path = self.folder / f"{_training_key(net, X, y)}.pt"
+        self.writes_ = True
+        try:
+            super().on_train_begin(net, X, y)
+        except ValueError:
+            warnings.warn(
+                f"{self.path} is damaged: the net is trained anew.",
+                CertificationWarning,
+                stacklevel=2,
+            )
+            Path(self.path).unlink()
+            super().on_train_begin(net, X, y)
+
+    def on_epoch_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
+        """Keep the training.
+
+        Parameters
+        ----------
+        net : skorch.NeuralNet
+            Net that is being trained.
+
+        *args, **kwargs : tuple and dict
+            Not used.
+        """
+        if not self.writes_:
+            return
+        try:
+            super().on_epoch_end(net)
+        except (OSError, RuntimeError) as error:  # torch's writer has errors of its own
+            self.writes_ = False
+            warnings.warn(
+                f"memory cannot be written to ({error}): the training is not kept.",
+                CertificationWarning,
+                stacklevel=2,
+            )
+
+
+def _training_key(net: Any, X: Any, y: Any) -> str:
+    modules = [type(m) for root in roots(net) for m in root.modules()]
+    smoothing = net.smoothing_
+    kinds = [type(net), type(smoothing.noise), type(smoothing.objective), *modules]
+    code = sorted({class_code(kind) for kind in kinds})
+    return str(joblib.hash([_describe(net, X, y), X, code, torch.__version__]))
 
 
 # What a training is

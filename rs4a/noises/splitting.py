@@ -1,0 +1,409 @@
+"""Noise that cuts the range of every coordinate in parts and shows the part only."""
+
+import math
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from rs4a import radii
+from rs4a.noises.base import Noise, Viewer
+from rs4a.noises.grid import check_levels, check_on_grid, to_steps
+
+__all__ = ["Splitting"]
+
+#: Most views: float32 holds sums of whole numbers up to there, and halves of them.
+_MOST_VIEWS = 2**22
+#: Slack for 2 lambda levels: a lambda that is meant to give a whole number gives it.
+_SLACK = 1e-9
+_MOST_SEED = 2**32 - 1
+
+
+class Splitting(Noise):
+    """Splitting noise, against l1 adversaries: the net sees where an input lies, roughly.
+
+    Every coordinate of an input in [0, 1] is cut at a threshold s, and at s + 2 lambda,
+    s + 4 lambda, ... and s - 2 lambda, ... as far as these lie inside; the net sees the
+    centre of the part that the coordinate lies in. Thresholds are uniform over a length of
+    2 lambda; nothing is added to the input [1]_.
+
+    With ``deterministic=True`` inputs lie on the grid {0, ..., levels} / levels, and
+    thresholds in between. Those of all coordinates move together, from a random template
+    that is drawn once and belongs to the fitted classifier, through floor(2 lambda levels)
+    places. The net votes on all of these views: nothing is random about the votes, so that
+    the certificate needs no confidence bound and holds with certainty, against attacks on
+    the grid. The l1 radius is half the margin of the votes, in whole steps of the grid.
+
+    With ``deterministic=False`` thresholds are drawn independently, and votes, bounds and
+    l1 radius, 2 lambda (prob_lower - 1/2), are as for :class:`Uniform` noise.
+
+    Parameters
+    ----------
+    sigma : float, default=None
+        As of uniform noise with the same radii: lambda / sqrt(3), in units of X.
+
+    deterministic : bool, default=True
+        Whether all views vote, or views that are drawn.
+
+    levels : int, default=255
+        Steps of the grid between 0 and 1: 255 for images of bytes that are divided by
+        255, 16 for scikit-learn's digits divided by 16. For ``deterministic=True``.
+
+    seed : int, default=None
+        Seed of the template. None: `fit` draws one, and the classifier's `noise_` has it.
+        A net that was trained elsewhere needs the seed that it was trained under.
+
+    lambd : float, default=None
+        Half the length over which thresholds are uniform, in units of X. Give exactly one
+        of `sigma` and `lambd`.
+
+    References
+    ----------
+    .. [1] Levine, Feizi, "Improved, Deterministic Smoothing for l1 Certified Robustness",
+       ICML 2021, arXiv:2103.10834.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from rs4a.noises import Splitting
+    >>> noise = Splitting(lambd=0.25, levels=8, seed=0)
+    >>> noise.n_views(dim=4)  # 2 lambda levels
+    4
+    >>> view = torch.empty(1, 4)
+    >>> noise.viewer(4, torch.float32)(torch.tensor([0.0, 0.25, 0.5, 1.0]), 0, view)
+    >>> view
+    tensor([[0.0312, 0.2188, 0.4375, 0.7812]])
+    >>> noise.radius([0.75, 1.0], norm=1, dim=4)
+    array([0.   , 0.125])
+    """
+
+    norms = (1.0,)
+
+    def __init__(
+        self,
+        sigma: float | None = None,
+        *,
+        deterministic: bool = True,
+        levels: int = 255,
+        seed: int | None = None,
+        lambd: float | None = None,
+    ):
+        super().__init__(sigma, lambd=lambd)
+        self.deterministic = deterministic
+        self.levels = levels
+        self.seed = seed
+
+    def _check_shape(self, dim: int) -> None:
+        if not isinstance(self.deterministic, bool | np.bool_):
+            raise ValueError(
+                "deterministic of Splitting must be True or False, got "
+                f"{self.deterministic!r}."
+            )
+        check_levels("Splitting", self.levels)
+        _check_seed(self.seed)
+
+    def _unit_sigma(self, dim: int) -> float:
+        return 1.0 / math.sqrt(3.0)
+
+    def fixed(
+        self,
+        random_state: np.random.RandomState | None,
+        trained_under: Noise | None = None,
+    ) -> "Splitting":
+        """The noise with the seed of a template, if it has none and is deterministic.
+
+        Parameters
+        ----------
+        random_state : RandomState or None
+            Source of randomness. None: the net is trained already, nothing is to be drawn.
+
+        trained_under : Noise, default=None
+            Noise of the net's training, as far as it is known.
+
+        Returns
+        -------
+        noise : Splitting
+            Itself, or a copy with a seed: that of the net's training, if it was under
+            such noise.
+
+        Raises
+        ------
+        ValueError
+            If the net was trained under another template, or was trained already and
+            nobody says under which one.
+        """
+        if not self.deterministic:
+            return self
+        if isinstance(trained_under, Splitting) and trained_under.deterministic:
+            return self._with_template_of(trained_under)
+        if self.seed is not None:
+            return self
+        if random_state is None:
+            raise ValueError(
+                f"seed of {self} must be that of the template that the net was trained "
+                "under, got None: the net does not say. Give Splitting(..., seed=...)."
+            )
+        seed = int(random_state.randint(_MOST_SEED, dtype=np.int64))
+        return clone(self).set_params(seed=seed)
+
+    def _with_template_of(self, other: "Splitting") -> "Splitting":
+        mine = clone(self)
+        if mine.seed is None:
+            mine.set_params(seed=other.seed)
+        templates = [(each.seed, each.levels, each.n_views(1)) for each in (mine, other)]
+        if templates[0] != templates[1]:
+            raise ValueError(
+                f"noise must have the template that the net was trained under, {other} "
+                f"with {other.n_views(1)} views, got {self} with {mine.n_views(1)}."
+            )
+        return mine
+
+    def check_inputs(self, X: NDArray[np.float32] | torch.Tensor) -> None:
+        """Refuse inputs outside [0, 1] or, for deterministic noise, off the grid.
+
+        Parameters
+        ----------
+        X : ndarray or torch.Tensor of any shape
+            One input or several.
+
+        Raises
+        ------
+        ValueError
+            With the first value that is wrong, and what can be done.
+        """
+        values = torch.as_tensor(X).detach()
+        if not values.numel():
+            return
+        low, high = (float(end) for end in values.aminmax())
+        if not (low >= 0.0 and high <= 1.0):  # NaN is no number in between either
+            raise ValueError(
+                f"X must lie in [0, 1] for {self}, which cuts this range, got values from "
+                f"{low:.9g} to {high:.9g}. Scale X and sigma."
+            )
+        if self.deterministic:
+            check_on_grid(values, self.levels, self)
+
+    def n_views(self, dim: int) -> int:
+        """Number of views that vote, if the noise is deterministic: floor(2 lambda levels).
+
+        Parameters
+        ----------
+        dim : int
+            Number of coordinates of one input.
+
+        Returns
+        -------
+        n_views : int
+            At least 1.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or more than float32 can number.
+        """
+        n_views = math.floor(2.0 * self.scale(dim) * self.levels + _SLACK)
+        if not 1 <= n_views <= _MOST_VIEWS:
+            raise ValueError(
+                f"{self} has 2 lambda levels = {n_views} views of an input; there must be "
+                f"from 1 to {_MOST_VIEWS}. Change sigma, or levels if the data have others."
+            )
+        return n_views
+
+    def viewer(self, dim: int, dtype: torch.dtype) -> Viewer:
+        """Views of an input in their order, for deterministic noise.
+
+        Parameters
+        ----------
+        dim : int
+            Number of coordinates of one input.
+
+        dtype : torch.dtype
+            Of the inputs: float32 or float64.
+
+        Returns
+        -------
+        viewer : callable
+            Takes an input `x`, the number `start` of a view, and `out` of shape (n, ...):
+            overwrites `out` with the views number `start` to `start` + n - 1. Unchecked.
+        """
+        n_views, template = self.n_views(dim), self._template(dim, dtype)
+
+        def view(x: torch.Tensor, start: int, out: torch.Tensor) -> None:
+            offsets = torch.arange(start, start + len(out), dtype=dtype, device=x.device)
+            steps = to_steps(x, self.levels).expand(out.shape)
+            cuts = _cuts(template.to(x.device), offsets, n_views, out.shape)
+            _centres(steps, cuts, n_views, self.levels, out)
+
+        return view
+
+    def _sample_at_scale(
+        self,
+        scale: float,
+        x: torch.Tensor,
+        generator: torch.Generator | None,
+        out: torch.Tensor | None,
+    ) -> torch.Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        views = torch.empty(x.shape, dtype=dtype, device=x.device)
+        if self.deterministic:
+            dim = max(1, math.prod(x.shape[1:]))
+            n_views = self.n_views(dim)
+            offsets = torch.randint(
+                n_views, (len(x),), generator=generator, device=x.device
+            )
+            template = self._template(dim, dtype).to(x.device)
+            cuts = _cuts(template, offsets.to(dtype), n_views, x.shape)
+            _centres(to_steps(x.detach(), self.levels), cuts, n_views, self.levels, views)
+        else:
+            cuts = torch.empty_like(views).uniform_(0.0, 2.0 * scale, generator=generator)
+            _centres(x.detach().to(dtype), cuts, 2.0 * scale, 1, views)
+        return views.to(x.dtype) if out is None else out.copy_(views)
+
+    def _template(self, dim: int, dtype: torch.dtype) -> torch.Tensor:
+        if self.seed is None:
+            raise ValueError(
+                f"seed of {self} must be given where no fit draws it, got None: a template "
+                "belongs to the net that is trained under it."
+            )
+        template = _draw_template(int(self.seed), self.n_views(dim), dim)
+        return torch.from_numpy(template.copy()).to(dtype)
+
+    def exact_radius(
+        self, counts: NDArray[np.int64], columns: NDArray[np.int64], norm: float, dim: int
+    ) -> NDArray[np.float64]:
+        """Certified radius, given the votes on all views of deterministic noise.
+
+        A change of a coordinate by k steps of the grid alters at most k of the views, and
+        an altered view may give its vote to another class.
+
+        Parameters
+        ----------
+        counts : ndarray of shape (n, n_classes), int64
+            Votes on all views.
+
+        columns : ndarray of shape (n,), int64
+            Column with the most votes, the first of several.
+
+        norm : {1, 2, inf}
+            Norm of the adversary.
+
+        dim : int
+            Number of coordinates of one input.
+
+        Returns
+        -------
+        radius : ndarray of shape (n,), float64
+            In units of X, rounded down: no input on the grid that is so near has another
+            majority.
+        """
+        steps = _steps_to_a_tie(counts, columns)
+        radius = _quotient_rounded_down(steps, self.levels)
+        if norm <= 1.0:
+            return radius
+        return radii.round_down(radius * radii.conversion_factor(1.0, norm, dim))
+
+    def _unit_radius(
+        self, prob_lower: NDArray[np.float64], norm: float, dim: int
+    ) -> NDArray[np.float64]:
+        if not self.deterministic:
+            return radii.uniform_l1(prob_lower)
+        # As if the rest were the votes of one class that wins ties.
+        n_views = self.n_views(dim)
+        votes = np.ceil(prob_lower * n_views - _SLACK)
+        steps = np.maximum(np.floor((2.0 * votes - n_views - 1.0) / 2.0), 0.0)
+        return steps / (self.levels * self.scale(dim))
+
+    def _one_bound(
+        self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        return radii.uniform_one_bound(prob_lower, prob_runner_up)
+
+    @property
+    def has_two_bound_radius(self) -> bool:
+        """Whether `radius` can make use of a bound on the runner-up."""
+        return not self.deterministic  # `exact_radius` knows the runner-up's votes
+
+    @property
+    def has_box_radius(self) -> bool:
+        """Whether `radius` can make use of the box that attacks must stay in."""
+        return not self.deterministic
+
+    def _unit_box_radius(
+        self, prob_lower: NDArray[np.float64], reach: NDArray[np.float64], dim: int
+    ) -> NDArray[np.float64]:
+        return radii.uniform_l1_in_box(prob_lower, reach, dim)
+
+    def _unit_soft_radius(
+        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
+    ) -> torch.Tensor:
+        return prob_top - prob_runner_up
+
+
+def _check_seed(seed: Any) -> None:
+    if seed is None or (
+        isinstance(seed, int | np.integer)
+        and not isinstance(seed, bool)
+        and 0 <= seed <= _MOST_SEED
+    ):
+        return
+    raise ValueError(
+        f"seed of Splitting must be None or an int in the range [0, {_MOST_SEED}], got "
+        f"{seed!r}."
+    )
+
+
+@lru_cache(maxsize=16)
+def _draw_template(seed: int, n_views: int, dim: int) -> NDArray[np.int64]:
+    """Place of every coordinate's threshold in the view number 0."""
+    # numpy promises the numbers of RandomState for good, those of Generator it does not.
+    state = np.random.RandomState(seed)
+    return state.randint(n_views, size=dim, dtype=np.int64)
+
+
+def _cuts(
+    template: torch.Tensor, offsets: torch.Tensor, n_views: int, shape: torch.Size
+) -> torch.Tensor:
+    """Thresholds of the views with the offsets: halves, between the steps of the grid."""
+    cuts = template + offsets[:, np.newaxis]
+    return cuts.remainder_(n_views).add_(0.5).view(shape)
+
+
+def _centres(
+    x: torch.Tensor, cuts: torch.Tensor, width: float, top: float, out: torch.Tensor
+) -> None:
+    """Overwrite `out` with the centres, over `top`, of the cells that x lies in.
+
+    A cell goes from cut + (k - 1) width, which it excludes, to cut + k width, as far as it
+    lies in [0, top]. Its centre comes from the cut and k alone: inputs in the same cell
+    look the same, to the last bit.
+    """
+    torch.sub(x, cuts, out=out)
+    lower = out.div_(width).ceil_().sub_(1.0).mul_(width).add_(cuts)
+    upper = torch.add(lower, width).clamp_(max=top)
+    lower.clamp_(min=0.0).add_(upper).div_(2.0 * top)
+
+
+def _steps_to_a_tie(
+    counts: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Views that may change their vote while the class still wins."""
+    rows = np.arange(len(counts))
+    wins_ties = np.arange(counts.shape[1]) < columns[:, np.newaxis]
+    margins = counts[rows, columns][:, np.newaxis] - counts - wins_ties
+    margins[rows, columns] = 2 * counts.sum(axis=1)
+    return np.asarray(np.maximum(margins.min(axis=1), 0) // 2)
+
+
+def _quotient_rounded_down(steps: NDArray[np.int64], levels: int) -> NDArray[np.float64]:
+    """Largest floats of at most steps / levels."""
+    values, inverse = np.unique(steps, return_inverse=True)
+    exact = [Fraction(step, int(levels)) for step in values.tolist()]
+    nearest = np.array([float(fraction) for fraction in exact])
+    above = [
+        Fraction(value) > fraction for value, fraction in zip(nearest, exact, strict=True)
+    ]
+    return np.where(above, np.nextafter(nearest, 0.0), nearest)[inverse]

@@ -1,0 +1,139 @@
+"""Votes of finished shards in a folder, found again by all that they depend on."""
+
+import contextlib
+import hashlib
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs4a.exceptions import CertificationWarning
+from rs4a.utils.files import whole_file
+
+__all__ = ["VoteStore", "store_folder"]
+
+_DIGEST_SIZE = 32
+
+
+class VoteStore:
+    """Folder of votes, a file a shard, which several runs may use at once.
+
+    A file appears whole or not at all, and ends with a digest of its name and content: one
+    that was cut short or changed is not trusted, and its votes are drawn again. Where the
+    folder cannot be written to, votes are drawn and not kept, with a warning.
+
+    Parameters
+    ----------
+    folder : Path
+        It need not exist yet.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._broken = False
+
+    def load(self, key: str) -> dict[str, NDArray[np.int64]] | None:
+        """Read what was saved under a key.
+
+        Parameters
+        ----------
+        key : str
+            Hexadecimal digits that tell all that the votes depend on.
+
+        Returns
+        -------
+        arrays : dict of str to ndarray, or None
+            None if there is nothing, or nothing whole.
+
+        Warns
+        -----
+        CertificationWarning
+            If there is a file, but damaged.
+        """
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
+        if digest == _digest(key, body):
+            with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        warnings.warn(
+            f"{path} is damaged: its votes are drawn again.",
+            CertificationWarning,
+            stacklevel=2,
+        )
+        return None
+
+    def save(self, key: str, arrays: dict[str, NDArray[np.int64]]) -> None:
+        """Keep votes under a key.
+
+        Parameters
+        ----------
+        key : str
+            As for `load`.
+
+        arrays : dict of str to ndarray
+            Votes.
+
+        Warns
+        -----
+        CertificationWarning
+            At the first time that the folder cannot be written to.
+        """
+        if self._broken:
+            return
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        body, path = buffer.getvalue(), self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as partial:
+                partial.write_bytes(body + _digest(key, body))
+        except OSError as error:
+            self._broken = True
+            warnings.warn(
+                f"memory cannot be written to ({error}): votes are drawn, but not kept.",
+                CertificationWarning,
+                stacklevel=2,
+            )
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.votes"
+
+
+def store_folder(memory: Any) -> Path | None:
+    """Folder that the parameter `memory` means: its own, inside a joblib.Memory's.
+
+    Parameters
+    ----------
+    memory : str, path-like, joblib.Memory or None
+        As users give it.
+
+    Returns
+    -------
+    folder : Path or None
+        None where nothing is to be kept.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    location = getattr(memory, "location", memory)
+    if location is None:
+        return None
+    with contextlib.suppress(TypeError):
+        return Path(os.fspath(location)) / "rs4a"
+    raise ValueError(
+        f"memory must be a folder, a joblib.Memory with a folder or None, got {memory!r}."
+    )
+
+
+def _digest(key: str, body: bytes) -> bytes:
+    return hashlib.blake2b(body, key=key.encode(), digest_size=_DIGEST_SIZE).digest()
