@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from matplotlib import pyplot as plt
 from skorch.callbacks import LRScheduler
 
+import rs4a.vote_plans
 from rs4a import SmoothedClassifier
 from rs4a.metrics import certified_accuracy_score
 from rs4a.networks import load_checkpoint, make_network, read_checkpoint_metadata
@@ -134,29 +136,21 @@ def test_interrupted_certification_goes_on(run, monkeypatch, sequential):
     options = [*DIGITS, *noise, *VOTES, *sequential]
     run("certify.py", *options)
     whole, _ = read_results(folder)
-    for path in (folder / "parts").iterdir():
-        path.unlink()
+    shutil.rmtree(folder / "memory")
     with monkeypatch.context() as patch:
-        Once(patch, SmoothedClassifier, "certify", k=3)
+        patch.setattr(rs4a.vote_plans, "_SHARD_VOTES", 4000)
+        Once(patch, Voters, "requested" if sequential else "fixed", k=4)
         with pytest.raises(SystemExit, match="Interrupted: run the same command"):
             run("certify.py", *options)
-    assert len(list((folder / "parts").iterdir())) == 2
-    counting = Once(monkeypatch, SmoothedClassifier, "certify", k=None)
-    run("certify.py", *options)
-    assert counting.n_calls == 1
+        kept = list((folder / "memory").rglob("*.votes"))
+        assert kept
+        run("certify.py", *options)
+        assert set(kept) <= set((folder / "memory").rglob("*.votes"))
     record, _ = read_results(folder)
     np.testing.assert_array_equal(record.counts, whole.counts)
+    assert record.report["votes_from_memory"] > 0
     run("certify.py", *options, "--alpha", "0.01")  # other certificates, not those saved
     assert read_results(folder)[0].alpha == 0.01
-
-
-def test_a_sequential_part_that_is_interrupted_is_not_saved(run, monkeypatch):
-    run("train.py", *DIGITS, *TRAINING)
-    with monkeypatch.context() as patch:
-        Once(patch, Voters, "requested", k=2)
-        with pytest.raises(SystemExit, match="Interrupted: run the same command"):
-            run("certify.py", *DIGITS, *VOTES, "--sequential")
-    assert not list(Path("runs/digits_uniform_0.5/parts").iterdir())
 
 
 def test_sweep(run, monkeypatch):

@@ -5,14 +5,13 @@
 takes ``runs/cifar10_uniform_0.5/net.safetensors`` from train.py, or with ``--checkpoint``
 one of the files that the paper's authors or Cohen et al. released, and leaves
 ``certification.npz`` and ``labels.npy``, which `rs4a.persistence.read_results` opens, and
-``scores.json``. With ``--sequential`` votes stop when the radii are decided. Images are
-saved in parts: an interrupted run goes on with the part that was not saved.
+``scores.json``. With ``--sequential`` votes stop when the radii are decided. Finished votes
+are kept in the folder ``memory``: an interrupted run goes on with what is missing.
 """
 
 import sys
 import warnings
 
-import joblib
 import numpy as np
 from common import (
     add_certification_options,
@@ -22,37 +21,25 @@ from common import (
     load_classifier,
     parser,
     save_json,
-    weights_of,
 )
-from tqdm.auto import tqdm
 
-from rs4a import Certification, CertificationWarning
+from rs4a import CertificationWarning
 from rs4a.metrics import abstention_rate, certified_accuracy_score, noise_name
 from rs4a.networks import read_checkpoint_metadata
 from rs4a.persistence import write_results
-from rs4a.utils.params import to_json
 
 
-def certify_in_parts(clf, X, folder, size):
-    """Record of all images; parts that were saved before are not drawn again."""
-    settings = [to_json(clf.noise_), to_json(clf.bound), clf.alpha, clf.n_selection]
-    settings += [clf.norm, clf.random_state, joblib.hash(weights_of(clf))]
-    (folder / "parts").mkdir(parents=True, exist_ok=True)
-    records = []
-    for start in tqdm(range(0, len(X), size), unit="part", desc=str(folder)):
-        images = np.asarray(X[start : start + size])
-        path = folder / "parts" / f"{joblib.hash([settings, images])}.npz"
-        if not path.exists():
-            with warnings.catch_warnings():  # what is interrupted shall not count as done
-                warnings.filterwarnings("error", "certify was interrupted")
-                clf.certify(images).save(path)
-        records.append(Certification.load(path))
-    return Certification.concatenate(records)
+def certify_images(clf, X, folder):
+    """Record of all images; what was drawn before an interruption is not drawn again."""
+    clf.set_params(memory=str(folder / "memory"), verbose=1)
+    with warnings.catch_warnings():  # what is interrupted shall not count as done
+        warnings.filterwarnings("error", "certify was interrupted")
+        return clf.certify(X)
 
 
 def certify_run(clf, X, y, folder, args, label=None):
     """Certify and save; return what is worth telling."""
-    record = certify_in_parts(clf, X, folder, args.part)
+    record = certify_images(clf, X, folder)
     (folder / "scores.json").unlink(missing_ok=True)  # of other results
     write_results(folder, record, y)
     accuracy = certified_accuracy_score(y, record, radius=args.radii)
@@ -64,7 +51,7 @@ def certify_run(clf, X, y, folder, args, label=None):
         "test_accuracy": float(np.mean(record.labels == y)),
         "abstention_rate": abstention_rate(y, record),
         "votes_per_image": float(record.n_votes.mean()),
-        "seconds": record.seconds,
+        "report": record.report,
         "certified_accuracy": dict(zip(map(str, args.radii), accuracy, strict=True)),
     }
     save_json(folder / "scores.json", scores)

@@ -116,7 +116,7 @@ def add_certification_options(options):
         "--train-accuracy-skip", type=int, default=20,
         help="training accuracy is that of each k-th image",
     )  # fmt: skip
-    options.add_argument("--part", type=int, default=100, help="images saved together")
+    options.add_argument("--part", type=int, default=100, help="images attacked together")
 
 
 def add_checkpoint_option(options):

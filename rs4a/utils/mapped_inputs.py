@@ -114,7 +114,7 @@ def unmapped(X: Any) -> Any:
     if X.mode != "r":
         X.flush()
     inputs = MappedInputs.of(X)
-    return inputs
+    return inputs if _agrees(inputs, X) else X
 
 
 def is_mapped(X: Any) -> bool:
@@ -127,7 +127,7 @@ def is_mapped(X: Any) -> bool:
 def _can_be_read(X: np.memmap) -> bool:
     """Whether an array is a map of real numbers, with every input in one piece."""
     return (
-        X.filename is not None  # as it is for what was computed from a map
+        X.filename is not None  # as it is for a copy in memory
         and X.mode in ("r", "r+", "w+")
         and X.dtype.kind in "biuf"
         and X.ndim > 1

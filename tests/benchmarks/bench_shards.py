@@ -1,0 +1,153 @@
+"""What shards, the memory and workers cost and give: ratios, measured in one run.
+
+python tests/benchmarks/bench_shards.py            # all
+python tests/benchmarks/bench_shards.py overhead   # of shards and of memory=
+python tests/benchmarks/bench_shards.py scaling    # from one worker to two
+python tests/benchmarks/bench_shards.py shard      # a shard's costs, for the large runs
+
+Images are made up, 1 x 28 x 28; the net is a small CNN; a worker has one thread. Ways take
+turns within a round, and the median over the rounds counts.
+"""
+
+import argparse
+import pickle
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import parallel_config
+from sklearn.frozen import FrozenEstimator
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from rs4a import SmoothedClassifier
+from rs4a.ballot import Ballot
+from rs4a.bounds import ClopperPearson
+from rs4a.networks import make_network
+from rs4a.noises import Uniform
+from rs4a.sampling import Voters, stream_keys
+from rs4a.vote_plans import VotePlan
+from rs4a.vote_store import VoteStore
+from rs4a.workers import pack_voters
+
+N_VOTES = 1000
+
+
+def images(n):
+    return np.random.default_rng(0).random((n, 1, 28, 28), dtype=np.float32)
+
+
+def classifier(X, **params):
+    net = NeuralNetClassifier(
+        make_network, module__name="LeNet", module__dataset="mnist",
+        classes=list(range(10)), criterion=nn.CrossEntropyLoss,
+    )  # fmt: skip
+    clf = SmoothedClassifier(
+        FrozenEstimator(net.initialize()), noise=Uniform(sigma=0.5), random_state=0,
+        bound=ClopperPearson(n=N_VOTES), **params,
+    )  # fmt: skip
+    return clf.fit(X[:2], [0, 1])
+
+
+def seconds(task):
+    start = time.perf_counter()
+    task()
+    return time.perf_counter() - start
+
+
+def medians(ways, rounds):
+    times = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, task in ways.items():
+            times[name].append(seconds(task))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def overhead(n_images, rounds):
+    """Certification of 1000 images: at once, and shard by shard into a new folder."""
+    X = images(n_images)
+    plain = classifier(X)
+
+    def kept():
+        with tempfile.TemporaryDirectory() as folder:
+            classifier(X, memory=folder).certify(X)
+
+    with tempfile.TemporaryDirectory() as folder:
+        full = classifier(X, memory=folder)
+        full.certify(X)
+        ways = {
+            "at once": lambda: plain.certify(X),
+            "memory, empty": kept,
+            "memory, full": lambda: full.certify(X),
+        }
+        times = medians(ways, rounds)
+    print(f"{n_images} images, {N_VOTES} votes each: time over that of certifying at once")
+    for name, value in times.items():
+        print(f"{name:15} {value / times['at once']:6.3f}")
+
+
+def scaling(n_images, rounds):
+    """One worker against two, each with one thread."""
+    X = images(n_images)
+    one, two = classifier(X), classifier(X, n_jobs=2)
+    with parallel_config("loky", inner_max_num_threads=1):
+        two.certify(X[:200])  # workers start
+        times = medians({"1": lambda: one.certify(X), "2": lambda: two.certify(X)}, rounds)
+    print(
+        f"{n_images} images: 2 workers are {times['1'] / times['2']:.2f} times as fast as 1"
+    )
+
+
+def shard(n_images, rounds):
+    """What a shard costs besides its votes."""
+    X = images(n_images)
+    clf = classifier(X)
+    voters = Voters(clf.estimator_, clf.noise_, None, n_classes=10, batch_size=1024)
+    keys, plan = stream_keys(X, 0), VotePlan(64, n_estimation=N_VOTES)
+    packed = pack_voters(voters)
+    with tempfile.TemporaryDirectory() as folder:
+        store = VoteStore(Path(folder))
+        ballot = Ballot(voters, X, keys, None, store)
+        rows = slice(0, plan.shard_size)
+        counts = {
+            name: np.zeros((plan.shard_size, 10), int) for name in ("selection", "counts")
+        }
+        ways = {
+            "draw the votes": lambda: ballot._drawn(
+                ballot_shards[:1], plan, None
+            ).__next__(),
+            "send the net": lambda: pickle.loads(pickle.dumps(packed)),
+            "send the images": lambda: pickle.loads(pickle.dumps(X[rows])),
+            "hash the images": lambda: stream_keys(X[rows], 0),
+            "write the votes": lambda: store.save("0" * 40, counts),
+            "read the votes": lambda: store.load("0" * 40),
+        }
+        ballot_shards = list(ballot._shards(plan, None))
+        with ballot:
+            times = medians(ways, rounds)
+    print(f"a shard of {plan.shard_size} images: milliseconds")
+    for name, value in times.items():
+        print(f"{name:17} {1000 * value:9.3f}")
+
+
+PARTS = {"overhead": overhead, "scaling": scaling, "shard": shard}
+
+
+def main():
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("parts", nargs="*", default=list(PARTS), metavar="part")
+    options.add_argument("--images", type=int, default=1000)
+    options.add_argument("--rounds", type=int, default=5)
+    args = options.parse_args()
+    torch.set_num_threads(1)
+    for name in args.parts:
+        PARTS[name](args.images, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
