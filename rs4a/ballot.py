@@ -3,19 +3,16 @@
 import copy
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-from joblib.parallel import get_active_backend
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
-from rs4a.exceptions import CertificationWarning
 from rs4a.nets import fingerprint, net_device, roots
 from rs4a.progress import VoteBar
 from rs4a.sampling import Requests, Voters
@@ -23,14 +20,12 @@ from rs4a.utils.params import to_json
 from rs4a.utils.source import class_code
 from rs4a.vote_plans import VotePlan, Votes, draw_votes
 from rs4a.vote_store import VoteStore
-from rs4a.workers import Packed, pack_voters, request_in_worker, vote_in_worker
+from rs4a.workers import TASKS_PER_JOB, Workers, request_in_worker, vote_in_worker
 
 __all__ = ["Ballot"]
 
-#: How often work is handed out again after a worker died.
-_MAX_DEATHS = 3
-#: Tasks a worker, where all of a call's votes are to be shared at once.
-_TASKS_PER_JOB = 4
+#: Bytes of a shard's inputs, at most: they are sent to workers, and held in memory.
+_SHARD_BYTES = 2**23
 
 
 class _Shard(NamedTuple):
@@ -78,10 +73,10 @@ class Ballot:
         self.n_kept = 0
         self._opened: Voters | None = None
         self._identity: str | None = None
-        self._packed: Packed | None = None
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
+        self._workers = self._stack.enter_context(Workers(self.voters, self.n_jobs))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -173,9 +168,9 @@ class Ballot:
             bar.advance(len(votes.counts), int(votes.counts.sum()))
 
     def _shards(self, plan: VotePlan, so_far: NDArray[np.int64] | None) -> Iterator[_Shard]:
-        size = plan.shard_size
+        size = min(plan.shard_size, max(_SHARD_BYTES // self.X[0].nbytes, 1))
         if self.store is None:  # nothing to be found again: no worker shall wait for others
-            n_tasks = effective_n_jobs(self.n_jobs) * _TASKS_PER_JOB
+            n_tasks = effective_n_jobs(self.n_jobs) * TASKS_PER_JOB
             size = min(size, -(-len(self.X) // n_tasks))
         for start in range(0, len(self.X), size):
             rows = slice(start, min(start + size, len(self.X)))
@@ -196,55 +191,9 @@ class Ballot:
                 task = self._task(shard, plan, so_far)
                 yield shard, draw_votes(self._here(), *task[:3], so_far=task[3])
             return
-        missing = dict(enumerate(shards))
-        for n_deaths in range(_MAX_DEATHS + 1):
-            try:
-                for index, votes in self._from_workers(missing, plan, so_far):
-                    yield missing.pop(index), votes
-                return
-            except TerminatedWorkerError:
-                if n_deaths == _MAX_DEATHS:
-                    raise
-                warnings.warn(
-                    "A worker died, for want of memory perhaps: its votes are drawn again.",
-                    CertificationWarning,
-                    stacklevel=2,
-                )
-
-    def _from_workers(
-        self,
-        shards: dict[int, _Shard],
-        plan: VotePlan,
-        so_far: NDArray[np.int64] | None,
-    ) -> Iterator[tuple[int, Votes]]:
-        backend, _ = get_active_backend()
-        as_they_come = backend.supports_return_generator
-        parallel = Parallel(
-            n_jobs=self.n_jobs,
-            return_as="generator_unordered" if as_they_come else "list",
-        )
-        voters = self._sent_voters()
-        results = parallel(
-            delayed(_numbered)(index, voters, *self._task(shard, plan, so_far))
-            for index, shard in list(shards.items())
-        )
-        try:
-            for result in results:  # noqa: UP028, `yield from` would close them first
-                yield result
-        finally:  # after an interruption, what is under way is not waited for
-            if as_they_come:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", UserWarning)
-                    results.close()
-
-    def _sent_voters(self) -> Voters | Packed:
-        """The voters as workers get them: packed once, unless they share memory."""
-        backend, _ = get_active_backend()
-        if getattr(backend, "supports_sharedmem", False):
-            return self.voters
-        if self._packed is None:
-            self._packed = pack_voters(self.voters)
-        return self._packed
+        tasks = [partial(self._task, shard, plan, so_far) for shard in shards]
+        for index, votes in self._workers.results(vote_in_worker, tasks):
+            yield shards[index], votes
 
     def _task(
         self, shard: _Shard, plan: VotePlan, so_far: NDArray[np.int64] | None
@@ -288,12 +237,11 @@ class Ballot:
         jobs = effective_n_jobs(self.n_jobs)
         if jobs == 1 or total < 2 * jobs * self.voters.batch_size:
             return self._here().requested(self.X, self.keys, requests=requests)
-        parts = list(_even_parts(requests, jobs))
-        tasks = (
-            delayed(request_in_worker)(self._sent_voters(), *self._inputs_of(part))
-            for part in parts
-        )
-        return np.concatenate(Parallel(n_jobs=self.n_jobs)(tasks))
+        n_bytes = len(requests.rows) * self.X[0].nbytes
+        parts = _even_parts(requests, max(jobs, -(-n_bytes // _SHARD_BYTES)))
+        tasks = [partial(self._inputs_of, part) for part in parts]
+        found = dict(self._workers.results(request_in_worker, tasks))
+        return np.concatenate([found[index] for index in range(len(tasks))])
 
     def _inputs_of(self, requests: Requests) -> tuple[Any, ...]:
         """Inputs of some requests, and the requests with the rows that they have there."""
@@ -311,10 +259,6 @@ class Ballot:
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
         return digest.hexdigest()
-
-
-def _numbered(index: int, *task: Any) -> tuple[int, Votes]:
-    return index, vote_in_worker(*task)
 
 
 def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:

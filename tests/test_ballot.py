@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import Threshold, frozen
 
-import rs4a.ballot
+import rs4a.workers
 from rs4a.ballot import Ballot
 from rs4a.bounds import ConfidenceSequence
 from rs4a.noises import Splitting, Uniform
@@ -63,7 +63,7 @@ def test_requests_of_workers():
 
 
 def test_few_votes_are_not_handed_out(monkeypatch):
-    monkeypatch.setattr(rs4a.ballot, "Parallel", None)
+    monkeypatch.setattr(rs4a.workers, "Parallel", None)
     few = Requests(*(part[:1] for part in REQUESTS))
     with ballot(n_jobs=2, batch_size=10_000) as opened:
         assert opened.requested(few).sum() == 2000
