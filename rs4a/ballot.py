@@ -1,38 +1,32 @@
 """The votes of all inputs: drawn here or by workers, and kept where that is asked for."""
 
 import copy
-import hashlib
-import json
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from importlib.metadata import version
-from typing import Any, NamedTuple, Self
+from inspect import signature
+from typing import Any, Self
 
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import NDArray
+from skorch import NeuralNet, NeuralNetClassifier
 
-from rs4a.nets import fingerprint, net_device, roots
+from rs4a.exceptions import CertificationWarning
+from rs4a.packing import request_in_worker, vote_in_worker
 from rs4a.progress import VoteBar
+from rs4a.run_report import run_settings
 from rs4a.sampling import Requests, Voters
-from rs4a.utils.params import to_json
-from rs4a.utils.source import class_code
+from rs4a.utils.description import describe, describe_plain
 from rs4a.vote_plans import VotePlan, Votes, draw_votes
 from rs4a.vote_store import VoteStore
-from rs4a.workers import TASKS_PER_JOB, Workers, request_in_worker, vote_in_worker
+from rs4a.workers import TASKS_PER_JOB, Workers
 
 __all__ = ["Ballot"]
 
-#: Bytes of a shard's inputs, at most: they are sent to workers, and held in memory.
-_SHARD_BYTES = 2**23
-
-
-class _Shard(NamedTuple):
-    """Consecutive inputs that are voted on together, and the key of their votes."""
-
-    rows: slice
-    key: str
+#: Bytes of a task's inputs, at most: they are sent to workers, and held in memory.
+_TASK_BYTES = 2**23
 
 
 class Ballot:
@@ -53,7 +47,7 @@ class Ballot:
         Workers, in joblib's sense.
 
     store : VoteStore, default=None
-        Where votes of finished shards are kept. None: nowhere.
+        Where votes are kept, an entry an input. None: nowhere.
     """
 
     def __init__(
@@ -69,7 +63,7 @@ class Ballot:
         self.keys = keys
         self.n_jobs = n_jobs
         self.store = store
-        #: Votes that were found in the store.
+        #: Votes that were found in the store, of either kind.
         self.n_kept = 0
         self._opened: Voters | None = None
         self._identity: str | None = None
@@ -100,8 +94,8 @@ class Ballot:
     ) -> Votes:
         """Votes of every input.
 
-        They are the same however they are drawn: at once, or shard by shard where there
-        are several workers or a store.
+        They are the same however they are drawn: at once, or task by task where there are
+        several workers or a store.
 
         Parameters
         ----------
@@ -117,91 +111,36 @@ class Ballot:
         Returns
         -------
         votes : Votes
-            Votes; after an interruption, inputs whose turn did not come have none.
+            Votes; after an interruption, inputs whose turn did not come have those so far.
         """
         if self.store is None and effective_n_jobs(self.n_jobs) == 1:
-            plan, X = plan.of(slice(None)), self.X
-            return draw_votes(self._here(), X, self.keys, plan, so_far=so_far, bar=bar)
-        shape = len(self.X), self.voters.n_classes
-        gathered = Votes(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
-        waiting = self._without_kept(plan, so_far, gathered, bar)
+            here = self._here()
+            return draw_votes(here, self.X, self.keys, plan, so_far=so_far, bar=bar)
+        work = _Work(self, plan, so_far, bar)
         interrupted = False
         try:
-            for shard, votes in self._drawn(waiting, plan, so_far):
-                self._add(gathered, shard, votes, bar)
+            work.take_kept()
+            for rows, votes in self._drawn(work):
+                work.add(rows, votes)
                 if votes.interrupted:
                     raise KeyboardInterrupt
-                if self.store is not None:
-                    self.store.save(
-                        shard.key, {"selection": votes.selection, "counts": votes.counts}
-                    )
         except KeyboardInterrupt:
             if plan.rule is None:
                 raise
             interrupted = True
-        return gathered._replace(interrupted=interrupted)
+        return Votes(work.selection, work.counts, interrupted)
 
-    def _without_kept(
-        self,
-        plan: VotePlan,
-        so_far: NDArray[np.int64] | None,
-        gathered: Votes,
-        bar: VoteBar | None,
-    ) -> list[_Shard]:
-        """Shards that are not in the store; the votes of the others are gathered."""
-        waiting = []
-        for shard in self._shards(plan, so_far):
-            kept = self.store.load(shard.key) if self.store is not None else None
-            if kept is None:
-                waiting.append(shard)
-            else:
-                self._add(gathered, shard, Votes(kept["selection"], kept["counts"]), bar)
-                self.n_kept += int(kept["counts"].sum())
-        return waiting
-
-    def _add(
-        self, gathered: Votes, shard: _Shard, votes: Votes, bar: VoteBar | None
-    ) -> None:
-        gathered.selection[shard.rows] = votes.selection
-        gathered.counts[shard.rows] = votes.counts
-        if bar is not None:
-            bar.advance(len(votes.counts), int(votes.counts.sum()))
-
-    def _shards(self, plan: VotePlan, so_far: NDArray[np.int64] | None) -> Iterator[_Shard]:
-        size = min(plan.shard_size, max(_SHARD_BYTES // self.X[0].nbytes, 1))
-        if self.store is None:  # nothing to be found again: no worker shall wait for others
-            n_tasks = effective_n_jobs(self.n_jobs) * TASKS_PER_JOB
-            size = min(size, -(-len(self.X) // n_tasks))
-        for start in range(0, len(self.X), size):
-            rows = slice(start, min(start + size, len(self.X)))
-            parts = [self.keys[rows].tobytes()]
-            if plan.rule is not None:
-                known = None if so_far is None else so_far[rows]
-                parts += [_bytes(plan.rule.of(rows).reach), _bytes(known)]
-            yield _Shard(rows, "" if self.store is None else self._key(plan, *parts))
-
-    # Who draws
-
-    def _drawn(
-        self, shards: list[_Shard], plan: VotePlan, so_far: NDArray[np.int64] | None
-    ) -> Iterator[tuple[_Shard, Votes]]:
-        """Votes of shards, as they come."""
+    def _drawn(self, work: "_Work") -> Iterator[tuple[NDArray[np.int64], Votes]]:
+        """Votes of tasks, as they come."""
+        parts = list(work.parts())
         if effective_n_jobs(self.n_jobs) == 1:
-            for shard in shards:
-                task = self._task(shard, plan, so_far)
-                yield shard, draw_votes(self._here(), *task[:3], so_far=task[3])
+            for rows in parts:
+                X, keys, plan, so_far = work.task(rows)
+                yield rows, draw_votes(self._here(), X, keys, plan, so_far=so_far)
             return
-        tasks = [partial(self._task, shard, plan, so_far) for shard in shards]
+        tasks = [partial(work.task, rows) for rows in parts]
         for index, votes in self._workers.results(vote_in_worker, tasks):
-            yield shards[index], votes
-
-    def _task(
-        self, shard: _Shard, plan: VotePlan, so_far: NDArray[np.int64] | None
-    ) -> tuple[Any, ...]:
-        known = None if so_far is None else so_far[shard.rows]
-        # Inputs that are read as needed are read here, and only these are sent.
-        X = np.asarray(self.X[shard.rows])
-        return X, self.keys[shard.rows], plan.of(shard.rows), known
+            yield parts[index], votes
 
     # Some votes
 
@@ -218,18 +157,14 @@ class Ballot:
         counts : ndarray of shape (n_requests, n_classes), int64
             Votes.
         """
-        if self.store is None:
-            return self._drawn_requests(requests)
-        key = self._key(
-            None, self.keys[requests.rows].tobytes(), *(part.tobytes() for part in requests)
-        )
-        kept = self.store.load(key)
+        key = self.key("requests", *requests, self.keys[requests.rows])
+        kept = self.kept(key, (len(requests.rows), self.voters.n_classes))
         if kept is None:
-            counts = self._drawn_requests(requests)
-            self.store.save(key, {"counts": counts})
-            return counts
-        self.n_kept += int(kept["counts"].sum())
-        return kept["counts"]
+            kept = self._drawn_requests(requests)
+            self.keep(key, kept)
+        else:
+            self.n_kept += int(kept.sum())
+        return kept
 
     def _drawn_requests(self, requests: Requests) -> NDArray[np.int64]:
         # Less than some batches a worker are not worth handing out.
@@ -238,7 +173,7 @@ class Ballot:
         if jobs == 1 or total < 2 * jobs * self.voters.batch_size:
             return self._here().requested(self.X, self.keys, requests=requests)
         n_bytes = len(requests.rows) * self.X[0].nbytes
-        parts = _even_parts(requests, max(jobs, -(-n_bytes // _SHARD_BYTES)))
+        parts = _even_parts(requests, max(jobs, -(-n_bytes // _TASK_BYTES)))
         tasks = [partial(self._inputs_of, part) for part in parts]
         found = dict(self._workers.results(request_in_worker, tasks))
         return np.concatenate([found[index] for index in range(len(tasks))])
@@ -249,16 +184,141 @@ class Ballot:
         X = np.stack([np.asarray(self.X[row]) for row in rows])
         return X, self.keys[rows], requests._replace(rows=places)
 
-    # What votes depend on
+    # What is kept
 
-    def _key(self, plan: VotePlan | None, *parts: bytes) -> str:
+    def key(self, *parts: Any) -> str | None:
+        """Name of votes by all that they depend on; None where nothing is kept."""
+        if self.store is None:
+            return None
         if self._identity is None:
-            self._identity = _identity(self.voters)
-        digest = hashlib.blake2b(digest_size=20)
-        for part in (self._identity.encode(), _described(plan).encode(), *parts):
-            digest.update(len(part).to_bytes(8, "little"))
-            digest.update(part)
-        return digest.hexdigest()
+            self._identity = self._describe()
+        return describe_plain(self._identity, *parts) if self._identity else None
+
+    def kept(self, key: str | None, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+        """Votes that are in the store."""
+        if key is None or self.store is None:
+            return None
+        return self.store.load(key, shape)
+
+    def keep(self, key: str | None, votes: NDArray[np.int64]) -> None:
+        """Put votes into the store, if they have a name."""
+        if key is not None and self.store is not None:
+            self.store.save(key, votes)
+
+    def _describe(self) -> str:
+        """All that votes depend on besides inputs, seed and plan; "" if it is unknown."""
+        voters = self.voters
+        parts = voters.noise, voters.inference, voters.n_classes, run_settings(voters.net)
+        try:
+            return describe(*_voting_parts(voters.net), *parts)
+        except ValueError as error:
+            warnings.warn(
+                f"memory keeps no votes of this net and noise: {error} They could not be "
+                "told from those of others.",
+                CertificationWarning,
+                stacklevel=2,
+            )
+            return ""
+
+
+class _Work:
+    """The votes of a plan: those that there are, and the rows that wait for theirs."""
+
+    def __init__(
+        self,
+        ballot: Ballot,
+        plan: VotePlan,
+        so_far: NDArray[np.int64] | None,
+        bar: VoteBar | None,
+    ):
+        self.ballot = ballot
+        self.plan = plan
+        self.so_far = so_far
+        self.bar = bar
+        shape = len(ballot.X), ballot.voters.n_classes
+        self.selection = np.zeros(shape, dtype=np.int64)
+        self.counts = np.zeros(shape, dtype=np.int64) if so_far is None else so_far.copy()
+        self.waiting = np.ones(len(ballot.X), dtype=bool)
+        self._names: dict[int, str] = {}
+
+    def take_kept(self) -> None:
+        """Take what the store has."""
+        for row in range(len(self.waiting)):
+            name = self.ballot.key(*self._named_by(row))
+            if name is None:
+                return
+            self._names[row] = name
+            votes = self.ballot.kept(name, (2, self.counts.shape[1]))
+            if votes is not None:
+                self.ballot.n_kept += self._set(
+                    np.array([row]), Votes(votes[:1], votes[1:])
+                )
+
+    def _named_by(self, row: int) -> tuple[Any, ...]:
+        """What the votes of an input depend on besides the net and the noise."""
+        plan, rule = self.plan, self.plan.rule
+        known = None if self.so_far is None else self.so_far[row]
+        parts = (
+            self.ballot.keys[row],
+            plan.n_selection,
+            plan.n_estimation,
+            plan.n_views,
+            known,
+        )
+        if rule is None:
+            return parts
+        reach = None if rule.reach is None else rule.reach[min(row, len(rule.reach) - 1)]
+        bound = type(rule.bound).__name__, rule.bound.get_params()
+        return *parts, bound, rule.norm, rule.dim, rule.alpha, rule.n_classes, reach
+
+    def parts(self) -> Iterator[NDArray[np.int64]]:
+        """Rows that wait, some at a time: no worker shall wait long for the others."""
+        rows = np.flatnonzero(self.waiting)
+        if not len(rows):
+            return
+        jobs = effective_n_jobs(self.ballot.n_jobs)
+        size = min(self.plan.task_size, max(_TASK_BYTES // self.ballot.X[0].nbytes, 1))
+        if jobs > 1:
+            size = min(size, -(-len(rows) // (jobs * TASKS_PER_JOB)))
+        for start in range(0, len(rows), size):
+            yield rows[start : start + size]
+
+    def task(self, rows: NDArray[np.int64]) -> tuple[Any, ...]:
+        """Inputs, keys, plan and votes so far of some rows."""
+        # Inputs that are read as needed are read here, and only these are sent.
+        X = np.stack([np.asarray(self.ballot.X[row]) for row in rows])
+        known = None if self.so_far is None else self.so_far[rows]
+        return X, self.ballot.keys[rows], self.plan.of(rows), known
+
+    def add(self, rows: NDArray[np.int64], votes: Votes) -> None:
+        """Take, and keep, the votes of a task."""
+        self._set(rows, votes)
+        if votes.interrupted:
+            return
+        both = np.stack([votes.selection, votes.counts], axis=1)
+        for row, part in zip(rows.tolist(), both, strict=True):
+            self.ballot.keep(self._names.get(row), part)
+
+    def _set(self, rows: NDArray[np.int64], votes: Votes) -> int:
+        """Number of votes that came."""
+        before = int(self.counts[rows].sum())
+        self.selection[rows], self.counts[rows] = votes.selection, votes.counts
+        self.waiting[rows] = False
+        new = int(votes.counts.sum()) - before
+        if self.bar is not None:
+            self.bar.advance(len(rows), new)
+        return new if self.plan.n_views else new + int(votes.selection.sum())
+
+
+def _voting_parts(net: Any) -> tuple[Any, ...]:
+    """What of a net its votes may depend on: wrapper, its own parameters, and modules."""
+    usual = signature(NeuralNetClassifier).parameters, signature(NeuralNet).parameters
+    own = {
+        name: value
+        for name, value in net.get_params(deep=False).items()
+        if "__" not in name and not any(name in known for known in usual)
+    }
+    return type(net), own, [(name, getattr(net, f"{name}_")) for name in net._modules]
 
 
 def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:
@@ -268,39 +328,3 @@ def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:
     for part in np.split(np.arange(len(requests.rows)), edges):
         if len(part):
             yield Requests(*(each[part] for each in requests))
-
-
-def _bytes(array: NDArray | None) -> bytes:
-    return b"" if array is None else np.ascontiguousarray(array).tobytes()
-
-
-def _identity(voters: Voters) -> str:
-    """All that votes depend on, besides inputs, seed and plan."""
-    net, noise, inference = voters.net, voters.noise, voters.inference
-    parts = [
-        type(net),
-        type(noise),
-        *(type(m) for root in roots(net) for m in root.modules()),
-    ]
-    return json.dumps(
-        {
-            "format": 1,
-            "net": fingerprint(net),
-            "noise": to_json(noise),
-            "inference": None if inference is None else to_json(inference),
-            "n_classes": voters.n_classes,
-            "code": sorted({class_code(part) for part in parts}),
-            "device": net_device(net).type,
-            "versions": [version(name) for name in ("torch", "torchvision")],
-        }
-    )
-
-
-def _described(plan: VotePlan | None) -> str:
-    if plan is None:
-        return "requested"
-    rule = plan.rule
-    stopping = None
-    if rule is not None:
-        stopping = [to_json(rule.bound), rule.norm, rule.dim, rule.alpha, rule.n_classes]
-    return json.dumps([plan.n_selection, plan.n_estimation, plan.n_views, stopping])

@@ -287,9 +287,14 @@ class Certification:
         Returns
         -------
         report : dict
-            As JSON can hold it; empty for votes that were counted elsewhere.
+            As JSON can hold it; empty for votes that were counted elsewhere. `votes` are
+            those of the known runs, `votes_in_record` all.
         """
-        return merge_runs(list(self.runs)) if self.runs else {}
+        if not self.runs:
+            return {}
+        selection = 0 if self.deterministic else int(self.selection_counts.sum())
+        in_record = selection + int(self.n_votes.sum())
+        return {"votes_in_record": in_record, **merge_runs(list(self.runs))}
 
     @cached_property
     def _columns(self) -> NDArray[np.int64]:

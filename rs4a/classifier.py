@@ -44,7 +44,6 @@ from rs4a.nets import (
     evaluating,
     fingerprint,
     given_classes,
-    net_device,
     output_classes,
     to_net,
     voting_nets,
@@ -585,7 +584,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         before = 0 if previous is None else int(previous.counts.sum())
         selection = 0 if self.noise_.deterministic else int(votes.selection.sum())
         return describe_run(
-            device=net_device(self.estimator_),
+            self.estimator_,
             seed=self._seed(),
             votes=selection + int(votes.counts.sum()) - before,
             kept=ballot.n_kept,
@@ -637,7 +636,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             selection.argmax(axis=1),
             counts=np.zeros_like(selection) if so_far is None else so_far,
             keys=ballot.keys,
-            batch_size=ballot.voters.batch_size,
+            # What is drawn ahead is kept by what is asked for: the same in every run.
+            batch_size=ballot.voters.batch_size if ballot.store is None else 1024,
             max_votes=max_votes,
             progress=bar.show,
         )

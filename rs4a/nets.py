@@ -44,6 +44,8 @@ __all__ = [
 _TRIED = 8
 #: Logarithm of a probability of 0, finite so that products with 0 are 0.
 _LOWEST_LOG = -1e30
+#: Attributes of a module that are not settings: its parts, and its mode.
+_PARTS = {"training", "_parameters", "_buffers", "_modules"}
 _MODES_LOCK = threading.Lock()
 #: By the id of a net in evaluation: its users, and its modules' modes before.
 _MODES: dict[int, tuple[int, list[bool]]] = {}
@@ -159,8 +161,8 @@ def _twin(module: torch.nn.Module) -> torch.nn.Module:
 def fingerprint(net: Any) -> str:
     """Digest of a net: its modules' classes, what they learned, and their settings.
 
-    Settings are the attributes and arguments that are numbers or strings; others are left
-    out.
+    Settings are the attributes and arguments that are numbers, strings, arrays, or lists
+    and dicts of them; functions count by their names, and of hooks there is the number.
 
     Parameters
     ----------
@@ -176,9 +178,7 @@ def fingerprint(net: Any) -> str:
     for prefix, root in zip(net._modules, roots(net), strict=True):
         kinds = [type(module).__qualname__ for module in root.modules()]
         arguments = sorted(
-            (name, repr(value))
-            for name, value in net.get_params_for(prefix).items()
-            if isinstance(value, bool | int | float | str)
+            (name, _plain(value)) for name, value in net.get_params_for(prefix).items()
         )
         plain = [_plain_attributes(module) for module in root.modules()]
         digest.update(f"{kinds} {arguments} {plain}".encode())
@@ -192,12 +192,24 @@ def fingerprint(net: Any) -> str:
 
 def _plain_attributes(module: torch.nn.Module) -> list[tuple[str, str]]:
     return sorted(
-        (name, repr(value))
+        (name, str(len(value)) if name.endswith("_hooks") else _plain(value))
         for name, value in vars(module).items()
-        if isinstance(value, bool | int | float | str)
-        and not name.startswith("_")
-        and name != "training"
+        if name not in _PARTS and (not name.startswith("_") or name.endswith("_hooks"))
     )
+
+
+def _plain(value: Any) -> str:
+    """A setting as text that is the same wherever the net is."""
+    if isinstance(value, bool | int | float | str | bytes | torch.dtype | None):
+        return repr(value)
+    if isinstance(value, torch.Tensor | np.ndarray):
+        array = np.ascontiguousarray(torch.as_tensor(value).detach().cpu().numpy())
+        return hashlib.blake2b(array.tobytes(), digest_size=8).hexdigest()
+    if isinstance(value, dict):
+        return str({str(key): _plain(each) for key, each in value.items()})
+    if isinstance(value, list | tuple | set | frozenset):
+        return str([_plain(each) for each in value])
+    return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 def warn_of_batch_dependence(net: Any, X: NDArray[np.float32]) -> None:

@@ -1,5 +1,7 @@
 """Trainings that go on where they were interrupted."""
 
+import hashlib
+import io
 import json
 import os
 import warnings
@@ -14,9 +16,9 @@ from skorch.callbacks import Callback, PrintLog
 from skorch.history import History
 
 from rs4a.exceptions import CertificationWarning
-from rs4a.nets import fingerprint, roots
+from rs4a.nets import fingerprint, net_device
+from rs4a.utils.description import describe
 from rs4a.utils.files import whole_file
-from rs4a.utils.source import class_code
 from rs4a.utils.validation import as_array
 
 __all__ = ["KeptTraining", "ResumeTraining"]
@@ -27,6 +29,7 @@ _FREE_PARAMS = {"verbose", "device", "callbacks", "callbacks__print_log"}
 _N_KNOWN = 100
 #: How deep the description of a parameter goes.
 _DEPTH = 4
+_DIGEST_SIZE = 32
 _KEYS = {
     "training", "before", "begin", "parts", "frozen", "history", "callbacks", "generators"
 }  # fmt: skip
@@ -170,8 +173,11 @@ class ResumeTraining(Callback):
             Not used.
         """
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(self.path) as partial:
-            torch.save(self._state(net), partial)
+        content = io.BytesIO()
+        torch.save(self._state(net), content)
+        with whole_file(self.path) as partial, partial.open("wb") as file:
+            file.write(content.getbuffer())
+            file.write(_digest_of(content.getbuffer()))
         self.complete_ = self._is_complete(net)
 
     def _state(self, net: Any) -> dict[str, Any]:
@@ -211,8 +217,12 @@ class ResumeTraining(Callback):
 
     def _load(self) -> dict[str, Any]:
         try:
+            content = memoryview(Path(self.path).read_bytes())
+            body, digest = content[:-_DIGEST_SIZE], bytes(content[-_DIGEST_SIZE:])
+            if digest != _digest_of(body):  # which torch would not notice
+                raise ValueError("the digest")
             state: dict[str, Any] = torch.load(
-                self.path, map_location="cpu", weights_only=True
+                io.BytesIO(body), map_location="cpu", weights_only=True
             )
             if set(state) != _KEYS:
                 raise KeyError(f"keys {sorted(state)}")
@@ -269,18 +279,24 @@ class KeptTraining(ResumeTraining):
         **kwargs : dict
             Not used.
         """
-        self.path = self.folder / f"{_training_key(net, X, y)}.pt"
+        key = _training_key(net, X, y)
+        self.path = self.folder / f"{key}.pt"
         self.writes_ = True
-        try:
-            super().on_train_begin(net, X, y)
-        except ValueError:
+        if self._is_damaged():
             warnings.warn(
                 f"{self.path} is damaged: the net is trained anew.",
                 CertificationWarning,
                 stacklevel=2,
             )
-            Path(self.path).unlink()
-            super().on_train_begin(net, X, y)
+            self.path = self.folder / f"{key}.anew.pt"
+        super().on_train_begin(net, X, y)
+        self.path = self.folder / f"{key}.pt"
+
+    def _is_damaged(self) -> bool:
+        try:
+            return Path(self.path).exists() and not self._load()
+        except ValueError:
+            return True
 
     def on_epoch_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
         """Keep the training.
@@ -307,11 +323,25 @@ class KeptTraining(ResumeTraining):
 
 
 def _training_key(net: Any, X: Any, y: Any) -> str:
-    modules = [type(m) for root in roots(net) for m in root.modules()]
     smoothing = net.smoothing_
-    kinds = [type(net), type(smoothing.noise), type(smoothing.objective), *modules]
-    code = sorted({class_code(kind) for kind in kinds})
-    return str(joblib.hash([_describe(net, X, y), X, code, torch.__version__]))
+    params = {
+        name: value
+        for name, value in net.get_params(deep=False).items()
+        if name not in _FREE_PARAMS
+    }
+    plain_class = type(net).__mro__[1]  # without what the training adds
+    modules = [getattr(net, f"{name}_") for name in (*net._modules, *net._criteria)]
+    callbacks = [
+        (name, type(each), each.get_params() if hasattr(each, "get_params") else vars(each))
+        for name, each in _others(net)
+    ]
+    generators = {k: v for k, v in _generators().items() if k != "cuda" or _on_cuda(net)}
+    begun = smoothing.noise, smoothing.objective, smoothing.epochs_before, len(net.history)
+    return describe(plain_class, params, modules, callbacks, generators, *begun, X, y)
+
+
+def _on_cuda(net: Any) -> bool:
+    return net_device(net).type == "cuda"
 
 
 # What a training is
@@ -359,7 +389,9 @@ def _described(value: Any, depth: int = _DEPTH) -> str:
         items = {k: v for k, v in vars(value).items() if k[-1] != "_"}
     else:
         return f"{type(value).__qualname__}({_digest(value)})"
-    inner = (f"{k}={_described(v, depth - 1)}" for k, v in items.items() if depth)
+    if not depth:
+        return f"{type(value).__qualname__}({_digest(value)})"
+    inner = (f"{k}={_described(v, depth - 1)}" for k, v in items.items())
     return f"{type(value).__qualname__}({', '.join(inner)})"
 
 
@@ -412,6 +444,10 @@ def _parts(net: Any) -> dict[str, Any]:
         if getattr(each, "lr_scheduler_", None) is not None
     }
     return {name: getattr(net, f"{name}_") for name in names} | schedules
+
+
+def _digest_of(content: Any) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()
 
 
 def _restore(net: Any, state: dict[str, Any]) -> None:

@@ -2,25 +2,50 @@
 
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
-__all__ = ["describe_run", "merge_runs"]
+from rs4a.nets import net_device
+from rs4a.utils.description import installed_version
+
+__all__ = ["describe_run", "merge_runs", "run_settings"]
 
 _PACKAGES = ("rs4a", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "skorch")
 
 
+def run_settings(net: Any) -> dict[str, Any]:
+    """Device, and torch's settings that the last bits of a forward pass depend on.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    Returns
+    -------
+    settings : dict
+        As JSON can hold it.
+    """
+    device = net_device(net)
+    return {
+        "device": device.type,
+        "device_name": _device_name(device),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "default_dtype": str(torch.get_default_dtype()),
+    }
+
+
 def describe_run(
-    *, device: torch.device, seed: int, votes: int, kept: int, seconds: float, workers: int
+    net: Any, *, seed: int, votes: int, kept: int, seconds: float, workers: int
 ) -> dict[str, Any]:
     """What a record says about the run that drew its votes.
 
     Parameters
     ----------
-    device : torch.device
-        Where the net computed.
+    net : skorch.NeuralNet
+        The net that voted.
 
     seed : int
         Seed of the votes.
@@ -29,7 +54,7 @@ def describe_run(
         Selection and estimation votes of the record.
 
     kept : int
-        Estimation votes that were not drawn in this run, but found in `memory`.
+        Those of them that were not drawn in this run, but found in `memory`.
 
     seconds : float
         Time of the run.
@@ -46,15 +71,14 @@ def describe_run(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "votes": votes,
-        "votes_from_memory": kept,
+        "votes_from_memory": min(kept, votes),
         "seconds": seconds,
         "workers": workers,
-        "device": device.type,
-        "device_name": _device_name(device),
+        **run_settings(net),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: installed_version(name) for name in _PACKAGES},
     }
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
+from skorch.callbacks import Checkpoint, LoadInitState
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 
@@ -37,6 +38,8 @@ from rs4a.resume import KeptTraining, ResumeTraining
 
 __all__ = ["noise_of_training", "remember_noise", "train", "training_under_noise"]
 
+#: Callbacks whose files would be those of another training, where one is found again.
+_KEEPERS = (ResumeTraining, Checkpoint, LoadInitState)
 # torch's default generators are global: two trainings in threads would share them.
 _TRAINING_LOCK = threading.RLock()
 
@@ -157,22 +160,21 @@ def noise_of_training(net: NeuralNet) -> Noise | None:
         None if there is none, or the net's weights are others by now.
     """
     noise, digest = getattr(net, "trained_under_", (None, None))
-    return noise if digest == fingerprint(net) else None
+    return noise if digest is not None and digest == fingerprint(net) else None
 
 
 @contextmanager
 def _kept_in(folder: Path | None, net: NeuralNet) -> Iterator[None]:
-    """Keep a training in a folder, unless the net has a callback of its own for that."""
-    own = any(isinstance(each, ResumeTraining) for _, each in net.callbacks_)
-    if folder is None or own:
+    """Keep a training in a folder, unless a callback keeps files of it already."""
+    if folder is None or any(isinstance(each, _KEEPERS) for _, each in net.callbacks_):
         yield
         return
-    callbacks = list(net.callbacks_)
+    callbacks, max_epochs = list(net.callbacks_), net.max_epochs
     net.callbacks_ = [*callbacks, ("memory", KeptTraining(folder).initialize())]
     try:
         yield
     finally:
-        net.callbacks_ = callbacks
+        net.callbacks_, net.max_epochs = callbacks, max_epochs
 
 
 @contextmanager

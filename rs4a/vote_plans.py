@@ -15,10 +15,10 @@ from rs4a.stopping import StoppingRule
 
 __all__ = ["VotePlan", "Votes", "draw_votes"]
 
-#: Votes of a shard, about: some seconds of work, beside which a file is little.
-_SHARD_VOTES = 2**16
-#: Votes of an input, where they stop when they suffice: a guess.
-_SEQUENTIAL_VOTES = 1024
+#: Votes of a task, about: some seconds of work, which a kill may cost.
+_TASK_VOTES = 2**17
+#: Votes of an input, where they stop when they suffice: few inputs take more.
+_SEQUENTIAL_VOTES = 4096
 
 
 class Votes(NamedTuple):
@@ -54,17 +54,11 @@ class VotePlan:
     n_views: int = 0
 
     @property
-    def votes_per_input(self) -> int:
-        """Number of votes of an input, roughly where votes stop when they suffice."""
-        if self.n_views:
-            return self.n_views
+    def task_size(self) -> int:
+        """Number of inputs that are voted on together, so that a task takes seconds."""
         stopping = 0 if self.rule is None else min(self.rule.bound.max_n, _SEQUENTIAL_VOTES)
-        return self.n_selection + self.n_estimation + stopping
-
-    @property
-    def shard_size(self) -> int:
-        """Number of inputs that are voted on together; it depends on the plan alone."""
-        return max(_SHARD_VOTES // self.votes_per_input, 1)
+        votes = self.n_views or self.n_selection + self.n_estimation + stopping
+        return max(_TASK_VOTES // votes, 1)
 
     def of(self, rows: slice | NDArray[np.int64]) -> Self:
         """The plan for some of the inputs.

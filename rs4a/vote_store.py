@@ -1,8 +1,7 @@
-"""Votes of finished shards in a folder, found again by all that they depend on."""
+"""Votes in a folder, found again by all that they depend on."""
 
 import contextlib
 import hashlib
-import io
 import os
 import warnings
 from pathlib import Path
@@ -20,7 +19,7 @@ _DIGEST_SIZE = 32
 
 
 class VoteStore:
-    """Folder of votes, a file a shard, which several runs may use at once.
+    """Folder of votes, a file an input, which several runs may use at once.
 
     A file appears whole or not at all, and ends with a digest of its name and content: one
     that was cut short or changed is not trusted, and its votes are drawn again. Where the
@@ -36,7 +35,7 @@ class VoteStore:
         self.folder = folder
         self._broken = False
 
-    def load(self, key: str) -> dict[str, NDArray[np.int64]] | None:
+    def load(self, key: str, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
         """Read what was saved under a key.
 
         Parameters
@@ -44,9 +43,12 @@ class VoteStore:
         key : str
             Hexadecimal digits that tell all that the votes depend on.
 
+        shape : tuple of int
+            Shape of the votes.
+
         Returns
         -------
-        arrays : dict of str to ndarray, or None
+        votes : ndarray of that shape, int64, or None
             None if there is nothing, or nothing whole.
 
         Warns
@@ -61,8 +63,7 @@ class VoteStore:
             return None
         body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
         if digest == _digest(key, body):
-            with np.load(io.BytesIO(body), allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            return np.frombuffer(body, dtype="<i8").reshape(shape).astype(np.int64)
         warnings.warn(
             f"{path} is damaged: its votes are drawn again.",
             CertificationWarning,
@@ -70,7 +71,7 @@ class VoteStore:
         )
         return None
 
-    def save(self, key: str, arrays: dict[str, NDArray[np.int64]]) -> None:
+    def save(self, key: str, votes: NDArray[np.int64]) -> None:
         """Keep votes under a key.
 
         Parameters
@@ -78,7 +79,7 @@ class VoteStore:
         key : str
             As for `load`.
 
-        arrays : dict of str to ndarray
+        votes : ndarray of int64
             Votes.
 
         Warns
@@ -88,9 +89,7 @@ class VoteStore:
         """
         if self._broken:
             return
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        body, path = buffer.getvalue(), self._path(key)
+        body, path = votes.astype("<i8").tobytes(), self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as partial:
@@ -129,7 +128,8 @@ def store_folder(memory: Any) -> Path | None:
     if location is None:
         return None
     with contextlib.suppress(TypeError):
-        return Path(os.fspath(location)) / "rs4a"
+        if os.fspath(location):
+            return Path(os.fspath(location)).expanduser() / "rs4a"
     raise ValueError(
         f"memory must be a folder, a joblib.Memory with a folder or None, got {memory!r}."
     )

@@ -76,8 +76,8 @@ def test_progress_of_workers_counts_votes():
         assert bar._votes == 700
 
 
-def test_shards_depend_on_the_plan_alone():
-    assert VotePlan(64, n_estimation=100_000).shard_size == 1
-    assert VotePlan(64, n_estimation=1000).shard_size == 61
-    assert VotePlan(64, rule=RULE).shard_size == 60
-    assert VotePlan(0, n_views=441).shard_size == 148
+def test_tasks_take_about_as_many_votes():
+    assert VotePlan(64, n_estimation=200_000).task_size == 1
+    assert VotePlan(64, n_estimation=1000).task_size == 123
+    assert VotePlan(64, rule=RULE).task_size == 42
+    assert VotePlan(0, n_views=441).task_size == 297

@@ -12,10 +12,10 @@ ROOT = Path(rs4a.__file__).parent
 # Every module may import what stands before it, and its own package.
 LAYERS = [
     "exceptions", "utils", "radii", "noises", "box", "bounds", "stopping", "inference",
-    "nets", "sampling", "sequential", "progress", "vote_plans", "vote_store", "workers",
-    "ballot", "batch_sizes", "run_report", "soft_votes", "attacks", "certification_log",
-    "bound_record", "certification", "objectives", "resume", "training", "classifier",
-    "persistence",
+    "nets", "sampling", "sequential", "progress", "vote_plans", "vote_store", "packing",
+    "workers", "run_report", "ballot", "batch_sizes", "soft_votes", "attacks",
+    "certification_log", "bound_record", "certification", "objectives", "resume",
+    "training", "classifier", "persistence",
 ]  # fmt: skip
 LEAVES = {
     "callbacks": {

@@ -20,19 +20,23 @@ import pytest
 import torch
 from conftest import Threshold, frozen
 from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from skorch import NeuralNetClassifier
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Checkpoint, EarlyStopping
 from skorch.dataset import ValidSplit
 from torch import nn
+from torch.utils.data import default_collate
 
 import rs4a.vote_store
 from rs4a import Certification, CertificationWarning, SmoothedClassifier
+from rs4a.ballot import _voting_parts
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.metrics import make_certified_scorer
 from rs4a.networks import MLP
 from rs4a.noises import Gaussian, Splitting, Uniform
 from rs4a.sampling import Voters
+from rs4a.utils.description import describe
 
 X = np.random.default_rng(0).integers(0, 17, size=(130, 6)).astype(np.float32) / 16
 BOUNDS = [ClopperPearson(n=1000), ConfidenceSequence(max_n=2000, radii=0.2)]
@@ -81,7 +85,9 @@ def test_votes_are_found_again(tmp_path, drawn, bound, n_jobs):
     again = make(tmp_path, bound=bound).certify(X)
     assert not drawn
     assert_same(again, wanted)
-    assert again.report["votes_from_memory"] == wanted.counts.sum()
+    n_votes = wanted.counts.sum() + wanted.selection_counts.sum()
+    assert again.report["votes_from_memory"] == again.report["votes"] == n_votes
+    assert again.report["votes_per_second"] == 0.0
 
 
 def test_votes_on_views_are_found_again(tmp_path, drawn):
@@ -113,7 +119,7 @@ def test_predictions_are_found_again(tmp_path, drawn):
 @pytest.mark.parametrize("kind", [str, Path, lambda p: joblib.Memory(p, verbose=0)])
 def test_a_folder_or_a_memory(tmp_path, kind):
     make(kind(tmp_path)).certify(X[:5])
-    assert len(files(tmp_path / "rs4a")) == 1
+    assert len(files(tmp_path / "rs4a")) == 5
 
 
 def test_what_is_no_memory():
@@ -122,16 +128,20 @@ def test_what_is_no_memory():
     assert make(joblib.Memory(None)).certify(X[:5]) is not None
 
 
-def test_shards_that_are_there_are_not_drawn(tmp_path, drawn):
-    """Other images beside them, and in another order of shards, do not matter."""
-    clf = make(tmp_path)  # 61 images a shard
+def test_inputs_that_are_there_are_not_drawn(tmp_path, drawn):
+    """In whatever order, and beside whichever others, they come."""
+    clf = make(tmp_path)
     clf.certify(X)
-    first, *_ = files(tmp_path)
-    first.unlink()
+    for path in files(tmp_path)[:9]:
+        path.unlink()
     drawn.clear()
-    assert_same(clf.certify(X), make().certify(X))
-    assert drawn[0] in (61, 8)
-    assert len(files(tmp_path)) == 3
+    wanted = make().certify(X[::-1])
+    drawn.clear()
+    again = clf.certify(X[::-1])
+    assert_same(again, wanted)
+    assert drawn == [9, 9]  # selection and estimation
+    assert again.report["votes_from_memory"] == 121 * 1064
+    assert len(files(tmp_path)) == 130
 
 
 @pytest.mark.parametrize(
@@ -218,6 +228,137 @@ NET = textwrap.dedent(
             return torch.cat([s, -s], dim=1)
     """
 )
+
+
+class Padded(nn.Module):
+    """Its settings are kept as tuples, by the convolution."""
+
+    def __init__(self, stride=1, factor=lambda x: x, table=(1.0,)):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Conv1d(1, 2, 2, stride=stride)
+        self.factor = factor
+        self.table = list(table)
+
+    def forward(self, X):
+        return self.table[0] * self.factor(self.layer(X[:, None]).mean(dim=2))
+
+
+class Shifting(NeuralNetClassifier):
+    """Its own parameter changes what is asked of the module."""
+
+    def __init__(self, *args, shift=0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.shift = shift
+
+    def infer(self, x, **fit_params):
+        return super().infer(x + self.shift, **fit_params)
+
+
+def power(exponent):
+    return lambda x: x.abs() ** exponent
+
+
+def hooked(net):
+    net.module_.register_forward_hook(lambda module, inputs, outputs: -outputs)
+    return net
+
+
+def replaced(net):
+    forward = net.module_.forward
+    net.module_.forward = lambda X: -forward(X)
+    return net
+
+
+VARIANTS = {
+    "stride": lambda: NeuralNetClassifier(Padded, module__stride=2),
+    "function": lambda: NeuralNetClassifier(Padded, module__factor=torch.abs),
+    "closure": lambda: NeuralNetClassifier(Padded, module__factor=power(2)),
+    "other closure": lambda: NeuralNetClassifier(Padded, module__factor=power(3)),
+    "list": lambda: NeuralNetClassifier(Padded, module__table=[-1.0]),
+    "wrapper": lambda: Shifting(Padded, shift=3.0),
+    "other wrapper": lambda: Shifting(Padded, shift=-3.0),
+    "hook": lambda: hooked(NeuralNetClassifier(Padded).initialize()),
+    "forward": lambda: replaced(NeuralNetClassifier(Padded).initialize()),
+}
+
+
+@pytest.mark.parametrize("bound", BOUNDS[:1], ids=str)
+def test_whatever_changes_what_a_net_computes_is_other_work(tmp_path, drawn, bound):
+    """All with the same weights, one after the other into one folder."""
+    digests = set()
+    for make_net in [lambda: NeuralNetClassifier(Padded), *VARIANTS.values()]:
+        net = make_net()
+        net.set_params(classes=[0, 1], criterion=nn.CrossEntropyLoss, verbose=0)
+        if not net.initialized_:
+            net.initialize()
+        clf = make(tmp_path, bound=bound)
+        clf.set_params(estimator=FrozenEstimator(net)).fit(X[:2], [0, 1])
+        drawn.clear()
+        kept = clf.certify(X[:5])
+        assert drawn
+        assert_same(kept, clf.set_params(memory=None).certify(X[:5]))
+        digests.add(describe(*_voting_parts(net)))
+    assert len(digests) == 1 + len(VARIANTS)
+
+
+def test_code_that_is_loaded_counts_not_the_file(tmp_path, monkeypatch):
+    """Helpers, base classes and constants of the module are part of it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    script, digests = tmp_path / "module_of_mine.py", []
+    for old, new in [
+        ("", ""),
+        ("SCALE = 1", "SCALE = 2"),
+        ("E * x", "E + x"),
+        ("= 3", "= 4"),
+    ]:
+        script.write_text(MODULE.replace(old, new))
+        sys.modules.pop("module_of_mine", None)
+        module = importlib.import_module("module_of_mine")
+        script.write_text("broken(")  # edited while the program runs
+        digests.append(describe(module.Net))
+    assert len(set(digests)) == 4
+
+
+MODULE = """
+SCALE = 1.0
+
+def helper(x):
+    return SCALE * x
+
+class Base:
+    n = 3
+
+class Net(Base):
+    def forward(self, x):
+        return helper(x)
+
+"""
+
+
+def test_what_cannot_be_described_is_not_kept(tmp_path):
+    net = frozen(Padded, [0, 1], module__table=[1.0])
+    net.estimator.module_.lock = threading.Lock()
+    clf = make(tmp_path).set_params(estimator=net, batch_size=10**6).fit(X[:2], [0, 1])
+    with (
+        torch.no_grad(),
+        pytest.warns(CertificationWarning, match="keeps no votes of this"),
+    ):
+        clf._ballot(X[:5]).key()
+
+
+def test_settings_of_torch_are_part_of_it(tmp_path, drawn):
+    make(tmp_path).certify(X[:5])
+    drawn.clear()
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        certification = make(tmp_path).certify(X[:5])
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert drawn
+    assert certification.report["matmul_precision"] == "medium"
 
 
 # Damage and other misfortunes
@@ -319,7 +460,7 @@ def test_two_runs_share_a_folder(tmp_path):
         thread.join()
     for certification in found:
         assert_same(certification, wanted)
-    assert len(files(tmp_path)) == 3
+    assert len(files(tmp_path)) == 130
     assert not list(tmp_path.rglob("*.partial"))
 
 
@@ -332,14 +473,14 @@ def test_an_interruption_keeps_what_was_done(tmp_path, monkeypatch, n_jobs):
     def interrupted(self, key, arrays):
         save(self, key, arrays)
         n_saved.append(key)
-        if len(n_saved) == 2:
+        if len(n_saved) == 70:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(rs4a.vote_store.VoteStore, "save", interrupted)
         with pytest.warns(CertificationWarning, match="certify was interrupted"):
             part = clf.certify(X)
-    assert (part.counts.sum(axis=1) > 0).sum() in (120, 70)
+    assert 70 <= (part.counts.sum(axis=1) > 0).sum() < 130
     assert (part.radius() >= 0).all()
     assert_same(clf.certify(X), make(bound=bound).certify(X))
 
@@ -501,6 +642,7 @@ def test_an_interrupted_training_goes_on(tmp_path, digits, epochs, monkeypatch):
     [
         {"noise": Uniform(sigma=0.4)}, {"random_state": 1}, {"estimator__lr": 0.06},
         {"estimator__module__hidden": [10]},
+        {"estimator__iterator_train__collate_fn": lambda batch: default_collate(batch)},
     ],
     ids=str,
 )  # fmt: skip
@@ -512,6 +654,19 @@ def test_other_trainings_are_other_work(tmp_path, digits, epochs, change):
     np.testing.assert_array_equal(
         weights(changed), weights(trained().set_params(**change).fit(*digits))
     )
+
+
+def test_trainings_with_files_of_their_own_are_not_kept(tmp_path, digits, epochs):
+    """The best weights that a checkpoint loads would be those of another training."""
+
+    def fit(lr, memory, folder):
+        best = Checkpoint(dirname=str(tmp_path / folder), load_best=True)
+        clf = trained(memory, callbacks=[("best", best)]).set_params(estimator__lr=lr)
+        return weights(clf.fit(*digits))
+
+    for lr in (0.05, 0.5, 0.05):
+        np.testing.assert_array_equal(fit(lr, tmp_path, "one"), fit(lr, None, "other"))
+    assert not (tmp_path / "rs4a").exists()
 
 
 def test_any_changed_input_is_other_work(tmp_path, digits, epochs):
@@ -534,10 +689,11 @@ def test_early_stopping_stays_stopped(tmp_path, digits, epochs):
     np.testing.assert_array_equal(weights(again), weights(clf))
 
 
-def test_damaged_trainings_are_done_again(tmp_path, digits):
+@pytest.mark.parametrize("damage", [cut, flip, lambda content: b""])
+def test_damaged_trainings_are_done_again(tmp_path, digits, damage):
     wanted = weights(trained(tmp_path).fit(*digits))
     (path,) = tmp_path.rglob("*.pt")
-    path.write_bytes(cut(path.read_bytes()))
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.warns(CertificationWarning, match="is damaged: the net is trained anew"):
         again = trained(tmp_path).fit(*digits)
     np.testing.assert_array_equal(weights(again), wanted)

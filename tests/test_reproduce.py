@@ -138,7 +138,7 @@ def test_interrupted_certification_goes_on(run, monkeypatch, sequential):
     whole, _ = read_results(folder)
     shutil.rmtree(folder / "memory")
     with monkeypatch.context() as patch:
-        patch.setattr(rs4a.vote_plans, "_SHARD_VOTES", 4000)
+        patch.setattr(rs4a.vote_plans, "_TASK_VOTES", 4000)
         Once(patch, Voters, "requested" if sequential else "fixed", k=4)
         with pytest.raises(SystemExit, match="Interrupted: run the same command"):
             run("certify.py", *options)

@@ -228,6 +228,21 @@ def test_net_with_other_weights_has_no_known_template(fitted, digits):
         make(estimator=FrozenEstimator(net)).fit(X, y)
 
 
+@pytest.mark.parametrize("levels", [16, 255])
+def test_checkpoint_says_the_grid(tmp_path, levels):
+    path = tmp_path / "net.safetensors"
+    net = NeuralNetClassifier(
+        make_network, module__name="MLP", module__dataset="digits",
+        criterion=nn.CrossEntropyLoss,
+    ).initialize()  # fmt: skip
+    save_checkpoint(net, path, classes=list(range(10)))
+    for noise in (
+        Splitting(sigma=0.5, levels=levels, seed=0),
+        Uniform(sigma=0.5, exact=True, levels=levels),
+    ):
+        assert classifier_from_checkpoint(path, noise=noise).unit_range_
+
+
 def test_checkpoint_knows_its_template(digits, tmp_path):
     _, X_test, _, _ = digits
     X, y = (X_test.reshape(-1, 1, 8, 8), digits[3])

@@ -158,11 +158,10 @@ def test_inputs_are_kept_as_far_as_memory_allows(small, from_array, monkeypatch)
     _, X, _, y = small
     data = Images(X, y)
     from_array.certify(data)
-    assert data.n_read == len(X) + 7  # the first are read twice, before all others
+    assert data.n_read == len(X) + 8  # the first are read twice, before all others
     monkeypatch.setattr(lazy_inputs, "_CACHE_BYTES", 3 * X[0].nbytes)
     data = Images(X, y)
     lazy = lazy_inputs.LazyInputs(data, lambda x: None)
-    lazy._cache.clear()
     data.n_read = 0
     for row in (0, 1, 2, 0, 3, 0, 1):  # 1 has been the longest out of use, then 2
         np.testing.assert_array_equal(lazy[row], X[row])
@@ -220,7 +219,7 @@ def test_lazy_inputs_are_pickled_without_what_they_keep(small):
     lazy = lazy_inputs.LazyInputs(Images(X, y), np.isfinite)
     np.testing.assert_array_equal(np.array(lazy), X)
     again = pickle.loads(pickle.dumps(lazy[2:5]))
-    assert not again._cache
+    assert len(again._cache) == 0 < len(lazy._cache)
     np.testing.assert_array_equal(np.array(again), X[2:5])
     assert lazy.shape == X.shape
 

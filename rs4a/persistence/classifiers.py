@@ -94,8 +94,11 @@ def classifier_from_checkpoint(
     shape = dataset_shape(
         arguments.get("dataset"), **{name: arguments.get(name) for name in names}
     ).input_shape
-    # A frozen net is not trained: two images say shape and scale, a fraction of 1.
-    X = np.stack([np.full(shape, value, dtype=np.float32) for value in (0.25, 0.75)])
+    # A frozen net is not trained: two images say shape and scale, fractions of 1 that lie
+    # on the grid of noise that has one.
+    steps = getattr(noise, "levels", 4)
+    values = np.round(steps * np.array([0.25, 0.75])) / steps
+    X = np.stack([np.full(shape, value, dtype=np.float32) for value in values])
     classifier = SmoothedClassifier(FrozenEstimator(net), noise=noise, **params)
     return classifier.fit(X, np.asarray(net.classes)[:2])
 

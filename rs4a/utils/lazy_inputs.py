@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -80,12 +81,13 @@ class LazyInputs:
         self._rows = np.arange(len(dataset))
         #: What every input was when it was read first; zeros before.
         self._digests = np.zeros((len(dataset), _DIGEST_SIZE), dtype=np.uint8)
-        self._cache: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
-        self._cache_bytes = 0 if is_mapped(dataset) else _CACHE_BYTES
-        for index in 2 * list(range(min(len(dataset), _N_TRIED))):
-            self._cache.clear()
+        first = self._read(0)
+        n_tried = min(len(dataset), _N_TRIED)
+        for index in (*range(1, n_tried), *range(n_tried)):
             self._read(index)
-        self._input_shape = self[0].shape
+        self._input_shape = first.shape
+        n_kept = 0 if is_mapped(dataset) else _CACHE_BYTES // max(first.nbytes, 1)
+        self._cache = _Cache(min(n_kept, len(dataset)), first.shape)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -109,7 +111,12 @@ class LazyInputs:
                 "_digests": self._digests[index],
             }
             return part
-        return self._read(int(index))
+        row = int(self._rows[index])
+        values = self._cache.get(row)
+        if values is None:
+            values = self._read(index)
+            self._cache.put(row, values)
+        return values
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[index] for index in range(len(self)))
@@ -120,18 +127,9 @@ class LazyInputs:
             values[index] = each
         return values
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": OrderedDict()}
-
     def _read(self, index: int) -> NDArray[np.float32]:
-        row = int(self._rows[index])
-        values = self._cache.pop(row, None)  # one step: threads may share the cache
-        if values is None:
-            values = _read(self._dataset, row)
-            self._check_same(index, values)
-        self._cache[row] = values
-        if len(self._cache) * values.nbytes > self._cache_bytes:
-            self._cache.popitem(last=False)
+        values = _read(self._dataset, int(self._rows[index]))
+        self._check_same(index, values)
         return values
 
     def _check_same(self, index: int, values: NDArray[np.float32]) -> None:
@@ -150,6 +148,44 @@ class LazyInputs:
         except ValueError as error:
             raise ValueError(f"{error} The first such input is number {row}.") from error
         self._digests[index] = np.frombuffer(digest, dtype=np.uint8)
+
+
+class _Cache:
+    """Inputs that were read last, which threads may share; a pickle is empty.
+
+    They lie in one piece of memory. Threads that allocate what others release would make
+    the process grow by several times as much.
+    """
+
+    def __init__(self, n: int, shape: tuple[int, ...]):
+        self._values = np.empty((n, *shape), dtype=np.float32)
+        self._places: OrderedDict[int, int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Cache, (len(self._values), self._values.shape[1:])
+
+    def get(self, row: int) -> NDArray[np.float32] | None:
+        """Input in a row of the dataset, if it is there."""
+        with self._lock:
+            if row not in self._places:
+                return None
+            self._places.move_to_end(row)
+            return self._values[self._places[row]].copy()
+
+    def put(self, row: int, values: NDArray[np.float32]) -> None:
+        """Keep an input, in the place of the one that has been out of use the longest."""
+        with self._lock:
+            if not len(self._values) or row in self._places:
+                return
+            place = len(self._places)
+            if place == len(self._values):
+                _, place = self._places.popitem(last=False)
+            self._places[row] = place
+            self._values[place] = values
 
 
 class LabelledInputs(Dataset):

@@ -3,7 +3,7 @@
 python tests/benchmarks/bench_shards.py            # all
 python tests/benchmarks/bench_shards.py overhead   # of shards and of memory=
 python tests/benchmarks/bench_shards.py scaling    # from one worker to two
-python tests/benchmarks/bench_shards.py shard      # a shard's costs, for the large runs
+python tests/benchmarks/bench_shards.py image      # an image's costs, for large runs
 
 Images are made up, 1 x 28 x 28; the net is a small CNN; a worker has one thread. Ways take
 turns within a round, and the median over the rounds counts.
@@ -24,14 +24,14 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from rs4a import SmoothedClassifier
-from rs4a.ballot import Ballot
 from rs4a.bounds import ClopperPearson
 from rs4a.networks import make_network
 from rs4a.noises import Uniform
+from rs4a.packing import pack_voters
 from rs4a.sampling import Voters, stream_keys
-from rs4a.vote_plans import VotePlan
+from rs4a.utils.description import describe_plain
+from rs4a.vote_plans import VotePlan, draw_votes
 from rs4a.vote_store import VoteStore
-from rs4a.workers import pack_voters
 
 N_VOTES = 1000
 
@@ -101,39 +101,37 @@ def scaling(n_images, rounds):
     )
 
 
-def shard(n_images, rounds):
-    """What a shard costs besides its votes."""
-    X = images(n_images)
-    clf = classifier(X)
+def image(n_images, rounds):
+    """What an image costs besides its votes, small and large ones."""
+    clf = classifier(images(2))
     voters = Voters(clf.estimator_, clf.noise_, None, n_classes=10, batch_size=1024)
-    keys, plan = stream_keys(X, 0), VotePlan(64, n_estimation=N_VOTES)
+    X, plan = images(100), VotePlan(64, n_estimation=N_VOTES)
+    with voters:
+        drawing = seconds(lambda: draw_votes(voters, X, stream_keys(X, 0), plan))
     packed = pack_voters(voters)
-    with tempfile.TemporaryDirectory() as folder:
-        store = VoteStore(Path(folder))
-        ballot = Ballot(voters, X, keys, None, store)
-        rows = slice(0, plan.shard_size)
-        counts = {
-            name: np.zeros((plan.shard_size, 10), int) for name in ("selection", "counts")
-        }
-        ways = {
-            "draw the votes": lambda: ballot._drawn(
-                ballot_shards[:1], plan, None
-            ).__next__(),
-            "send the net": lambda: pickle.loads(pickle.dumps(packed)),
-            "send the images": lambda: pickle.loads(pickle.dumps(X[rows])),
-            "hash the images": lambda: stream_keys(X[rows], 0),
-            "write the votes": lambda: store.save("0" * 40, counts),
-            "read the votes": lambda: store.load("0" * 40),
-        }
-        ballot_shards = list(ballot._shards(plan, None))
-        with ballot:
-            times = medians(ways, rounds)
-    print(f"a shard of {plan.shard_size} images: milliseconds")
-    for name, value in times.items():
-        print(f"{name:17} {1000 * value:9.3f}")
+    sending = seconds(lambda: pickle.dumps(packed))
+    print(f"{1000 * drawing / len(X):9.4f} ms to draw 1064 votes of a 1 x 28 x 28 image")
+    print(f"{1000 * sending:9.4f} ms to send the net, once a worker")
+    for shape in ((1, 28, 28), (3, 224, 224)):
+        X = np.random.default_rng(0).random((100, *shape), dtype=np.float32)
+        for name, value in medians(other_costs(X), rounds).items():
+            print(f"{1000 * value / len(X):9.4f} ms to {name} {shape}")
 
 
-PARTS = {"overhead": overhead, "scaling": scaling, "shard": shard}
+def other_costs(X):
+    """What is done with every image, or its votes for 1000 classes, besides drawing."""
+    store = VoteStore(Path(tempfile.mkdtemp()))
+    names, votes = [f"{k:040x}" for k in range(len(X))], np.zeros((2, 1000), int)
+    return {
+        "send": lambda: pickle.loads(pickle.dumps(X)),
+        "hash": lambda: stream_keys(X, 0),
+        "name the votes of": lambda: [describe_plain("net", name, 64, 0) for name in names],
+        "write the votes of": lambda: [store.save(name, votes) for name in names],
+        "read the votes of": lambda: [store.load(name, votes.shape) for name in names],
+    }
+
+
+PARTS = {"overhead": overhead, "scaling": scaling, "image": image}
 
 
 def main():

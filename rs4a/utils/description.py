@@ -1,0 +1,291 @@
+"""Objects described by all that they do: their values, and the code that is loaded.
+
+Two descriptions are equal, in any process, only if the objects are: for votes and trainings
+that are kept, a false match would be a wrong number that nobody notices.
+"""
+
+import functools
+import hashlib
+import inspect
+import sys
+import types
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+
+__all__ = ["describe", "describe_plain", "installed_version"]
+
+#: Packages whose code is told by their version, which is part of every description.
+_VERSIONED = (
+    "torch", "torchvision", "skorch", "scikit-learn", "numpy", "scipy", "joblib",
+    "safetensors",
+)  # fmt: skip
+_KNOWN_ROOTS = {
+    "builtins", "sklearn", "torchgen", *_VERSIONED, *sys.stdlib_module_names
+} - {"__main__"}  # fmt: skip
+#: What a class has besides what its author wrote.
+_NOT_CODE = {
+    "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__qualname__",
+    "__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl",
+    "__orig_bases__", "__parameters__", "__annotate_func__", "__annotations_cache__",
+}  # fmt: skip
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
+
+
+def describe(*things: Any) -> str:
+    """Digest of some objects, the functions and classes behind them, and their versions.
+
+    Parameters
+    ----------
+    *things : object
+        Anything; nets, noises, functions and arrays among it.
+
+    Returns
+    -------
+    digest : str
+        40 hexadecimal digits.
+
+    Raises
+    ------
+    ValueError
+        If an object, or one that it refers to, cannot be described.
+
+    Examples
+    --------
+    >>> from rs4a.noises import Uniform
+    >>> from rs4a.utils.description import describe
+    >>> describe(Uniform(sigma=0.5)) == describe(Uniform(sigma=0.5))
+    True
+    >>> describe(Uniform(sigma=0.5)) == describe(Uniform(sigma=1.0))
+    False
+    """
+    description = _Description()
+    description.add(_versions())
+    description.add(things)
+    return description.hexdigest()
+
+
+def describe_plain(identity: str, *parts: Any) -> str:
+    """Digest of numbers, strings, arrays and tuples of them, without any code: in no time.
+
+    Parameters
+    ----------
+    identity : str
+        What `describe` said of the rest.
+
+    *parts : object
+        Plain values.
+
+    Returns
+    -------
+    digest : str
+        40 hexadecimal digits.
+    """
+    description = _Description()
+    description.add(identity)
+    description.add(parts)
+    return description.hexdigest()
+
+
+def installed_version(name: str) -> str | None:
+    """Version of an installed package; None if there is no such package."""
+    try:
+        return version(name)
+    except PackageNotFoundError:  # a checkout that is used as it lies there
+        return None
+
+
+@functools.cache
+def _versions() -> list[Any]:
+    """Python, the packages, and the source of this library."""
+    digest = hashlib.blake2b(digest_size=16)
+    root = Path(__file__).parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    packages = [installed_version(name) for name in _VERSIONED]
+    return [*sys.version_info[:2], *packages, digest.hexdigest()]
+
+
+def _is_known(module: Any) -> bool:
+    """Whether a module's code is told by a version."""
+    root = str(module).partition(".")[0]
+    return root in _KNOWN_ROOTS or root == "rs4a"
+
+
+class _Description:
+    """A digest that grows by all that an object refers to."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=20)
+        #: Objects that were met, by id and with the object itself, lest the id be reused.
+        self._met: dict[int, tuple[int, Any]] = {}
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+    def _write(self, *words: Any) -> None:
+        for word in words:
+            content = word if isinstance(word, bytes) else str(word).encode()
+            self._digest.update(len(content).to_bytes(8, "little"))
+            self._digest.update(content)
+
+    def add(self, thing: Any) -> None:
+        """Describe one object, once."""
+        if isinstance(thing, np.generic):
+            thing = thing.item()
+        if type(thing) in _PLAIN:
+            self._write(type(thing).__name__, repr(thing))
+            return
+        if type(thing) is not tuple:  # whether equal ones are one is the compiler's choice
+            if id(thing) in self._met:
+                self._write("again", self._met[id(thing)][0])
+                return
+            self._met[id(thing)] = len(self._met), thing
+        self._write(type(thing).__name__)
+        self._add_new(thing)
+
+    def _add_new(self, thing: Any) -> None:
+        if isinstance(thing, torch.nn.Module):
+            self._add_module(thing)
+        elif isinstance(thing, torch.Tensor | np.ndarray) and type(thing) is not np.memmap:
+            self._add_array(thing)
+        elif isinstance(thing, dict):
+            self._add_items(thing)
+        elif isinstance(thing, list | tuple):
+            self._add_all(type(thing), thing)
+        elif isinstance(thing, set | frozenset):
+            self._write(*sorted(describe(each) for each in thing))
+        elif isinstance(thing, type):
+            self._add_class(thing)
+        elif isinstance(thing, types.CodeType):
+            self._add_code(thing)
+        elif isinstance(thing, types.ModuleType):
+            self._write(thing.__name__)
+        elif isinstance(thing, functools.partial):
+            self._add_all(thing.func, thing.args, thing.keywords)
+        else:
+            self._add_function_or_object(thing)
+
+    def _add_function_or_object(self, thing: Any) -> None:
+        if isinstance(thing, types.FunctionType):
+            self._add_function(thing)
+        elif isinstance(thing, types.MethodType):
+            self._add_all(thing.__func__, thing.__self__)
+        elif isinstance(thing, staticmethod | classmethod):
+            self.add(thing.__func__)
+        elif isinstance(thing, property):
+            self._add_all(thing.fget, thing.fset)
+        elif isinstance(thing, functools.cached_property):
+            self.add(thing.func)
+        elif isinstance(thing, types.BuiltinFunctionType):
+            self._add_all(thing.__module__, thing.__qualname__)
+        elif isinstance(thing, torch.dtype | torch.device | np.dtype):
+            self._write(thing)
+        elif hasattr(thing, "__dict__"):
+            self._add_all(type(thing), vars(thing))
+        else:
+            self._add_by_pickle(thing)
+
+    def _add_all(self, *things: Any) -> None:
+        for thing in things:
+            if isinstance(thing, list | tuple) and type(thing) in (list, tuple):
+                self._write(len(thing))
+                for each in thing:
+                    self.add(each)
+            else:
+                self.add(thing)
+
+    def _add_items(self, items: Any) -> None:
+        self._write(len(items))
+        for key in sorted(items, key=repr):
+            self.add(key)
+            self.add(items[key])
+
+    def _add_array(self, values: Any) -> None:
+        if isinstance(values, torch.Tensor):
+            values = values.detach().cpu().contiguous()
+            self._write(tuple(values.shape), values.dtype)
+            self._write(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+        elif values.dtype == object:
+            self._add_all(values.shape, values.tolist())
+        else:
+            self._write(values.shape, values.dtype.str)
+            self._write(np.ascontiguousarray(values).tobytes())
+
+    def _add_module(self, module: torch.nn.Module) -> None:
+        """Code, weights, settings and hooks; whether it is in training is left out."""
+        self.add(type(module))
+        state = {name: value for name, value in vars(module).items() if name != "training"}
+        for name in ("_parameters", "_buffers", "_modules", *_HOOKS):
+            state[name] = (
+                list(state.get(name, {}).items())
+                if name[-5:] != "hooks"
+                else list(state.get(name, {}).values())
+            )
+        self._add_items(state)
+
+    def _add_class(self, kind: type) -> None:
+        self._write(kind.__module__, kind.__qualname__)
+        for each in kind.__mro__:
+            self._write(each.__module__, each.__qualname__)
+            if not _is_known(each.__module__):
+                written = {k: v for k, v in vars(each).items() if k not in _NOT_CODE}
+                self._add_items({k: v for k, v in written.items() if not _is_slot(v)})
+
+    def _add_function(self, function: types.FunctionType) -> None:
+        self._write(function.__module__, function.__qualname__)
+        if _is_known(function.__module__):
+            return
+        self._add_all(function.__code__, function.__defaults__, function.__kwdefaults__)
+        for cell in function.__closure__ or ():
+            try:
+                self.add(cell.cell_contents)
+            except ValueError as error:
+                if "Cell is empty" not in str(error):
+                    raise
+        names = _names(function.__code__)
+        for name in sorted(names & set(function.__globals__)):
+            self._write(name)
+            self._add_global(function.__globals__[name], names)
+
+    def _add_global(self, thing: Any, names: set[str]) -> None:
+        """What a function finds in its module; of another module what it may look up."""
+        if not isinstance(thing, types.ModuleType):
+            self.add(thing)
+            return
+        self._write(thing.__name__)
+        if not _is_known(thing.__name__):
+            for name in sorted(names & set(vars(thing))):
+                self._write(name)
+                self._add_global(vars(thing)[name], names)
+
+    def _add_code(self, code: types.CodeType) -> None:
+        self._write(code.co_name, code.co_code, code.co_names, code.co_varnames)
+        self._write(code.co_freevars, code.co_cellvars, code.co_flags)
+        for constant in code.co_consts:
+            self.add(constant)
+
+    def _add_by_pickle(self, thing: Any) -> None:
+        try:
+            self._write(joblib.hash(thing))
+        except Exception as error:  # what cannot be pickled fails in many ways
+            raise ValueError(f"{type(thing).__name__} cannot be described.") from error
+
+
+#: Where a module keeps its hooks.
+_HOOKS = tuple(name for name in vars(torch.nn.Module()) if name.endswith("_hooks"))
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Names that a function, and those inside it, look up."""
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _is_slot(value: Any) -> bool:
+    return inspect.isgetsetdescriptor(value) or inspect.ismemberdescriptor(value)
