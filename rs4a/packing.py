@@ -51,12 +51,16 @@ class Packed(NamedTuple):
 
     device : str
         Where the net was.
+
+    precision : str
+        How float32 matrices are multiplied: a setting of torch's in the caller's process.
     """
 
     content: Any
     digest: str
     classes: str
     device: str
+    precision: str
 
 
 def pack_voters(voters: Voters) -> Packed:
@@ -78,7 +82,8 @@ def pack_voters(voters: Voters) -> Packed:
     kinds = [type(each) for each in (*roots(voters.net), voters.noise)]
     names = ", ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
     content = np.frombuffer(file.getbuffer(), dtype=np.uint8)
-    return Packed(content, digest, names, str(net_device(voters.net)))
+    precision = torch.get_float32_matmul_precision()
+    return Packed(content, digest, names, str(net_device(voters.net)), precision)
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -196,6 +201,7 @@ def _unpack(packed: Packed) -> Voters:
     if not isinstance(content, np.ndarray):
         content = sys.modules["ray"].get(content)
     voters: Voters = load_packed(content, packed)
+    torch.set_float32_matmul_precision(packed.precision)
     if device != net_device(voters.net):
         to_device(voters.net, device)
     return voters

@@ -32,7 +32,7 @@ def run_settings(net: Any) -> dict[str, Any]:
         "device": device.type,
         "device_name": _device_name(device),
         "matmul_precision": torch.get_float32_matmul_precision(),
-        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_tf32": _cudnn_tf32(),
         "default_dtype": str(torch.get_default_dtype()),
     }
 
@@ -108,6 +108,14 @@ def merge_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
             same = all(value == values[0] for value in values)
             report[name] = values[0] if same else values
     return report
+
+
+def _cudnn_tf32() -> bool | None:
+    """Whether convolutions may round to TF32; None where newer settings rule that."""
+    try:
+        return bool(torch.backends.cudnn.allow_tf32)
+    except RuntimeError:
+        return None
 
 
 def _device_name(device: torch.device) -> str:

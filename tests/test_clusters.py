@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
@@ -139,7 +140,9 @@ def ray(environment):
     from ray.util.joblib import register_ray
 
     register_ray()
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # files that ray 2.51 leaves open
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     bases = PicklingPool.__bases__
     yield ray
     gc.collect()

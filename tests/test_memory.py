@@ -722,3 +722,23 @@ def test_searches_keep_trainings_and_votes(tmp_path, digits, epochs, drawn):
     np.testing.assert_array_equal(search().cv_results_["mean_test_score"], first)
     assert not epochs
     assert not drawn
+
+
+class Precise(Threshold):
+    """Answers by how precisely float32 matrices are multiplied."""
+
+    def forward(self, X):
+        outputs = super().forward(X)
+        return -outputs if torch.get_float32_matmul_precision() == "medium" else outputs
+
+
+def test_workers_multiply_as_the_caller_does():
+    clf = make().set_params(estimator=frozen(Precise, [0, 1])).fit(X[:2], [0, 1])
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        here = clf.certify(X[:8])
+        assert_same(clf.set_params(n_jobs=2).certify(X[:8]), here)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert (here.counts != clf.set_params(n_jobs=None).certify(X[:8]).counts).any()
