@@ -368,8 +368,8 @@ DRAWS = []
 class Keeping:
     """Noise that keeps its draws."""
 
-    def sample(self, x, generator=None, *, out=None):
-        noisy = super().sample(x, generator, out=out)
+    def _sample_at_scale(self, scale, x, generator, out):
+        noisy = super()._sample_at_scale(scale, x, generator, out)
         DRAWS.append(noisy - x)
         return noisy
 

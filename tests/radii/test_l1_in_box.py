@@ -67,7 +67,7 @@ def test_radius_without_an_image_is_the_loop_with_ones(lambd, dim):
     check(got, PROBS, [1.0] * min(dim, math.ceil(4 * lambd) + 3), lambd)
 
 
-@pytest.mark.parametrize("box", [(-1.0, 1.0), (0.0, 255.0), (-2.5, 0.1)])
+@pytest.mark.parametrize("box", [(-1.0, 1.0), (0.0, 255.0), (-2.5, 0.125)])
 def test_the_box_has_units(box):
     low, high = box
     unit, dim = np.random.default_rng(0).random(50), 50
