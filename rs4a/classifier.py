@@ -65,6 +65,10 @@ from rs4a.vote_store import VoteStore, store_folder
 
 __all__ = ["SmoothedClassifier"]
 
+#: Votes drawn ahead together where they are kept: by what is asked for at once they are
+#: found again, whatever the batch size.
+_KEPT_BATCH = 1024
+
 
 class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Classifier smoothed by noise, whose predictions come with a certified radius.
@@ -127,7 +131,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         single worker uses all cores too; more pay off on several GPUs or machines.
 
     memory : str, path-like or joblib.Memory, default=None
-        Folder in which finished work is kept: votes, shard by shard, and trainings, epoch
+        Folder in which finished work is kept: votes, input by input, and trainings, epoch
         by epoch. What was interrupted, by a kill even, goes on from there when the same is
         asked for again; changed nets, data or parameters are other work. Several runs may
         share it. None: nothing is kept.
@@ -636,8 +640,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             selection.argmax(axis=1),
             counts=np.zeros_like(selection) if so_far is None else so_far,
             keys=ballot.keys,
-            # What is drawn ahead is kept by what is asked for: the same in every run.
-            batch_size=ballot.voters.batch_size if ballot.store is None else 1024,
+            batch_size=ballot.voters.batch_size if ballot.store is None else _KEPT_BATCH,
             max_votes=max_votes,
             progress=bar.show,
         )

@@ -118,7 +118,7 @@ def vote_in_worker(
     plan: VotePlan,
     so_far: NDArray[np.int64] | None,
 ) -> Votes:
-    """Votes of a shard.
+    """Votes of a task.
 
     Parameters
     ----------
@@ -184,7 +184,10 @@ def request_in_worker(
 
 def _own(voters: Voters | Packed) -> Voters:
     """Voters of this worker; one in a thread gets a copy, which it opens itself."""
-    return copy.copy(_unpacked(voters) if isinstance(voters, Packed) else voters)
+    if not isinstance(voters, Packed):
+        return copy.copy(voters)
+    torch.set_float32_matmul_precision(voters.precision)  # which calls may differ in
+    return copy.copy(_unpacked(voters))
 
 
 def _unpacked(packed: Packed) -> Voters:
@@ -201,7 +204,6 @@ def _unpack(packed: Packed) -> Voters:
     if not isinstance(content, np.ndarray):
         content = sys.modules["ray"].get(content)
     voters: Voters = load_packed(content, packed)
-    torch.set_float32_matmul_precision(packed.precision)
     if device != net_device(voters.net):
         to_device(voters.net, device)
     return voters

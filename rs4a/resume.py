@@ -1,10 +1,8 @@
 """Trainings that go on where they were interrupted."""
 
-import hashlib
 import io
 import json
 import os
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,21 +13,19 @@ import torch
 from skorch.callbacks import Callback, PrintLog
 from skorch.history import History
 
-from rs4a.exceptions import CertificationWarning
-from rs4a.nets import fingerprint, net_device
-from rs4a.utils.description import describe
+from rs4a.nets import fingerprint
 from rs4a.utils.files import whole_file
+from rs4a.utils.sealed import seal, unseal
 from rs4a.utils.validation import as_array
 
-__all__ = ["KeptTraining", "ResumeTraining"]
+__all__ = ["ResumeTraining"]
 
 #: Parameters of a net that may differ between a training and the one that goes on with it.
-_FREE_PARAMS = {"verbose", "device", "callbacks", "callbacks__print_log"}
+FREE_PARAMS = {"verbose", "device", "callbacks", "callbacks__print_log"}
 #: Inputs of which a training is known again.
 _N_KNOWN = 100
 #: How deep the description of a parameter goes.
 _DEPTH = 4
-_DIGEST_SIZE = 32
 _KEYS = {
     "training", "before", "begin", "parts", "frozen", "history", "callbacks", "generators"
 }  # fmt: skip
@@ -126,7 +122,7 @@ class ResumeTraining(Callback):
         self.training_ = _describe(net, X, y)
         self.max_epochs_ = net.max_epochs
         self.before_ = len(net.history)
-        self.begin_ = _generators()
+        self.begin_ = generator_states()
         self.pending_: dict[str, Any] | None = None
         if Path(self.path).exists():
             self._go_on(net, self._load())
@@ -176,8 +172,7 @@ class ResumeTraining(Callback):
         content = io.BytesIO()
         torch.save(self._state(net), content)
         with whole_file(self.path) as partial, partial.open("wb") as file:
-            file.write(content.getbuffer())
-            file.write(_digest_of(content.getbuffer()))
+            file.write(seal(content.getbuffer()))
         self.complete_ = self._is_complete(net)
 
     def _state(self, net: Any) -> dict[str, Any]:
@@ -188,8 +183,8 @@ class ResumeTraining(Callback):
             "parts": {name: _state_of(part) for name, part in _parts(net).items()},
             "frozen": _frozen(net),
             "history": json.dumps(net.history.to_list(), default=float),
-            "callbacks": {name: _kept(each) for name, each in _others(net)},
-            "generators": _generators(),
+            "callbacks": {name: _kept(each) for name, each in other_callbacks(net)},
+            "generators": generator_states(),
         }
 
     def on_train_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
@@ -217,10 +212,9 @@ class ResumeTraining(Callback):
 
     def _load(self) -> dict[str, Any]:
         try:
-            content = memoryview(Path(self.path).read_bytes())
-            body, digest = content[:-_DIGEST_SIZE], bytes(content[-_DIGEST_SIZE:])
-            if digest != _digest_of(body):  # which torch would not notice
-                raise ValueError("the digest")
+            body = unseal(Path(self.path).read_bytes())
+            if body is None:  # which torch would not notice
+                raise ValueError("damaged")
             state: dict[str, Any] = torch.load(
                 io.BytesIO(body), map_location="cpu", weights_only=True
             )
@@ -246,104 +240,6 @@ class ResumeTraining(Callback):
             )
 
 
-class KeptTraining(ResumeTraining):
-    """ResumeTraining into a folder, where files are named by the trainings themselves.
-
-    It does not fail: a file that is damaged is replaced, and where nothing can be written
-    the training goes on, with a warning.
-
-    Parameters
-    ----------
-    folder : Path
-        It need not exist yet.
-    """
-
-    def __init__(self, folder: Path):
-        super().__init__(folder)
-        self.folder = folder
-
-    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Restore what was kept, if this training was begun before.
-
-        Parameters
-        ----------
-        net : skorch.NeuralNet
-            Net that is to be trained.
-
-        X : ndarray
-            Inputs.
-
-        y : array-like
-            Targets.
-
-        **kwargs : dict
-            Not used.
-        """
-        key = _training_key(net, X, y)
-        self.path = self.folder / f"{key}.pt"
-        self.writes_ = True
-        if self._is_damaged():
-            warnings.warn(
-                f"{self.path} is damaged: the net is trained anew.",
-                CertificationWarning,
-                stacklevel=2,
-            )
-            self.path = self.folder / f"{key}.anew.pt"
-        super().on_train_begin(net, X, y)
-        self.path = self.folder / f"{key}.pt"
-
-    def _is_damaged(self) -> bool:
-        try:
-            return Path(self.path).exists() and not self._load()
-        except ValueError:
-            return True
-
-    def on_epoch_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
-        """Keep the training.
-
-        Parameters
-        ----------
-        net : skorch.NeuralNet
-            Net that is being trained.
-
-        *args, **kwargs : tuple and dict
-            Not used.
-        """
-        if not self.writes_:
-            return
-        try:
-            super().on_epoch_end(net)
-        except (OSError, RuntimeError) as error:  # torch's writer has errors of its own
-            self.writes_ = False
-            warnings.warn(
-                f"memory cannot be written to ({error}): the training is not kept.",
-                CertificationWarning,
-                stacklevel=2,
-            )
-
-
-def _training_key(net: Any, X: Any, y: Any) -> str:
-    smoothing = net.smoothing_
-    params = {
-        name: value
-        for name, value in net.get_params(deep=False).items()
-        if name not in _FREE_PARAMS
-    }
-    plain_class = type(net).__mro__[1]  # without what the training adds
-    modules = [getattr(net, f"{name}_") for name in (*net._modules, *net._criteria)]
-    callbacks = [
-        (name, type(each), each.get_params() if hasattr(each, "get_params") else vars(each))
-        for name, each in _others(net)
-    ]
-    generators = {k: v for k, v in _generators().items() if k != "cuda" or _on_cuda(net)}
-    begun = smoothing.noise, smoothing.objective, smoothing.epochs_before, len(net.history)
-    return describe(plain_class, params, modules, callbacks, generators, *begun, X, y)
-
-
-def _on_cuda(net: Any) -> bool:
-    return net_device(net).type == "cuda"
-
-
 # What a training is
 
 
@@ -352,15 +248,15 @@ def _describe(net: Any, X: Any, y: Any) -> dict[str, str]:
     known = {
         name: _described(value)
         for name, value in net.get_params(deep=False).items()
-        if name not in _FREE_PARAMS
+        if name not in FREE_PARAMS
     }
-    known |= {f"callback {name}": _described(each) for name, each in _others(net)}
+    known |= {f"callback {name}": _described(each) for name, each in other_callbacks(net)}
     smoothing = getattr(net, "smoothing_", None)
     if smoothing is not None:
         known["noise"] = _described(smoothing.noise)
         known["objective"] = _described(smoothing.objective)
     known["class of the net"] = f"{type(net).__module__}.{type(net).__qualname__}"
-    known["generators (so the seed)"] = str(joblib.hash(_described(_generators())))
+    known["generators (so the seed)"] = str(joblib.hash(_described(generator_states())))
     known["inputs"] = _digest_of_inputs(X)
     known["targets"] = str(joblib.hash(None if y is None else np.asarray(y)))
     known["initial weights (so architecture or seed)"] = fingerprint(net)
@@ -423,7 +319,7 @@ def _digest_of_inputs(X: Any) -> str:
     return f"{len(X)}, {joblib.hash(X[rows])}"
 
 
-def _others(net: Any) -> list[tuple[str, Any]]:
+def other_callbacks(net: Any) -> list[tuple[str, Any]]:
     """Callbacks of a net that may matter to its training."""
     return [
         (name, each)
@@ -446,10 +342,6 @@ def _parts(net: Any) -> dict[str, Any]:
     return {name: getattr(net, f"{name}_") for name in names} | schedules
 
 
-def _digest_of(content: Any) -> bytes:
-    return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).digest()
-
-
 def _restore(net: Any, state: dict[str, Any]) -> None:
     for name, part in _parts(net).items():
         part.load_state_dict(state["parts"][name])
@@ -457,7 +349,7 @@ def _restore(net: Any, state: dict[str, Any]) -> None:
         for parameter, weights in getattr(net, f"{name}_").named_parameters():
             weights.requires_grad_(parameter not in state["frozen"][name])
     net.history = History(json.loads(state["history"]))
-    for name, each in _others(net):
+    for name, each in other_callbacks(net):
         for attribute, value in state["callbacks"][name].items():
             if attribute in vars(each) and _is_kept(attribute, value):
                 setattr(each, attribute, value)
@@ -506,7 +398,7 @@ def _is_kept(name: str, value: Any) -> bool:
     return name.endswith("_") and (is_number or is_weights)
 
 
-def _generators() -> dict[str, Any]:
+def generator_states() -> dict[str, Any]:
     """State of torch's and numpy's global random generators."""
     algorithm, keys, *position = np.random.get_state()  # noqa: NPY002
     return {

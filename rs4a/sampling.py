@@ -226,7 +226,6 @@ class Voters:
     def all_views(
         self,
         X: NDArray[np.float32],
-        keys: NDArray[np.uint64] | None = None,
         *,
         progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.int64]:
@@ -236,9 +235,6 @@ class Voters:
         ----------
         X : ndarray of shape (n, ...), float32
             Inputs.
-
-        keys : None
-            Nothing is random; there so that it can be called as the others are.
 
         progress : callable, default=None
             Called after every forward pass with the number of votes that it gave.

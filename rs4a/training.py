@@ -22,6 +22,7 @@ from skorch.callbacks import Checkpoint, LoadInitState
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 
+from rs4a.kept_training import KeptTraining
 from rs4a.nets import (
     check_outputs,
     evaluating,
@@ -34,7 +35,7 @@ from rs4a.nets import (
 )
 from rs4a.noises import Noise
 from rs4a.objectives import Batch, NoisyOutputs, Objective
-from rs4a.resume import KeptTraining, ResumeTraining
+from rs4a.resume import ResumeTraining
 
 __all__ = ["noise_of_training", "remember_noise", "train", "training_under_noise"]
 

@@ -114,7 +114,7 @@ def draw_votes(
     """
     add: Callable[[int], object] | None = None if bar is None else bar.add
     if plan.n_views:
-        counts = voters.all_views(X, keys, progress=add)
+        counts = voters.all_views(X, progress=add)
         return Votes(counts, counts)
     selection = voters.fixed(X, keys, n_votes=plan.n_selection, phase=Phase.SELECTION)
     if plan.rule is None:

@@ -1,7 +1,6 @@
 """Votes in a folder, found again by all that they depend on."""
 
 import contextlib
-import hashlib
 import os
 import warnings
 from pathlib import Path
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 
 from rs4a.exceptions import CertificationWarning
 from rs4a.utils.files import whole_file
+from rs4a.utils.sealed import seal, unseal
 
 __all__ = ["VoteStore", "store_folder"]
-
-_DIGEST_SIZE = 32
 
 
 class VoteStore:
@@ -58,12 +56,11 @@ class VoteStore:
         """
         path = self._path(key)
         try:
-            content = path.read_bytes()
+            content = unseal(path.read_bytes(), key)
         except OSError:
             return None
-        body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
-        if digest == _digest(key, body):
-            return np.frombuffer(body, dtype="<i8").reshape(shape).astype(np.int64)
+        if content is not None:
+            return np.frombuffer(content, dtype="<i8").reshape(shape).astype(np.int64)
         warnings.warn(
             f"{path} is damaged: its votes are drawn again.",
             CertificationWarning,
@@ -89,11 +86,11 @@ class VoteStore:
         """
         if self._broken:
             return
-        body, path = votes.astype("<i8").tobytes(), self._path(key)
+        content, path = votes.astype("<i8").tobytes(), self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as partial:
-                partial.write_bytes(body + _digest(key, body))
+                partial.write_bytes(seal(content, key))
         except OSError as error:
             self._broken = True
             warnings.warn(
@@ -133,7 +130,3 @@ def store_folder(memory: Any) -> Path | None:
     raise ValueError(
         f"memory must be a folder, a joblib.Memory with a folder or None, got {memory!r}."
     )
-
-
-def _digest(key: str, body: bytes) -> bytes:
-    return hashlib.blake2b(body, key=key.encode(), digest_size=_DIGEST_SIZE).digest()

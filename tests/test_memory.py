@@ -734,11 +734,15 @@ class Precise(Threshold):
 
 def test_workers_multiply_as_the_caller_does():
     clf = make().set_params(estimator=frozen(Precise, [0, 1])).fit(X[:2], [0, 1])
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    before, found = torch.get_float32_matmul_precision(), []
     try:
-        here = clf.certify(X[:8])
-        assert_same(clf.set_params(n_jobs=2).certify(X[:8]), here)
+        # Workers that have the net already follow too.
+        for precision in ("highest", "medium", "highest"):
+            torch.set_float32_matmul_precision(precision)
+            here = clf.set_params(n_jobs=None).certify(X[:8])
+            assert_same(clf.set_params(n_jobs=2).certify(X[:8]), here)
+            found.append(here)
     finally:
         torch.set_float32_matmul_precision(before)
-    assert (here.counts != clf.set_params(n_jobs=None).certify(X[:8]).counts).any()
+    assert (found[0].counts != found[1].counts).any()
+    assert_same(found[0], found[2])

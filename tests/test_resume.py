@@ -27,7 +27,8 @@ from rs4a import SmoothedClassifier
 from rs4a.callbacks import ResumeTraining
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import SmoothAdv, Stability
-from rs4a.resume import _DIGEST_SIZE, _described, _digest_of
+from rs4a.resume import _described
+from rs4a.utils.sealed import seal, unseal
 
 COSINE = ("rate", LRScheduler("CosineAnnealingLR", T_max=5, event_name="lr"))
 
@@ -370,10 +371,10 @@ def test_a_file_sets_numbers_of_callbacks_only(small, tmp_path):
     path, score = tmp_path / "t", ("score", EpochScoring("accuracy", name="accuracy"))
     options = {"train_split": ValidSplit(5, stratified=True)}
     classifier(path, score, **options).fit(*small)
-    state = torch.load(io.BytesIO(path.read_bytes()[:-_DIGEST_SIZE]), weights_only=True)
+    state = torch.load(io.BytesIO(unseal(path.read_bytes())), weights_only=True)
     state["callbacks"]["score"] |= {"name": "harm", "harm_": 1.0, "best_score_": "harm"}
     torch.save(state, path)
-    path.write_bytes(path.read_bytes() + _digest_of(path.read_bytes()))
+    path.write_bytes(seal(path.read_bytes()))
     clf = classifier(path, score, **options).fit(*small)
     restored = dict(clf.estimator_.callbacks_)["score"]
     assert restored.name == "accuracy"
