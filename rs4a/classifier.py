@@ -1,4 +1,4 @@
-"""The smoothed classifier: a scikit-learn estimator around a skorch net."""
+"""The smoothed classifier: a scikit-learn estimator around a net or another classifier."""
 
 import os
 import time
@@ -24,6 +24,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
@@ -37,7 +38,6 @@ from rs4a.exceptions import CertificationWarning
 from rs4a.inference import Inference
 from rs4a.nets import (
     check_known,
-    check_net,
     check_outputs,
     class_indices,
     default_net,
@@ -51,6 +51,15 @@ from rs4a.nets import (
 )
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import NoiseAugmentation, Objective
+from rs4a.plain_classifiers import (
+    PredictingNet,
+    check_base,
+    check_fitted_plain,
+    check_plain_training,
+    default_plain_objective,
+    is_plain,
+    train_plain,
+)
 from rs4a.progress import VoteBar
 from rs4a.run_report import describe_run
 from rs4a.sampling import Voters, stream_keys
@@ -70,26 +79,38 @@ __all__ = ["SmoothedClassifier"]
 _KEPT_BATCH = 1024
 
 
+def _trains_on(classifier: "SmoothedClassifier") -> bool:
+    """Whether the estimator can go on training, for scikit-learn's `available_if`."""
+    base = classifier.estimator
+    if not is_plain(base) or hasattr(base, "partial_fit"):
+        return True
+    raise AttributeError(f"{type(base).__name__} has no partial_fit: call fit.")
+
+
 class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Classifier smoothed by noise, whose predictions come with a certified radius.
 
-    The smoothed classifier answers with the class that the net gives most often to
-    noisy copies of an input. The margin of the votes proves a radius within which no
-    change of the input alters the answer.
+    The smoothed classifier answers with the class that a net, or any other classifier,
+    gives most often to noisy copies of an input. The margin of the votes proves a
+    radius within which no change of the input alters the answer.
 
     Parameters
     ----------
-    estimator : skorch.NeuralNet, FrozenEstimator or None, default=None
+    estimator : skorch.NeuralNet, classifier, FrozenEstimator or None, default=None
         Net with one output a class. `fit` trains a clone of it under noise and leaves
         it as it is, fitted or not; `partial_fit` goes on from its weights. A net in a
         :class:`~sklearn.frozen.FrozenEstimator` is used as it is, without training.
         None: a multilayer perceptron for tabular and image-shaped X.
 
+        Likewise any scikit-learn classifier, a pipeline among them: `fit` trains a clone
+        on noisy copies of the training set, and its `predict` gives the votes, on the CPU.
+
     noise : Noise, default=None
         Smoothing noise. None: ``Gaussian(sigma=0.25)``.
 
     objective : Objective, default=None
-        How the net is trained under the noise. None: ``NoiseAugmentation()``.
+        How the net is trained under the noise. None: ``NoiseAugmentation()``, and for
+        a scikit-learn classifier, which takes no other, with ``n_samples=10`` copies.
 
     bound : Bound, default=None
         How many votes are drawn and how they become a lower bound on the probability of
@@ -144,8 +165,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Labels, sorted; those of a net with a list of `classes` in its order.
 
-    estimator_ : skorch.NeuralNet
-        The trained, or frozen, net.
+    estimator_ : skorch.NeuralNet or classifier
+        The trained, or frozen, net or scikit-learn classifier.
 
     noise_ : Noise
         The noise of the fit; certificates are about it, and another `noise` counts from
@@ -208,7 +229,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
-    estimator_: NeuralNet
+    estimator_: Any
 
     def __init__(
         self,
@@ -304,30 +325,41 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             If a parameter or the data is not as described, or a frozen net does not
             know a label.
         TypeError
-            If `estimator` is not a skorch net.
+            If `estimator` is neither a skorch net nor a classifier.
         """
         if hasattr(self, "estimator_"):  # after an error there is no half a fit
             del self.estimator_
         sample, inputs, labels = check_training_data(self, X, y, reset=True)
         check_classification_targets(labels)
         if isinstance(self.estimator, FrozenEstimator):
-            net = self.estimator.estimator
-            self._start(sample, net)
-            if not getattr(net, "initialized_", False):
-                raise NotFittedError(
-                    "The net in the FrozenEstimator is not fitted: call net.fit, or "
-                    "net.initialize and net.load_params, before."
-                )
-            self.classes_ = output_classes(net, sample)
-            check_known(labels, self.classes_, "the frozen net")
-            self.estimator_ = net
-            return self
+            return self._take_frozen(self.estimator.estimator, sample, labels)
         self._start(sample)
+        if is_plain(self.estimator):
+            return self._train_plain(clone(self.estimator), inputs, labels)
         self.classes_ = given_classes(self.estimator, labels)
         return self._train(
             self._new_net(sample), inputs, labels, "the net's list of classes"
         )
 
+    def _take_frozen(self, base: Any, sample: NDArray[np.float32], labels: NDArray) -> Self:
+        """Use a fitted net or classifier as it is."""
+        if is_plain(base):
+            self._start(sample)
+            check_fitted_plain(base, getattr(self, "feature_names_in_", None))
+            self.classes_ = np.asarray(base.classes_)
+        else:
+            self._start(sample, base)
+            if not getattr(base, "initialized_", False):
+                raise NotFittedError(
+                    "The net in the FrozenEstimator is not fitted: call net.fit, or "
+                    "net.initialize and net.load_params, before."
+                )
+            self.classes_ = output_classes(base, sample)
+        check_known(labels, self.classes_, "the frozen net")
+        self._set_base(base)
+        return self
+
+    @available_if(_trains_on)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: Any, y: ArrayLike | None = None, classes: ArrayLike | None = None
@@ -336,7 +368,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
         The first call goes on from the weights of a fitted `estimator`, which itself
         stays as it is; an unfitted one is started anew. As in skorch, one call trains
-        for the net's `max_epochs`.
+        for the net's `max_epochs`. A scikit-learn classifier needs a `partial_fit`.
 
         Parameters
         ----------
@@ -365,6 +397,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         first = not hasattr(self, "estimator_")
         sample, inputs, labels = check_training_data(self, X, y, reset=first)
         check_classification_targets(labels)
+        if is_plain(self.estimator):
+            return self._go_on_plain(sample, inputs, labels, classes, first)
         if first:
             fitted = getattr(self.estimator, "initialized_", False)
             self._start(sample, self.estimator if fitted else None)
@@ -380,7 +414,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if self.norm is not None:
             check_norm(self.norm)
         if self.estimator is not None:
-            check_net(self.estimator)
+            check_base(self.estimator)
         random_state = check_random_state(self.random_state)
         self._training_seed, self._sampling_seed = random_state.randint(
             2**62, size=2, dtype=np.int64
@@ -390,12 +424,21 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.noise_.scale(X[0].size)
         self.noise_.check_inputs(X)
         self._check_box()
-        self._objective: Objective = clone(self.objective or NoiseAugmentation())
-        self._objective._validate_params()
-        self._objective.check_noise(self.noise_)
+        self._objective: Objective = self._new_objective()
         self._resolved_bound().can_certify(self.alpha)  # refuses a bad number of votes
         self._n_trainings = 0
         self._epochs_before = 0
+
+    def _new_objective(self) -> Objective:
+        """The objective of this training, which fits the noise and what is trained."""
+        base = self.estimator.estimator if self._was_frozen else self.estimator
+        usual = default_plain_objective() if is_plain(base) else NoiseAugmentation()
+        objective: Objective = clone(self.objective or usual)
+        objective._validate_params()
+        objective.check_noise(self.noise_)
+        if is_plain(base):
+            check_plain_training(base, objective, self.inference)
+        return objective
 
     def _fixed_noise(
         self, random_state: np.random.RandomState, trained_net: NeuralNet | None
@@ -431,7 +474,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _train(self, net: NeuralNet, X: Any, y: NDArray, who: str) -> Self:
         targets = class_indices(y, self.classes_, who)
         folder = store_folder(self.memory)
-        self.estimator_ = train(
+        net = train(
             net,
             labelled(self, X, targets),
             targets,
@@ -442,8 +485,56 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             epochs_before=self._epochs_before,
             folder=None if folder is None else folder / "trainings",
         )
+        return self._set_base(net)
+
+    def _train_plain(
+        self, base: Any, X: Any, y: NDArray, classes: NDArray | None = None
+    ) -> Self:
+        train_plain(
+            base,
+            X
+            if isinstance(X, np.ndarray)
+            else np.asarray(check_inputs(self, X, reset=False)),
+            y,
+            noise=self.noise_,
+            objective=self._objective,
+            seed=self._training_seed + self._n_trainings,
+            feature_names=getattr(self, "feature_names_in_", None),
+            classes=classes,
+        )
+        self.classes_ = np.asarray(base.classes_)
+        return self._set_base(base)
+
+    def _go_on_plain(
+        self,
+        sample: NDArray[np.float32],
+        X: Any,
+        y: NDArray,
+        classes: ArrayLike | None,
+        first: bool,
+    ) -> Self:
+        """Do what `partial_fit` does, with a classifier that is no net."""
+        if not first:
+            check_known(y, self.classes_, "the first call of partial_fit")
+            self.noise_.check_inputs(sample)
+            return self._train_plain(self.estimator_, X, y, self.classes_)
+        self._start(sample)
+        known = getattr(self.estimator, "classes_", y if classes is None else classes)
+        base = deepcopy(self.estimator)
+        return self._train_plain(base, X, y, np.unique(as_array(known)))
+
+    def _set_base(self, base: Any) -> Self:
+        """End a training."""
+        self.estimator_ = base
+        if is_plain(base):
+            self._predicting_net = PredictingNet.of(base)
         self._n_trainings += 1  # the next call of partial_fit draws other noise
         return self
+
+    @property
+    def _net(self) -> NeuralNet:
+        """What votes: the net, or the classifier in the form of one."""
+        return self._predicting_net if is_plain(self.estimator_) else self.estimator_
 
     # Prediction
 
@@ -541,7 +632,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         X = self._checked(X)
         bound = self._checked_bound(max_votes, previous)
-        warn_of_batch_dependence(self.estimator_, X)
+        warn_of_batch_dependence(self._net, X)
         box = self._box_of(X)
         start = time.perf_counter()
         with self._ballot(X) as ballot:
@@ -567,7 +658,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             adaptive=isinstance(bound, ConfidenceSequence),
             tokens=None if bound is None else ballot.keys[:, 2],
             inference=self.inference,
-            net_digest=fingerprint(self.estimator_),
+            net_digest=fingerprint(self._net),
             box=box,
             runs=(
                 *(previous.runs if previous else ()),
@@ -588,7 +679,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         before = 0 if previous is None else int(previous.counts.sum())
         selection = 0 if self.noise_.deterministic else int(votes.selection.sum())
         return describe_run(
-            self.estimator_,
+            self._net,
             seed=self._seed(),
             votes=selection + int(votes.counts.sum()) - before,
             kept=ballot.n_kept,
@@ -695,7 +786,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             and np.array_equal(previous.tokens, ballot.keys[:, 2]),
             "selection votes": (n_selection == self.n_selection).all(),
             "inference": _same_params(previous.inference, self.inference),
-            "net": previous.net_digest == fingerprint(self.estimator_),
+            "net": previous.net_digest == fingerprint(self._net),
         }
         other = [name for name, is_same in same.items() if not is_same]
         if other:
@@ -730,8 +821,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         X = self._checked(X)
         labels = []
-        with evaluating(self.estimator_), torch.inference_mode():
-            (net,) = voting_nets(self.estimator_, self.inference, 1)
+        with evaluating(self._net), torch.inference_mode():
+            (net,) = voting_nets(self._net, self.inference, 1)
             batch_size = self._resolved_batch_size(X)
             for start in range(0, len(X), batch_size):
                 batch = np.array(X[start : start + batch_size])
@@ -856,7 +947,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _ballot(self, X: Any) -> Ballot:
         voters = Voters(
-            self.estimator_,
+            self._net,
             self.noise_,
             self.inference,
             n_classes=len(self.classes_),
@@ -869,7 +960,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _resolved_batch_size(self, X: Any) -> int:
         if not isinstance(self.batch_size, str):
             return int(self.batch_size)
-        return find_batch_size(self.estimator_, self.noise_, self.inference, X)
+        return find_batch_size(self._net, self.noise_, self.inference, X)
 
 
 def _same_params(one: BaseEstimator | None, other: BaseEstimator | None) -> bool:

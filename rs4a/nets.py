@@ -20,6 +20,7 @@ from rs4a.inference import Inference, optimized
 from rs4a.networks import MLP
 
 __all__ = [
+    "check_is_net",
     "check_known",
     "check_net",
     "check_outputs",
@@ -439,9 +440,22 @@ def check_net(estimator: Any) -> None:
         )
     if not isinstance(net, NeuralNet):
         raise TypeError(
-            "estimator must be a skorch.NeuralNetClassifier, one in a FrozenEstimator, "
-            f"or None, got {type(net).__name__}."
+            "estimator must be a skorch.NeuralNetClassifier, a scikit-learn classifier, "
+            f"one of them in a FrozenEstimator, or None, got {_kind(net)}."
         )
+
+
+def check_is_net(base: Any, who: str) -> None:
+    """Refuse a classifier that is no net, for those who need its weights or gradients."""
+    if not isinstance(base, NeuralNet):
+        raise TypeError(f"{who} needs a skorch net, got {type(base).__name__}.")
+
+
+def _kind(thing: Any) -> str:
+    """Name of a thing's class, or of the class that was given in place of an object."""
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}"
+    return type(thing).__name__
 
 
 def given_classes(net: NeuralNet | None, labels: NDArray) -> NDArray:

@@ -7,7 +7,7 @@ or Ctrl-C, the class is the user's again.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -37,7 +37,13 @@ from rs4a.noises import Noise
 from rs4a.objectives import Batch, NoisyOutputs, Objective
 from rs4a.resume import ResumeTraining
 
-__all__ = ["noise_of_training", "remember_noise", "train", "training_under_noise"]
+__all__ = [
+    "noise_of_training",
+    "remember_noise",
+    "train",
+    "training_seed",
+    "training_under_noise",
+]
 
 #: Callbacks whose files would be those of another training, where one is found again.
 _KEEPERS = (ResumeTraining, Checkpoint, LoadInitState)
@@ -118,7 +124,7 @@ def train(
     -----
     Ctrl-C ends the training early and keeps what was learnt, which is skorch's way.
     """
-    with _TRAINING_LOCK, _seeded(seed, _cuda_devices(net)):
+    with training_seed(seed, _cuda_devices(net)):
         if not net.initialized_:
             net.initialize()
         first = X[:1] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
@@ -179,10 +185,21 @@ def _kept_in(folder: Path | None, net: NeuralNet) -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(seed: int, cuda_devices: list[int]) -> Iterator[None]:
-    """Seed the global generators: torch's, and numpy's, which skorch's splits read."""
-    numpy_state = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(cuda_devices):
+def training_seed(seed: int, cuda_devices: Sequence[int] = ()) -> Iterator[None]:
+    """Seed the global generators: torch's, and numpy's, which skorch's splits read.
+
+    One training at a time; afterwards they are as before.
+
+    Parameters
+    ----------
+    seed : int
+        Any seed of at most 63 bits.
+
+    cuda_devices : sequence of int, default=()
+        CUDA devices whose generators count too.
+    """
+    with _TRAINING_LOCK, torch.random.fork_rng(cuda_devices):
+        numpy_state = np.random.get_state()  # noqa: NPY002
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         try:

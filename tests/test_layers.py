@@ -15,7 +15,7 @@ LAYERS = [
     "nets", "sampling", "sequential", "progress", "vote_plans", "vote_store", "packing",
     "workers", "run_report", "ballot", "batch_sizes", "soft_votes", "attacks",
     "certification_log", "bound_record", "certification", "objectives", "resume",
-    "kept_training", "training", "classifier", "persistence",
+    "kept_training", "training", "plain_classifiers", "classifier", "persistence",
 ]  # fmt: skip
 LEAVES = {
     "callbacks": {

@@ -21,7 +21,13 @@ from rs4a.attacks.ascent import (
     project,
     soft_vote_loss,
 )
-from rs4a.nets import class_indices, evaluating, infer_log_proba, net_device
+from rs4a.nets import (
+    check_is_net,
+    class_indices,
+    evaluating,
+    infer_log_proba,
+    net_device,
+)
 from rs4a.sampling import stream_keys
 from rs4a.utils.checks import check_box, check_norm, format_norm
 from rs4a.utils.validation import as_array, check_inputs
@@ -161,9 +167,11 @@ class PGD(BaseEstimator):
             If a parameter, X, y or a radius is not as described, the noise is not added to
             the inputs, or the net has no gradients or returns NaN.
         TypeError
-            If the criterion of the net does not say what its outputs are.
+            If the criterion of the net does not say what its outputs are, or the
+            classifier is smoothed from a base that is no net.
         """
         check_is_fitted(classifier, "estimator_")
+        check_is_net(classifier.estimator_, "PGD, which follows gradients,")
         classifier._validate_params()
         self._validate_params()
         check_additive(classifier.noise_, "PGD")

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rs4a.metrics.drawing import drawing_axes, legend_beside, line_style, marker_style
 from rs4a.metrics.scorers import certifiable
-from rs4a.nets import evaluating, to_net
+from rs4a.nets import check_is_net, evaluating, to_net
 from rs4a.utils.validation import check_inputs
 
 __all__ = ["NoisePropagationDisplay", "noise_propagation"]
@@ -75,6 +75,8 @@ def noise_propagation(
         has no such layer.
     NotFittedError
         If the classifier is not fitted.
+    TypeError
+        If it is smoothed from a base that is no net.
 
     Examples
     --------
@@ -102,6 +104,7 @@ def noise_propagation(
             f"more, got {len(inputs)} and {n_copies}."
         )
     net = classifier.estimator_
+    check_is_net(net, "noise_propagation")
     seed = int(check_random_state(random_state).randint(2**31))
     generator = torch.Generator().manual_seed(seed)
     modules = _modules(net, layers)

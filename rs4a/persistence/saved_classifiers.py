@@ -14,7 +14,7 @@ from skorch import NeuralNet
 
 from rs4a.bounds import Bound
 from rs4a.classifier import SmoothedClassifier
-from rs4a.nets import check_net
+from rs4a.nets import check_is_net, check_net
 from rs4a.networks.checkpoint_files import State
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
@@ -109,6 +109,7 @@ def save_classifier(classifier: SmoothedClassifier, path: str | os.PathLike[str]
             f"classifier must be a SmoothedClassifier, got {type(classifier).__name__}."
         )
     check_is_fitted(classifier, "estimator_")
+    check_is_net(classifier.estimator_, "save, whose files hold no pickle,")
     header, tensors = _described(classifier)
     with whole_file(path) as partial:
         write_classifier_file(partial, header, tensors)

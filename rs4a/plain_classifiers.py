@@ -1,0 +1,297 @@
+"""Classifiers of scikit-learn's kind: trained on noisy copies, they vote by `predict`."""
+
+import hashlib
+from typing import Any
+
+import cloudpickle
+import joblib
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNet, NeuralNetClassifier
+
+from rs4a.nets import check_net, class_indices
+from rs4a.noises import Noise
+from rs4a.objectives import Batch, NoiseAugmentation, Objective
+from rs4a.training import training_seed
+
+__all__ = [
+    "PredictingNet",
+    "check_base",
+    "check_fitted_plain",
+    "check_plain_training",
+    "default_plain_objective",
+    "is_plain",
+    "train_plain",
+]
+
+#: Copies of the training set where `objective` is None. A net sees new noise in every
+#: epoch, but these classifiers are trained once.
+_N_SAMPLES = 10
+
+
+def is_plain(estimator: Any) -> bool:
+    """Whether an estimator is a classifier, and neither a skorch net nor a torch module.
+
+    Parameters
+    ----------
+    estimator : object
+        Anything.
+
+    Returns
+    -------
+    is_plain : bool
+        True for scikit-learn's own classifiers and those that have their interface,
+        pipelines and searches included.
+    """
+    others = NeuralNet | torch.nn.Module | FrozenEstimator | type
+    if isinstance(estimator, others):
+        return False
+    return hasattr(estimator, "__sklearn_tags__") and bool(is_classifier(estimator))
+
+
+class PredictingNet(NeuralNetClassifier):
+    """A fitted classifier in the form of a net, for all that asks nets for votes.
+
+    Parameters
+    ----------
+    module : Predictions
+        The classifier.
+
+    device : str, default="cpu"
+        Where it predicts.
+    """
+
+    def __init__(self, module: Any, device: str = "cpu", **kwargs: Any):
+        super().__init__(module, device=device, **kwargs)
+
+    def initialize_optimizer(self, *args: Any, **kwargs: Any) -> "PredictingNet":
+        """Make none: there are no weights.
+
+        Parameters
+        ----------
+        *args, **kwargs : object
+            Ignored.
+
+        Returns
+        -------
+        self : PredictingNet
+            The same net.
+        """
+        return self
+
+    @classmethod
+    def of(cls, classifier: Any) -> "PredictingNet":
+        """Make a net of a classifier.
+
+        Parameters
+        ----------
+        classifier : classifier
+            Fitted classifier.
+
+        Returns
+        -------
+        net : PredictingNet
+            Initialised net.
+        """
+        net: PredictingNet = cls(Predictions(classifier)).initialize()
+        return net
+
+
+class Predictions(torch.nn.Module):
+    """What a classifier predicts, as outputs of a net: 1 for that class, 0 for the others.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Fitted classifier.
+    """
+
+    def __init__(self, classifier: Any):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Predict.
+
+        Parameters
+        ----------
+        X : torch.Tensor of shape (n, ...), float32
+            Noisy inputs.
+
+        Returns
+        -------
+        outputs : torch.Tensor of shape (n, n_classes), float32
+            A single 1 in every row.
+        """
+        # In double precision, lest a batch of another size round a vote to another class.
+        names = getattr(self.classifier, "feature_names_in_", None)
+        inputs = _table(X.double().numpy(), names)
+        classes = self.classifier.classes_
+        labels = np.asarray(self.classifier.predict(inputs))
+        indices = torch.from_numpy(class_indices(labels, classes, "classes_"))
+        return torch.nn.functional.one_hot(indices, max(len(classes), 2)).float()
+
+    def get_extra_state(self) -> torch.Tensor:
+        """Digest of the classifier, which its fingerprint as a net includes."""
+        try:
+            digest = bytes.fromhex(joblib.hash(self.classifier))
+        except Exception:  # functions without a name, in a pipeline say
+            content = cloudpickle.dumps(self.classifier)
+            digest = hashlib.blake2b(content, digest_size=16).digest()
+        return torch.frombuffer(bytearray(digest), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Change nothing: a digest is no classifier."""
+
+
+def check_base(estimator: Any) -> None:
+    """Refuse what cannot be smoothed.
+
+    Parameters
+    ----------
+    estimator : object
+        Parameter `estimator` of a SmoothedClassifier, not None.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a skorch net with one output a class nor a classifier.
+    """
+    base = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+    if not is_plain(base):
+        check_net(base)
+
+
+def check_fitted_plain(classifier: Any, feature_names: NDArray | None) -> None:
+    """Refuse a classifier that is not fitted, or was to columns with other names.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Classifier that is used as it is.
+
+    feature_names : ndarray of shape (d,) or None
+        Names of the columns of X.
+
+    Raises
+    ------
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If it knows the columns by other names, or in another order.
+    """
+    check_is_fitted(classifier)
+    known = getattr(classifier, "feature_names_in_", None)
+    if known is None or feature_names is None or np.array_equal(known, feature_names):
+        return
+    raise ValueError(
+        f"X must have the columns that the frozen {type(classifier).__name__} was fitted "
+        f"to, {known.tolist()}, got {feature_names.tolist()}."
+    )
+
+
+def default_plain_objective() -> Objective:
+    """Objective of a classifier that is no net, where none is given."""
+    return NoiseAugmentation(n_samples=_N_SAMPLES)
+
+
+def check_plain_training(classifier: Any, objective: Objective, inference: Any) -> None:
+    """Refuse what only nets have.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Classifier that is no net.
+
+    objective : Objective
+        Training objective.
+
+    inference : Inference or None
+        How it is to be run.
+
+    Raises
+    ------
+    ValueError
+        If the objective has a loss of its own, or `inference` is not None.
+    """
+    name = type(classifier).__name__
+    if not objective.is_base_loss:
+        raise ValueError(
+            f"objective must be NoiseAugmentation or None for {name}, got {objective}. "
+            "Others change the loss of a skorch net."
+        )
+    if inference is not None:
+        raise ValueError(
+            f"inference must be None for {name}, got {inference}. It says how skorch nets "
+            "are run."
+        )
+
+
+def train_plain(
+    classifier: Any,
+    X: NDArray[np.float32],
+    y: NDArray,
+    *,
+    noise: Noise,
+    objective: Objective,
+    seed: int,
+    feature_names: NDArray | None = None,
+    classes: NDArray | None = None,
+) -> Any:
+    """Train a classifier on noisy copies of a training set.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Classifier that is trained in place.
+
+    X : ndarray of shape (n, ...), float32
+        Inputs.
+
+    y : ndarray of shape (n,)
+        Labels.
+
+    noise : Noise
+        Smoothing noise.
+
+    objective : Objective
+        Says what copies there are.
+
+    seed : int
+        Seed of the noise, and of numpy's global generator, which a classifier without a
+        `random_state` of its own reads.
+
+    feature_names : ndarray of shape (d,), default=None
+        Names of the columns of X. With them it is trained on a DataFrame.
+
+    classes : ndarray of shape (n_classes,), default=None
+        All labels, to go on training by `partial_fit`. None: `fit`.
+
+    Returns
+    -------
+    classifier : classifier
+        The same classifier.
+    """
+    with training_seed(seed):
+        targets = torch.from_numpy(np.unique(y, return_inverse=True)[1])
+        batch = Batch(torch.from_numpy(X), targets, noise, 1, _no_log_proba)
+        copies = objective.noisy_copies(batch).double().numpy()
+        inputs = _table(copies.reshape(-1, *X.shape[1:]), feature_names)
+        labels = np.tile(y, len(copies))
+        if classes is None:
+            return classifier.fit(inputs, labels)
+        return classifier.partial_fit(inputs, labels, classes=classes)
+
+
+def _table(X: NDArray[np.float64], names: NDArray | None) -> Any:
+    """Inputs with the names of their columns, if these have some."""
+    return X if names is None else pd.DataFrame(X, columns=names)
+
+
+def _no_log_proba(_: torch.Tensor) -> torch.Tensor:
+    raise TypeError("A classifier that is no net has no probabilities with gradients.")
