@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -265,6 +266,12 @@ class Certification:
             f"abstained={int(self.abstained.sum())}, votes={int(self.n_votes.sum())})"
         )
 
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.summary())}</pre>"
+
     @property
     def deterministic(self) -> bool:
         """Whether all views of deterministic noise voted, and nothing is estimated."""
@@ -442,6 +449,41 @@ class Certification:
             )
         lambd = self.noise.scale(self.dim)
         return replace(wanted, reach=coordinate_reach(inputs, wanted.interval, lambd))
+
+    def summary(
+        self,
+        y_true: ArrayLike | None = None,
+        *,
+        radii: ArrayLike | None = None,
+        norm: float | None = None,
+    ) -> str:
+        """Noise, guarantee, votes, abstentions and radii; with labels, certified accuracy.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,), default=None
+            True labels. None: nothing is said about accuracy, as `print` has it.
+
+        radii : array-like of shape (n_radii,), default=None
+            Distances at which certified accuracy is stated, in units of X. None: five,
+            from 0 to where certificates end.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the record's own.
+
+        Returns
+        -------
+        summary : str
+            Some lines. See :func:`rs4a.metrics.summarize`.
+
+        Raises
+        ------
+        ValueError
+            If the length of `y_true` differs, or a radius is negative or NaN.
+        """
+        from rs4a.metrics import summarize
+
+        return summarize(self, y_true, radii=radii, norm=norm)
 
     def to_frame(self) -> pd.DataFrame:
         """Table with a row for every input.

@@ -5,6 +5,7 @@ import time
 import warnings
 from copy import deepcopy
 from dataclasses import replace
+from html import escape
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -35,6 +36,7 @@ from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.box import Box, as_box, coordinate_reach
 from rs4a.certification import Certification
 from rs4a.exceptions import CertificationWarning
+from rs4a.guarantee import guarantee_in_words
 from rs4a.inference import Inference
 from rs4a.nets import (
     check_known,
@@ -268,6 +270,17 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+    def _html_repr(self) -> str:
+        """Diagram for notebooks, below what certificates of it guarantee."""
+        diagram: str = super()._html_repr()
+        noise: Any = getattr(self, "noise_", self.noise or Gaussian(sigma=0.25))
+        try:
+            norm = noise.norms[0] if self.norm is None else check_norm(self.norm)
+            words = guarantee_in_words(noise, alpha=self.alpha, norm=norm, box=self.box)
+        except (AttributeError, TypeError, ValueError):  # parameters that fit will refuse
+            return diagram
+        return f"<div><p>{escape(str(noise))}: {escape(words)}</p>{diagram}</div>"
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, also those inside the parameter objects.

@@ -14,7 +14,7 @@ LAYERS = [
     "exceptions", "utils", "radii", "noises", "box", "bounds", "stopping", "inference",
     "nets", "sampling", "sequential", "progress", "vote_plans", "vote_store", "packing",
     "workers", "run_report", "ballot", "batch_sizes", "soft_votes", "attacks",
-    "certification_log", "bound_record", "certification", "objectives", "resume",
+    "guarantee", "certification_log", "bound_record", "certification", "objectives", "resume",
     "kept_training", "training", "plain_classifiers", "classifier", "persistence",
 ]  # fmt: skip
 LEAVES = {
@@ -39,6 +39,7 @@ LEAVES = {
         "certification",
         "certification_log",
         "exceptions",
+        "guarantee",
         "nets",
         "noises",
         "radii",
@@ -54,6 +55,8 @@ def allowed(layer):
     before = set(LAYERS[: LAYERS.index(layer)])
     if layer == "classifier":  # whose methods save and load call what stands above it
         before.add("persistence")
+    if layer == "certification":  # whose summary the metrics write
+        before.add("metrics")
     return before | {"networks"} if layer in {"nets", "persistence"} else before
 
 

@@ -10,8 +10,10 @@ from rs4a.metrics.scorers import make_certified_scorer
 from rs4a.metrics.scores import (
     abstention_rate,
     average_certified_radius,
+    certified_accuracy_interval,
     certified_accuracy_score,
 )
+from rs4a.metrics.summaries import summarize
 from rs4a.metrics.tables import (
     certified_accuracy_frame,
     certified_accuracy_table,
@@ -33,10 +35,12 @@ __all__ = [
     "attack_score",
     "average_certified_radius",
     "certified_accuracy_frame",
+    "certified_accuracy_interval",
     "certified_accuracy_score",
     "certified_accuracy_table",
     "format_accuracy_table",
     "make_certified_scorer",
     "noise_name",
     "noise_propagation",
+    "summarize",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
+    Interval,
     common_norm,
     drawing_axes,
     label_accuracy,
@@ -15,7 +16,11 @@ from rs4a.metrics.drawing import (
     radius_grid,
 )
 from rs4a.metrics.scorers import certifiable
-from rs4a.metrics.scores import CertifiedPredictions, certified_accuracy_score
+from rs4a.metrics.scores import (
+    CertifiedPredictions,
+    certified_accuracy_interval,
+    certified_accuracy_score,
+)
 from rs4a.utils.checks import check_norm, format_norm
 
 __all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
@@ -42,6 +47,9 @@ class CertifiedAccuracyDisplay:
     undefended : mapping of str to float, default=None
         Accuracy of the net alone, without noise. It is no certificate and holds at
         radius 0 only, where it is marked.
+
+    intervals : mapping of str to tuple of two ndarrays of shape (n_radii,), default=None
+        Confidence interval of each accuracy, drawn as a band where it is not 0.
 
     Attributes
     ----------
@@ -78,11 +86,13 @@ class CertifiedAccuracyDisplay:
         *,
         norm: float | None = None,
         undefended: Mapping[str, float] | None = None,
+        intervals: Mapping[str, Interval] | None = None,
     ):
         self.radii = radii
         self.accuracies = accuracies
         self.norm = norm
         self.undefended = undefended
+        self.intervals = intervals
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the figure.
@@ -103,7 +113,7 @@ class CertifiedAccuracyDisplay:
         self.ax_, self.figure_ = drawing_axes(self, ax)
         styles = {name: line_style(number) for number, name in enumerate(self.accuracies)}
         self.lines_ = plot_accuracies(
-            self.ax_, self.radii, self.accuracies, styles, **kwargs
+            self.ax_, self.radii, self.accuracies, styles, self.intervals, **kwargs
         )
         for name, line in zip(self.accuracies, self.lines_, strict=True):
             self._mark_undefended(name, line.get_color())
@@ -132,6 +142,7 @@ class CertifiedAccuracyDisplay:
         norm: float | None = None,
         radii: ArrayLike | None = None,
         undefended: float | Mapping[str, float] | None = None,
+        confidence: float | None = 0.95,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -154,6 +165,10 @@ class CertifiedAccuracyDisplay:
         undefended : float or mapping of str to float, default=None
             Accuracy of the net alone, marked at radius 0; a single number belongs to the
             first certification.
+
+        confidence : float, default=0.95
+            Probability of the band around each line, an interval at every radius that
+            allows for the choice of the inputs. None: no bands.
 
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
@@ -182,9 +197,19 @@ class CertifiedAccuracyDisplay:
             name: certified_accuracy_score(y_true, each, radius=grid, norm=norm)
             for name, each in certifications.items()
         }
+        intervals = None
+        if confidence is not None:
+            intervals = {
+                name: certified_accuracy_interval(
+                    y_true, each, radius=grid, norm=norm, confidence=confidence
+                )
+                for name, each in certifications.items()
+            }
         if undefended is not None and not isinstance(undefended, Mapping):
             undefended = dict.fromkeys(list(certifications)[:1], undefended)
-        display = cls(grid, accuracies, norm=norm, undefended=undefended)
+        display = cls(
+            grid, accuracies, norm=norm, undefended=undefended, intervals=intervals
+        )
         return display.plot(ax=ax, **kwargs)
 
     @classmethod
@@ -197,6 +222,7 @@ class CertifiedAccuracyDisplay:
         norm: float | None = None,
         radii: ArrayLike | None = None,
         name: str | None = None,
+        confidence: float | None = 0.95,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -222,6 +248,9 @@ class CertifiedAccuracyDisplay:
         name : str, default=None
             Name of the line. None: the noise.
 
+        confidence : float, default=0.95
+            Probability of the band around the line; None: no band.
+
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
 
@@ -241,6 +270,7 @@ class CertifiedAccuracyDisplay:
             norm=norm,
             radii=radii,
             undefended={name: estimator.base_score(X, y)},
+            confidence=confidence,
             ax=ax,
             **kwargs,
         )

@@ -11,6 +11,7 @@ from rs4a.metrics.scores import CertifiedPredictions
 from rs4a.utils.checks import check_norm, format_norm
 
 __all__ = [
+    "Interval",
     "common_norm",
     "drawing_axes",
     "label_accuracy",
@@ -24,6 +25,9 @@ __all__ = [
     "plot_accuracies",
     "radius_grid",
 ]
+
+#: Lower and upper ends, one a radius.
+Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 #: Lines differ in dashes as well as colour: they must be told apart in black and white.
 _LINE_STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
@@ -151,15 +155,21 @@ def plot_accuracies(
     radii: NDArray[np.float64],
     accuracies: Mapping[str, NDArray[np.float64]],
     styles: Mapping[str, dict[str, Any]],
+    intervals: Mapping[str, Interval] | None = None,
     **kwargs: Any,
 ) -> list[Any]:
-    """Draw certified accuracies against radius; return the lines."""
+    """Draw certified accuracies against radius, with bands; return the lines."""
     lines = []
     for name, accuracy in accuracies.items():
         style = {**styles[name], **kwargs}
         # A certificate holds up to its radius: between two radii the accuracy of the
         # larger one is what is known.
         lines += ax.plot(radii, accuracy, drawstyle="steps-pre", label=name, **style)
+        if intervals is not None and name in intervals:
+            band = {"color": lines[-1].get_color(), "alpha": 0.15, "linewidth": 0.0}
+            some = np.asarray(accuracy) > 0.0
+            ends = (end[some] for end in intervals[name])
+            ax.fill_between(radii[some], *ends, step="pre", **band)
     return lines
 
 
@@ -168,7 +178,7 @@ def label_accuracy(ax: Any, accuracy: str, norm: float | None, largest: float) -
     of_norm = "" if norm is None else f"{format_norm(norm)} "
     ax.set(xlabel=f"{of_norm}radius", ylabel=accuracy, ylim=(0, 1.02))
     ax.set_xlim(left=0, right=largest)
-    ax.legend()
+    ax.legend(fontsize="small")
 
 
 def common_norm(certifications: Iterable[Any], norm: float | None) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
+    Interval,
     common_norm,
     drawing_axes,
     label_accuracy,
@@ -19,6 +20,7 @@ from rs4a.metrics.drawing import (
     radius_grid,
 )
 from rs4a.metrics.results import NamedResult, Result, by_sigma, check_results
+from rs4a.metrics.scores import binomial_interval
 from rs4a.metrics.tables import certified_accuracy_table
 from rs4a.utils.checks import format_norm
 
@@ -40,6 +42,14 @@ class EnvelopeDisplay:
 
     norm : {1, 2, inf}, default=None
         Norm of the adversary, for the label of the axis.
+
+    n_inputs : int, default=None
+        Number of inputs that the accuracies are shares of. None: no bands.
+
+    confidence : float, default=0.95
+        Probability of the band around each line, an interval at every radius that allows
+        for the choice of the inputs, but not for that of the best sigma on them. None: no
+        bands.
 
     Attributes
     ----------
@@ -71,10 +81,14 @@ class EnvelopeDisplay:
         accuracies: Mapping[str, NDArray[np.float64]],
         *,
         norm: float | None = None,
+        n_inputs: int | None = None,
+        confidence: float | None = 0.95,
     ):
         self.radii = radii
         self.accuracies = accuracies
         self.norm = norm
+        self.n_inputs = n_inputs
+        self.confidence = confidence
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the figure.
@@ -95,7 +109,12 @@ class EnvelopeDisplay:
         self.ax_, self.figure_ = drawing_axes(self, ax)
         styles = {name: line_style(number) for number, name in enumerate(self.accuracies)}
         self.lines_ = plot_accuracies(
-            self.ax_, self.radii, self.accuracies, styles, **kwargs
+            self.ax_,
+            self.radii,
+            self.accuracies,
+            styles,
+            _intervals(self, self.accuracies),
+            **kwargs,
         )
         label = "best certified accuracy over sigma"
         label_accuracy(self.ax_, label, self.norm, self.radii[-1])
@@ -109,6 +128,7 @@ class EnvelopeDisplay:
         norm: float | None = None,
         radii: ArrayLike | None = None,
         names: Sequence[str] | None = None,
+        confidence: float | None = 0.95,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -129,6 +149,9 @@ class EnvelopeDisplay:
         names : sequence of str of length n_results, default=None
             Names of the lines, such as objectives or seeds; several results may share one.
             None: the kinds of the noise.
+
+        confidence : float, default=0.95
+            Probability of the bands around the lines. None: no bands.
 
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
@@ -151,7 +174,14 @@ class EnvelopeDisplay:
         """
         named = check_results(results, names)
         norm, grid = _norm_and_grid(named, norm, radii)
-        return cls(grid, _envelopes(named, grid, norm), norm=norm).plot(ax=ax, **kwargs)
+        display = cls(
+            grid,
+            _envelopes(named, grid, norm),
+            norm=norm,
+            n_inputs=len(named[0].y_true),
+            confidence=confidence,
+        )
+        return display.plot(ax=ax, **kwargs)
 
 
 class SigmaCurvesDisplay:
@@ -170,6 +200,13 @@ class SigmaCurvesDisplay:
 
     norm : {1, 2, inf}, default=None
         Norm of the adversary, for the labels of the axes.
+
+    n_inputs : int, default=None
+        Number of inputs that the accuracies are shares of. None: no bands.
+
+    confidence : float, default=0.95
+        Probability of the band around each line, an interval at every radius that allows
+        for the choice of the inputs. None: no bands.
 
     Attributes
     ----------
@@ -204,10 +241,14 @@ class SigmaCurvesDisplay:
         accuracies: Mapping[float, Mapping[str, NDArray[np.float64]]],
         *,
         norm: float | None = None,
+        n_inputs: int | None = None,
+        confidence: float | None = 0.95,
     ):
         self.radii = radii
         self.accuracies = accuracies
         self.norm = norm
+        self.n_inputs = n_inputs
+        self.confidence = confidence
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the figure.
@@ -234,7 +275,8 @@ class SigmaCurvesDisplay:
         for panel, (sigma, accuracies) in zip(
             self.axes_, self.accuracies.items(), strict=True
         ):
-            lines = plot_accuracies(panel, self.radii, accuracies, styles, **kwargs)
+            bands = _intervals(self, accuracies)
+            lines = plot_accuracies(panel, self.radii, accuracies, styles, bands, **kwargs)
             self.lines_.append(lines)
             panel.set_title(f"sigma = {sigma:g}")
             panel.set(xlim=(0, self._end(accuracies)), ylim=(0, 1.02))
@@ -256,6 +298,7 @@ class SigmaCurvesDisplay:
         norm: float | None = None,
         radii: ArrayLike | None = None,
         names: Sequence[str] | None = None,
+        confidence: float | None = 0.95,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -277,6 +320,9 @@ class SigmaCurvesDisplay:
         names : sequence of str of length n_results, default=None
             Names of the lines, such as objectives or seeds; several results may share one.
             None: the kinds of the noise.
+
+        confidence : float, default=0.95
+            Probability of the bands around the lines. None: no bands.
 
         ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
             Panels to draw on. None: new ones.
@@ -302,7 +348,27 @@ class SigmaCurvesDisplay:
         accuracies = {
             sigma: _envelopes(some, grid, norm) for sigma, some in by_sigma(named).items()
         }
-        return cls(grid, accuracies, norm=norm).plot(ax=ax, **kwargs)
+        display = cls(
+            grid,
+            accuracies,
+            norm=norm,
+            n_inputs=len(named[0].y_true),
+            confidence=confidence,
+        )
+        return display.plot(ax=ax, **kwargs)
+
+
+def _intervals(
+    display: EnvelopeDisplay | SigmaCurvesDisplay,
+    accuracies: Mapping[str, NDArray[np.float64]],
+) -> dict[str, Interval] | None:
+    """Bands of lines, if it is known of how many inputs they are."""
+    if display.n_inputs is None or display.confidence is None:
+        return None
+    return {
+        name: binomial_interval(accuracy, display.n_inputs, display.confidence)
+        for name, accuracy in accuracies.items()
+    }
 
 
 def _norm_and_grid(

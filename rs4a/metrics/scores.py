@@ -4,14 +4,18 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv
 from sklearn.utils.validation import column_or_1d
 
+from rs4a.utils.checks import check_in_range
 from rs4a.utils.validation import as_array
 
 __all__ = [
     "CertifiedPredictions",
     "abstention_rate",
     "average_certified_radius",
+    "binomial_interval",
+    "certified_accuracy_interval",
     "certified_accuracy_score",
     "comparable_labels",
 ]
@@ -106,6 +110,85 @@ def certified_accuracy_score(
     certified = certification.radius(norm)
     scores = np.mean(correct & (certified >= radii[..., np.newaxis]), axis=-1)
     return float(scores) if radii.ndim == 0 else scores
+
+
+def certified_accuracy_interval(
+    y_true: ArrayLike,
+    certification: CertifiedPredictions,
+    *,
+    radius: Any,
+    norm: float | None = None,
+    confidence: float = 0.95,
+) -> tuple[Any, Any]:
+    """Confidence interval of certified accuracy, as the inputs are a sample of many.
+
+    The exact binomial one of Clopper and Pearson, at every radius by itself. It is about
+    the choice of the inputs; that certificates fail with probability `alpha` is another
+    matter.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        True labels.
+
+    certification : Certification or CertificationLog
+        Certified predictions for the same inputs, drawn at random from those that the
+        accuracy is to be known of.
+
+    radius : float or array-like of shape (n_radii,)
+        Distance of the adversary, in units of X.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the certification's own.
+
+    confidence : float, default=0.95
+        Probability with which the interval holds the accuracy, at each radius.
+
+    Returns
+    -------
+    low, high : float or ndarray of shape (n_radii,), float64
+        Ends of the interval.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a radius is negative or NaN, or `confidence` is outside
+        (0, 1).
+
+    References
+    ----------
+    .. [1] Clopper, Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the
+       Case of the Binomial", Biometrika 26 (1934).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import certified_accuracy_interval
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[1000, 0]] * 90 + [[0, 1000]] * 10, labels=[0] * 90 + [1] * 10,
+    ...     noise=Uniform(lambd=1.0), dim=64,
+    ... )
+    >>> low, high = certified_accuracy_interval([0] * 100, certification, radius=0.5)
+    >>> print(f"0.90 (from {low:.2f} to {high:.2f})")
+    0.90 (from 0.82 to 0.95)
+    """
+    scores = certified_accuracy_score(y_true, certification, radius=radius, norm=norm)
+    low, high = binomial_interval(scores, len(certification.labels), confidence)
+    return (low, high) if np.ndim(scores) else (float(low), float(high))
+
+
+def binomial_interval(
+    shares: ArrayLike, n: int, confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Exact confidence intervals of probabilities, from shares of n trials."""
+    check_in_range("confidence", confidence, 0.0, 1.0, closed=False, why="a probability")
+    hits, tail = np.rint(np.asarray(shares) * n), (1.0 - confidence) / 2.0
+    # Beta distributions begin above 0 hits and end below n.
+    low = betaincinv(np.maximum(hits, 1), n - hits + 1, tail)
+    high = betaincinv(hits + 1, np.maximum(n - hits, 1), 1.0 - tail)
+    return np.where(hits > 0, low, 0.0), np.where(hits < n, high, 1.0)
 
 
 def average_certified_radius(

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from rs4a import Certification
-from rs4a.metrics import CertifiedAccuracyDisplay, RadiusDisplay, certified_accuracy_score
+from rs4a.metrics import (
+    CertifiedAccuracyDisplay,
+    RadiusDisplay,
+    certified_accuracy_interval,
+    certified_accuracy_score,
+)
 from rs4a.noises import Gaussian, Laplace, Uniform
 
 Y = [0, 0, 0, 0]
@@ -87,3 +92,29 @@ def test_radius_display(norm):
     assert (
         f"{'linf' if norm == math.inf else f'l{norm}'} radius" in display.ax_.get_ylabel()
     )
+
+
+def test_bands_are_intervals():
+    both = {"U": certification(Uniform(lambd=1.0)), "L": certification(Laplace(lambd=1.0))}
+    display = CertifiedAccuracyDisplay.from_certifications(Y, both, norm=1, radii=[0, 0.5])
+    for name in both:
+        low, high = certified_accuracy_interval(Y, both[name], radius=[0, 0.5], norm=1)
+        np.testing.assert_array_equal(display.intervals[name][0], low)
+        np.testing.assert_array_equal(display.intervals[name][1], high)
+    assert len(display.ax_.collections) == 2
+    heights = display.ax_.collections[0].get_paths()[0].vertices[:, 1]
+    assert heights.min() == display.intervals["U"][0].min()
+    assert heights.max() == display.intervals["U"][1].max()
+    wider = CertifiedAccuracyDisplay.from_certifications(
+        Y, both, norm=1, radii=[0, 0.5], confidence=0.999
+    )
+    assert (wider.intervals["U"][1] - wider.intervals["U"][0] > high - low).all()
+    none = CertifiedAccuracyDisplay.from_certifications(Y, both, norm=1, confidence=None)
+    assert not none.ax_.collections
+
+
+def test_no_band_where_nothing_is_certified():
+    display = CertifiedAccuracyDisplay.from_certifications(
+        Y, certification(Uniform(lambd=1.0)), radii=[0, 0.5, 2.0, 3.0]
+    )
+    assert display.ax_.collections[0].get_paths()[0].vertices[:, 0].max() == 0.5

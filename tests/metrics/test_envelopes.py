@@ -11,6 +11,7 @@ from rs4a.metrics import (
     certified_accuracy_score,
     certified_accuracy_table,
 )
+from rs4a.metrics.scores import binomial_interval
 from rs4a.noises import Gaussian, Laplace, Uniform
 
 
@@ -175,3 +176,18 @@ def test_sigma_curves_of_names():
 def test_nothing_to_draw():
     with pytest.raises(ValueError, match="SigmaCurvesDisplay has nothing to draw"):
         SigmaCurvesDisplay(RADII, {}).plot()
+
+
+def test_bands():
+    low, high = binomial_interval(0.75, 4, 0.9)
+    display = EnvelopeDisplay.from_results(RESULTS, radii=RADII, confidence=0.9)
+    assert len(display.ax_.collections) == 2
+    heights = display.ax_.collections[1].get_paths()[0].vertices[:, 1]
+    assert display.lines_[1].get_ydata().max() == 0.75
+    assert heights.max() == high
+    assert low in heights
+    curves = SigmaCurvesDisplay.from_results(RESULTS, radii=RADII, confidence=0.9)
+    assert [len(ax.collections) for ax in curves.axes_] == [2, 1]
+    for kind in (EnvelopeDisplay, SigmaCurvesDisplay):
+        plain = kind.from_results(RESULTS, radii=RADII, confidence=None)
+        assert not any(ax.collections for ax in plain.figure_.axes)

@@ -1,0 +1,62 @@
+"""What a certificate guarantees, in words."""
+
+from decimal import Decimal
+
+from rs4a.noises import Noise
+from rs4a.utils.checks import format_norm
+
+__all__ = ["guarantee_in_words"]
+
+
+def guarantee_in_words(
+    noise: Noise,
+    *,
+    alpha: float,
+    norm: float,
+    box: tuple[float, float] | None = None,
+) -> str:
+    """One sentence that says what is proven, for whom, and with what probability.
+
+    Parameters
+    ----------
+    noise : Noise
+        Smoothing noise.
+
+    alpha : float
+        Failure probability of each certificate; deterministic noise has none.
+
+    norm : {1, 2, inf}
+        Norm of the adversary.
+
+    box : tuple of two floats, default=None
+        Smallest and largest value of a coordinate that attacks respect. None: no limit.
+
+    Returns
+    -------
+    words : str
+        The sentence.
+
+    Examples
+    --------
+    >>> from rs4a.guarantee import guarantee_in_words
+    >>> from rs4a.noises import Uniform
+    >>> guarantee_in_words(Uniform(sigma=0.5), alpha=0.001, norm=1)
+    'No change of an input whose l1 norm is below the certified radius alters the answer of
+    the smoothed classifier, with probability at least 0.999 over the noise, for each input
+    separately.'
+    """
+    within = "" if box is None else f" and that leaves it in [{box[0]:g}, {box[1]:g}]"
+    change = (
+        f"No change of an input whose {format_norm(norm)} norm is below the certified "
+        f"radius{within} alters the answer of the smoothed classifier"
+    )
+    if noise.deterministic:
+        return f"{change}; all views of the noise vote, and nothing is left to chance."
+    probability = f"probability at least {_complement(alpha)} over the noise"
+    return f"{change}, with {probability}, for each input separately."
+
+
+def _complement(alpha: float) -> str:
+    """1 - alpha as people write it."""
+    text = repr(float(alpha))
+    return f"1 - {text}" if "e" in text else str(1 - Decimal(text))

@@ -1,0 +1,136 @@
+"""A certification in a few lines of text."""
+
+from textwrap import wrap
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rs4a.certification import Certification
+from rs4a.guarantee import guarantee_in_words
+from rs4a.metrics.scores import (
+    certified_accuracy_interval,
+    certified_accuracy_score,
+)
+from rs4a.utils.checks import check_norm, format_norm
+from rs4a.utils.rounding import format_radius
+
+__all__ = ["summarize"]
+
+_WIDTH = 84
+#: Radii at which accuracy is stated unless others are asked for.
+_N_RADII = 5
+
+
+def summarize(
+    certification: Certification,
+    y_true: ArrayLike | None = None,
+    *,
+    radii: ArrayLike | None = None,
+    norm: float | None = None,
+) -> str:
+    """Noise, guarantee, votes, abstentions and radii; with labels, certified accuracy.
+
+    Parameters
+    ----------
+    certification : Certification
+        Record of votes.
+
+    y_true : array-like of shape (n,), default=None
+        True labels. None: nothing is said about accuracy.
+
+    radii : array-like of shape (n_radii,), default=None
+        Distances at which certified accuracy is stated, in units of X. None: five, from 0
+        to where certificates end.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the certification's own.
+
+    Returns
+    -------
+    summary : str
+        Some lines.
+
+    Raises
+    ------
+    ValueError
+        If the length of `y_true` differs, or a radius is negative or NaN.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import summarize
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[990, 10], [520, 480]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+    ... )
+    >>> print(summarize(certification, [0, 0], radii=[0.0, 0.5]))
+    2 inputs under Uniform(sigma=0.5)
+    No change of an input whose l1 norm is below the certified radius alters the answer
+    of the smoothed classifier, with probability at least 0.999 over the noise, for each
+    input separately.
+    votes: 2000, 1000 an input
+    abstained: 1 of 2
+    l1 radius: median 0.412, largest 0.824
+    certified accuracy, with its 95% interval over inputs:
+      l1 radius 0: 50.0% (1.3% to 98.7%)
+      l1 radius 0.5: 50.0% (1.3% to 98.7%)
+    """
+    norm = certification.norm if norm is None else check_norm(norm)
+    assert norm is not None
+    lines = [
+        f"{len(certification)} inputs under {certification.noise}",
+        *wrap(_guarantee(certification, norm), _WIDTH),
+    ]
+    if not len(certification):
+        return "\n".join(lines)
+    radius = certification.radius(norm)
+    lines += [
+        f"votes: {_votes(certification)}",
+        f"abstained: {int(certification.abstained.sum())} of {len(certification)}",
+        f"{format_norm(norm)} radius: median {format_radius(np.median(radius), 3)}, "
+        f"largest {format_radius(radius.max(), 3)}",
+    ]
+    if y_true is not None:
+        lines += _accuracies(certification, y_true, radii, norm)
+    return "\n".join(lines)
+
+
+def _guarantee(certification: Certification, norm: float) -> str:
+    box = None if certification.box is None else certification.box.interval
+    return guarantee_in_words(
+        certification.noise, alpha=certification.alpha, norm=norm, box=box
+    )
+
+
+def _votes(certification: Certification) -> str:
+    """How many there are, and how long they took if that is known."""
+    n_votes = certification.n_votes
+    low, high = int(n_votes.min()), int(n_votes.max())
+    each = f"{low}" if low == high else f"{low} to {high}"
+    seconds = f", in {certification.seconds:.3g} s" if certification.seconds else ""
+    return f"{int(n_votes.sum())}, {each} an input{seconds}"
+
+
+def _accuracies(
+    certification: Certification, y_true: ArrayLike, radii: ArrayLike | None, norm: float
+) -> list[str]:
+    where = _some_radii(certification, norm) if radii is None else np.ravel(radii)
+    scores = certified_accuracy_score(y_true, certification, radius=where, norm=norm)
+    intervals = certified_accuracy_interval(y_true, certification, radius=where, norm=norm)
+    lines = [
+        f"  {format_norm(norm)} radius {radius:g}: {score:.1%} ({low:.1%} to {high:.1%})"
+        for radius, score, low, high in zip(where, scores, *intervals, strict=True)
+    ]
+    return ["certified accuracy, with its 95% interval over inputs:", *lines]
+
+
+def _some_radii(certification: Certification, norm: float) -> NDArray[np.float64]:
+    """Round numbers from 0 to near the largest finite radius."""
+    radius = certification.radius(norm)
+    largest = float(radius[np.isfinite(radius)].max(initial=0.0))
+    if largest == 0.0:
+        return np.zeros(1)
+    step = largest / (_N_RADII - 1)
+    unit = 10.0 ** np.floor(np.log10(step))
+    step = np.floor(step / unit) * unit
+    return np.round(step * np.arange(_N_RADII), 12)
