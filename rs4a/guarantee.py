@@ -45,7 +45,10 @@ def guarantee_in_words(
     the smoothed classifier, with probability at least 0.999 over the noise, for each input
     separately.'
     """
-    within = "" if box is None else f" and that leaves it in [{box[0]:g}, {box[1]:g}]"
+    kept = [] if box is None else [f"in [{box[0]:g}, {box[1]:g}]"]
+    if noise.input_levels is not None:
+        kept.append(f"on multiples of 1/{noise.input_levels}")
+    within = f" and that leaves it {' and '.join(kept)}" if kept else ""
     change = (
         f"No change of an input whose {format_norm(norm)} norm is below the certified "
         f"radius{within} alters the answer of the smoothed classifier"

@@ -28,12 +28,16 @@ def test_norm_and_box():
     assert "whose l2 norm is below the certified radius alters" in plain
     boxed = guarantee_in_words(Uniform(sigma=1.0), alpha=0.1, norm=1, box=(0, 0.5))
     assert "radius and that leaves it in [0, 0.5] alters" in boxed
+    exact = Uniform(sigma=1.0, exact=True, levels=16)
+    both = guarantee_in_words(exact, alpha=0.1, norm=1, box=(0, 1))
+    assert "and that leaves it in [0, 1] and on multiples of 1/16 alters" in both
 
 
 def test_nothing_is_left_to_chance_under_deterministic_noise():
     noise = Splitting(sigma=1.0, deterministic=True)
     words = guarantee_in_words(noise, alpha=0.001, norm=1)
     assert "probability" not in words
+    assert "and that leaves it on multiples of 1/255 alters" in words
     assert "all views of the noise vote" in words
 
 

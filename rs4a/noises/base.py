@@ -172,6 +172,11 @@ class Noise(BaseEstimator, ABC):
         """
         return self
 
+    @property
+    def input_levels(self) -> int | None:
+        """Steps from 0 to 1 of the grid that inputs, attacked ones too, lie on; or None."""
+        return None
+
     def check_inputs(self, X: NDArray[np.float32] | torch.Tensor) -> None:
         """Refuse inputs that the certificates would not be about; here none.
 

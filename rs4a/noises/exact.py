@@ -115,6 +115,11 @@ class GridNoise(AdditiveNoise):
             return super().std(dim)
         return self.scale(dim) * self._unit_sigma(dim)
 
+    @property
+    def input_levels(self) -> int | None:
+        """Steps from 0 to 1 of the grid that inputs lie on, if the noise is exact."""
+        return int(self.levels) if self.exact else None
+
     def check_inputs(self, X: NDArray[np.float32] | torch.Tensor) -> None:
         """Refuse inputs off the grid, if the noise is exact.
 

@@ -162,6 +162,11 @@ class Splitting(Noise):
             )
         return mine
 
+    @property
+    def input_levels(self) -> int | None:
+        """Steps from 0 to 1 of the grid that inputs lie on, if it is deterministic."""
+        return int(self.levels) if self.deterministic else None
+
     def check_inputs(self, X: NDArray[np.float32] | torch.Tensor) -> None:
         """Refuse inputs outside [0, 1] or, for deterministic noise, off the grid.
 
