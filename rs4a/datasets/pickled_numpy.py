@@ -171,7 +171,7 @@ def _new_array(data: Any, dtype: np.dtype, shape: Any, order: Any) -> NDArray:
         raise ValueError("an array has an impossible shape.")
     size = math.prod(shape) * dtype.itemsize
     if not isinstance(data, bytes | bytearray) or len(data) != size:
-        raise ValueError(f"an array of shape {shape} has not {size} bytes of data.")
+        raise ValueError(f"an array of shape {shape} does not have {size} bytes of data.")
     return np.ndarray(shape, dtype, buffer=data, order=order)
 
 

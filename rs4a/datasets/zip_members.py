@@ -34,7 +34,7 @@ class ZipMembers:
     ------
     ValueError
         If a member is encrypted, compressed in another way than by deflation, or larger
-        than 256 MiB; or, when it is read, if it has not the size that it should have.
+        than 256 MiB; or, when it is read, if it does not have the size that it should.
     """
 
     def __init__(self, path: Path, infos: Sequence[zipfile.ZipInfo]):
@@ -69,7 +69,7 @@ class ZipMembers:
             content = self._inflated(content, size + 1)
         if len(content) != size:
             raise ValueError(
-                f"{self.path} is damaged: a file in it has not the {size} bytes that it "
+                f"{self.path} is damaged: a file in it does not have the {size} bytes it "
                 "should have."
             )
         return content

@@ -41,7 +41,7 @@ def check_on_grid(
     if values.dtype.itemsize < 4:
         raise ValueError(
             f"X must be float32 or float64 for {noise}, got {values.dtype}: half precision "
-            f"has not all multiples of 1/{levels}."
+            f"does not hold all multiples of 1/{levels}."
         )
     for part in values.split(_CHUNK_SIZE):
         steps = part * levels

@@ -265,9 +265,9 @@ def huge(n):
 
 
 DAMAGED_ARRAYS = {
-    "too little data": ({"shape": b"K\x03\x85"}, "has not 3 bytes"),
-    "too much data": ({"shape": b"K\x01\x85"}, "has not 1 bytes"),
-    "wrong item size": ({"code": b"u2", "order": b"<"}, "has not 4 bytes"),
+    "too little data": ({"shape": b"K\x03\x85"}, "does not have 3 bytes"),
+    "too much data": ({"shape": b"K\x01\x85"}, "does not have 1 bytes"),
+    "wrong item size": ({"code": b"u2", "order": b"<"}, "does not have 4 bytes"),
     "negative axes": ({"shape": b"I-1\nI-2\n\x86"}, "impossible shape"),
     "overflow": ({"shape": huge(2**63) + b"K\x02\x86"}, "impossible shape"),
     "overflow to 2": ({"shape": huge(2**64 + 2) + b"\x85"}, "impossible shape"),
@@ -285,8 +285,8 @@ DAMAGED_ARRAYS = {
     "two types": ({"code": b"u1,O8"}, "it has the dtype 'u1,O8'"),
     "bad byte order": ({"order": b"x"}, "unknown state"),
     "fields": ({"fields": b"]"}, "a dtype has fields"),
-    "text as data": ({"data": text(b"ab")}, "has not 2 bytes"),
-    "list as data": ({"data": b"]"}, "has not 2 bytes"),
+    "text as data": ({"data": text(b"ab")}, "does not have 2 bytes"),
+    "list as data": ({"data": b"]"}, "does not have 2 bytes"),
 }  # fmt: skip
 
 
