@@ -261,7 +261,7 @@ def test_zip_members_that_grow_are_refused(tmp_path, declared):
         assert dataset.files[0] == bytes(declared)
         return
     tracemalloc.start()
-    with pytest.raises(ValueError, match="val.zip is damaged: .* not the 10 bytes"):
+    with pytest.raises(ValueError, match="val.zip is damaged: .* not have the 10 bytes"):
         dataset[0]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
