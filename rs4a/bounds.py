@@ -73,6 +73,9 @@ class Bound(BaseEstimator, ABC):
         Whether the bound takes a uniform number an input besides the votes.
     """
 
+    # Of users' bounds too, which need not declare any.
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+
     anytime: ClassVar[bool] = False
     runner_up: bool = False
     randomized: bool = False
@@ -150,7 +153,7 @@ class Bound(BaseEstimator, ABC):
             and in all.
 
         n_others : int
-            Number of the other classes.
+            Number of the other classes. With none there is no runner-up.
 
         alpha : float
             Probability, in (0, 1), with which any of these bounds may fail.
@@ -172,10 +175,9 @@ class Bound(BaseEstimator, ABC):
             lower = self.prob_lower(votes.top, votes.total, alpha, **kwargs)
             return lower, 1.0 - lower
         lower = self.prob_lower(votes.top, votes.total, alpha / 2, **kwargs)
-        # Which class is the runner-up was read off these votes, so each class of the
-        # others gets its share of the other half.
-        share = alpha / 2 / n_others
-        upper = self.prob_upper(votes.runner_up, votes.total, share, **kwargs)
+        # The most probable of the others is one class, which no vote chose: its bound
+        # needs no share for the rest. The bound of the strongest is as large or larger.
+        upper = self.prob_upper(votes.runner_up, votes.total, alpha / 2, **kwargs)
         return lower, np.minimum(upper, 1.0 - lower)
 
     def can_certify(self, alpha: float) -> bool:

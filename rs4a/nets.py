@@ -22,6 +22,7 @@ from rs4a.networks import MLP
 __all__ = [
     "check_is_net",
     "check_known",
+    "check_loss",
     "check_net",
     "check_outputs",
     "class_indices",
@@ -296,6 +297,31 @@ def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> int:
                 f"The net cannot take X, whose inputs have shape {X.shape[1:]}: {error}"
             ) from error
         return check_outputs(outputs, 1, n_classes).shape[1]
+
+
+def check_loss(net: Any, X: NDArray[np.float32]) -> None:
+    """Refuse a net of logits whose loss takes logarithms of them: it would be NaN.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    X : ndarray of shape (n, ...), float32
+        Inputs, of which some are tried.
+
+    Raises
+    ------
+    ValueError
+        If the criterion is NLLLoss, for which skorch takes outputs as probabilities, and
+        they are negative.
+    """
+    own = type(net).get_loss is not NeuralNetClassifier.get_loss
+    if own or not isinstance(net.criterion_, torch.nn.NLLLoss):
+        return
+    some = torch.from_numpy(np.array(X[:_TRIED]))
+    with evaluating(net), torch.inference_mode():
+        _log(check_outputs(net.infer(to_net(net, some)), len(some), 2))
 
 
 def check_outputs(outputs: Any, batch_size: int, n_classes: int) -> torch.Tensor:

@@ -24,6 +24,7 @@ from skorch.utils import to_tensor
 
 from rs4a.kept_training import KeptTraining
 from rs4a.nets import (
+    check_loss,
     check_outputs,
     evaluating,
     fingerprint,
@@ -118,7 +119,8 @@ def train(
     Raises
     ------
     ValueError
-        If the net cannot take `X` or has not one output a class.
+        If the net cannot take `X`, has not one output a class, or has logits where its
+        criterion takes probabilities.
 
     Notes
     -----
@@ -127,8 +129,9 @@ def train(
     with training_seed(seed, _cuda_devices(net)):
         if not net.initialized_:
             net.initialize()
-        first = X[:1] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
+        first = X[:8] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
         probe(net, first, n_classes)
+        check_loss(net, first)
         with (
             training_under_noise(net, noise, objective, epochs_before),
             _kept_in(folder if isinstance(X, np.ndarray) else None, net),

@@ -375,6 +375,15 @@ def test_bounds_on_two_classes_fail_together_with_alpha_at_most(bound, alpha, n,
         assert largest > alpha / 20
 
 
+@pytest.mark.parametrize("kind", [ClopperPearson, ConfidenceSequence])
+def test_upper_bounds_grow_with_the_count(kind):
+    """So that of all other classes the strongest one's bound is the largest."""
+    for n in (1, 2, 7, 100, 5000):
+        counts = np.unique(np.linspace(0, n, 301).astype(np.int64))
+        for alpha in (0.4, 0.01, 1e-6):
+            assert (np.diff(kind().prob_upper(counts, n, alpha)) >= -1e-15).all()
+
+
 def test_runner_up_is_the_strongest_of_the_others():
     counts = np.array([[5, 3, 2], [1, 0, 9], [0, 0, 4]])
     votes = top_votes(counts, np.array([0, 1, 2]))
@@ -385,13 +394,13 @@ def test_runner_up_is_the_strongest_of_the_others():
 
 
 @pytest.mark.parametrize("kind", [ClopperPearson, ConfidenceSequence])
-def test_runner_up_costs_half_of_alpha_and_the_rest_is_shared(kind):
+def test_runner_up_costs_half_of_alpha_however_many_classes_there_are(kind):
     votes = TopVotes(*np.array([[600, 900], [150, 100], [1000, 1000]]))
     lower, upper = kind(runner_up=True).top_two(votes, n_others=9, alpha=0.01)
     np.testing.assert_array_equal(lower, kind().prob_lower(votes.top, 1000, 0.005))
     np.testing.assert_array_equal(
         upper,
-        np.minimum(kind().prob_upper(votes.runner_up, 1000, 0.005 / 9), 1.0 - lower),
+        np.minimum(kind().prob_upper(votes.runner_up, 1000, 0.005), 1.0 - lower),
     )
     lower, rest = kind().top_two(votes, n_others=9, alpha=0.01)
     np.testing.assert_array_equal(lower, kind().prob_lower(votes.top, 1000, 0.01))

@@ -340,3 +340,19 @@ def test_objectives_of_users_join_in(seen, small):
 
     net = run(recorder_net(), small, objective=Spread())
     assert np.isfinite(net.history[:, "train_loss"]).all()
+
+
+def test_logits_under_a_loss_of_probabilities_are_refused(digits):
+    """skorch's default criterion takes logarithms of the outputs: the loss would be NaN."""
+    X, y = digits[0][:64], digits[2][:64]
+    clf = SmoothedClassifier(make_net(criterion=torch.nn.NLLLoss), random_state=0)
+    with pytest.raises(ValueError, match=r"must be probabilities.*CrossEntropyLoss"):
+        clf.fit(X, y)
+
+    class OwnLoss(NeuralNetClassifier):
+        def get_loss(self, y_pred, y_true, *args, **kwargs):
+            return torch.nn.functional.cross_entropy(y_pred, y_true)
+
+    own = OwnLoss(**make_net(criterion=torch.nn.NLLLoss).get_params(deep=False))
+    fitted = SmoothedClassifier(own, noise=Uniform(sigma=0.1), random_state=0).fit(X, y)
+    assert np.isfinite(fitted.estimator_.history[-1, "train_loss"])

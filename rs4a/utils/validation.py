@@ -22,6 +22,10 @@ from rs4a.utils.mapped_inputs import MappedInputs, unmapped
 __all__ = ["as_array", "check_inputs", "check_training_data", "labelled"]
 
 
+#: Columns from which on rows of nothing but whole numbers mean another scale.
+_WIDE = 16
+
+
 def as_array(values: Any) -> Any:
     """Return torch tensors as numpy arrays, from any device; leave the rest as it is."""
     if not isinstance(values, torch.Tensor):
@@ -188,8 +192,8 @@ def _holds_fractions(X: NDArray[np.float32]) -> bool:
 
 def _refuse_bytes(X: NDArray[np.float32]) -> None:
     """Refuse whole numbers up to 255 where fit saw fractions in [0, 1]."""
-    # A table may well hold a row of small whole numbers; an image hardly does.
-    largest = 1.0 if X.ndim > 2 else 16.0
+    # A narrow table may well hold a row of small whole numbers; an image hardly does.
+    largest = 1.0 if X.ndim > 2 or X.shape[1] >= _WIDE else 16.0
     if largest < X.max() <= 255.0 and X.min() >= 0.0 and np.array_equal(X, np.rint(X)):
         raise ValueError(
             f"X must have the scale that fit saw, [0, 1], got whole numbers up to "
