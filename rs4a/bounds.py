@@ -10,7 +10,7 @@ from scipy.special import betainc, betaincinv, gammaln, xlog1py, xlogy
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-__all__ = ["Bound", "ClopperPearson", "ConfidenceSequence"]
+__all__ = ["Bound", "ClopperPearson", "ConfidenceSequence", "TopVotes", "top_votes"]
 
 #: Relative error allowed to scipy's inverse incomplete beta function, twice what is
 #: measured; tests/test_bounds.py compares with 50-digit arithmetic.
@@ -27,7 +27,19 @@ _HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 
 
 class TopVotes(NamedTuple):
-    """What of an input's votes a bound takes: arrays with an entry an input."""
+    """What of an input's votes a bound takes: arrays with an entry an input.
+
+    Parameters
+    ----------
+    top : ndarray of shape (n,), int64
+        Votes for the class that other votes chose.
+
+    runner_up : ndarray of shape (n,), int64
+        Votes for the strongest of the other classes.
+
+    total : ndarray of shape (n,), int64
+        All votes.
+    """
 
     top: NDArray[np.int64]
     runner_up: NDArray[np.int64]
@@ -49,6 +61,14 @@ def top_votes(counts: NDArray[np.int64], columns: NDArray[np.int64]) -> TopVotes
     -------
     votes : TopVotes
         The runner-up has 0 votes where there is but one class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rs4a.bounds import top_votes
+    >>> votes = top_votes(np.array([[90, 7, 3], [20, 50, 30]]), np.array([0, 1]))
+    >>> votes.top, votes.runner_up
+    (array([90, 50]), array([ 7, 30]))
     """
     rows = np.arange(len(counts))
     others = counts.copy()

@@ -11,7 +11,7 @@ MODULES = [
     "rs4a.networks", "rs4a.noises", "rs4a.objectives", "rs4a.radii",
     "rs4a.callbacks", "rs4a.certification_log", "rs4a.recipes", "rs4a.testing",
     "rs4a.bound_record", "rs4a.box", "rs4a.datasets", "rs4a.datasets.plain_pickle",
-    "rs4a.persistence",
+    "rs4a.persistence", "rs4a.stopping",
 ]  # fmt: skip
 
 # Order, spelling and sections of numpydoc; sections that not every object needs
@@ -50,7 +50,8 @@ CLASSES = [
     name for name in sorted(set(public_objects())) if name.rsplit(".", 1)[-1][0].isupper()
 ]
 NO_EXAMPLE = {"Noise", "RadialNoise", "Bound", "Batch", "NoisyOutputs", "CertificationLog",
-              "CertificationWarning", "UnsupportedNormError"}  # fmt: skip
+              "CertificationWarning", "StoppingRule", "TopVotes",
+              "UnsupportedNormError"}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ LAYERS = [
     "exceptions", "utils", "radii", "noises", "box", "bounds", "stopping", "inference",
     "nets", "sampling", "sequential", "progress", "vote_plans", "vote_store", "packing",
     "workers", "run_report", "ballot", "batch_sizes", "soft_votes", "attacks",
-    "guarantee", "certification_log", "bound_record", "certification", "objectives", "resume",
-    "kept_training", "training", "plain_classifiers", "classifier", "persistence",
+    "guarantee", "certification_log", "bound_record", "certification", "objectives",
+    "resume", "kept_training", "training", "plain_classifiers", "classifier", "persistence",
 ]  # fmt: skip
 LEAVES = {
     "callbacks": {

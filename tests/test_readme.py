@@ -51,7 +51,7 @@ def run_python_blocks(page, monkeypatch):
 def test_readme_runs(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     namespace, n_blocks = run_python_blocks(README, monkeypatch)
-    assert n_blocks == 6
+    assert n_blocks == 7
     printed = capsys.readouterr().out
     assert "radius_l1" in printed
     assert "noise__sigma" in printed

@@ -230,7 +230,7 @@ class Uniform(GridNoise):
 class Pareto(AdditiveNoise):
     """Symmetric Pareto noise with polynomial tails, against l1 adversaries.
 
-    Density proportional to prod (1 + |x_i| / lambda)^-(a + 1); sigma =
+    Density proportional to ``prod (1 + |x_i| / lambda)^-(a + 1)``; sigma =
     lambda (2 / ((a - 1) (a - 2)))^(1/2). For large a it comes near Laplace noise. The l1
     radius, by the differential method [1]_, is a sound lower bound,
     lambda q / a 2F1(1, c; 1 + c; q^(1/c)) with q = 2 prob_lower - 1, c = a / (a + 1).

@@ -15,10 +15,10 @@ _FACTOR_ERROR = 2.0**-50
 def uniform_l1_in_box(prob_lower: FloatArray, reach: FloatArray, dim: int) -> FloatArray:
     """Radius of noise uniform on [-1, 1]^d, against attacks that stay in a box.
 
-    A shift by v leaves the share p = prod (1 - |v_i| / 2) of the noise's cube where it
+    A shift by v leaves the share ``p = prod (1 - |v_i| / 2)`` of the noise's cube where it
     was, and the vote holds as long as p is more than t = 3/2 - prob_lower. Among shifts
     of one l1 length the one that moves few coordinates, as far as they go, leaves least:
-    log p is concave in every |v_i|. After the first k coordinates s_k of the length is
+    log p is concave in every ``|v_i|``. After the first k coordinates s_k of the length is
     spent and p_k is left, and the rest goes into the next one, so that the radius is
 
     max over k of s_k + 2 (1 - t / p_k)

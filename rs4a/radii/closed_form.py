@@ -117,7 +117,7 @@ def uniform_linf(prob_lower: ArrayLike, dim: int) -> FloatArray:
 
 
 def pareto_l1(prob_lower: ArrayLike, a: float) -> FloatArray:
-    """Density prod (1 + |x_i|)^-(a + 1), l1 adversary; a sound lower bound ([Y]).
+    """Density ``prod (1 + |x_i|)^-(a + 1)``, l1 adversary; a sound lower bound ([Y]).
 
     q / a * 2F1(1, c; 1 + c; q^(1/c)) with q = 2 prob_lower - 1 and c = a / (a + 1). Near
     q = 1 the function is a logarithm, and the distance of q from 1 is all that counts:

@@ -64,7 +64,13 @@ def check_own_name(name: str, obj: Any, known: dict[str, type[Any]]) -> None:
 def known_classes(module: ModuleType) -> dict[str, type[Any]]:
     """Classes of a module that a file may name, by name."""
     public = {name: getattr(module, name) for name in module.__all__}
-    return {name: each for name, each in public.items() if not isabstract(each)}
+    return {
+        name: each
+        for name, each in public.items()
+        if isinstance(each, type)
+        and issubclass(each, BaseEstimator)
+        and not isabstract(each)
+    }
 
 
 def _plain(name: str, value: Any) -> Any:

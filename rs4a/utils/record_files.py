@@ -35,10 +35,12 @@ def write_record(
         Anything else, as JSON can hold it.
     """
     text = json.dumps({"format": _FORMAT_VERSION, **metadata})
+    for name, array in arrays.items():
+        if array.dtype.hasobject:  # numpy before 2.1 has no option that refuses it
+            raise TypeError(f"{name} must hold numbers or strings, got objects.")
     with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(
-            file, allow_pickle=False, metadata=np.array(text), **dict(arrays)
-        )
+        content: dict[str, Any] = {"metadata": np.array(text), **arrays}
+        np.savez_compressed(file, **content)
 
 
 def read_record(

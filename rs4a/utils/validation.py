@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils.validation import column_or_1d, validate_data
+from scipy.sparse import issparse
+from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
 from rs4a.utils.checks import check_floating_point
 from rs4a.utils.lazy_inputs import (
@@ -77,6 +78,8 @@ def check_inputs(
     if is_dataset(X):
         return LazyInputs(X, _like_fit(estimator, also))
     X = as_array(X)
+    if issparse(X):
+        check_array(X)  # which refuses it
     plain = np.asarray(X)  # for looking at; validate_data gets what the user gave
     if not reset:
         _check_shape(estimator, plain.shape)
