@@ -69,7 +69,7 @@ def classifier(noise):
 # The grey area is what neither certificates nor the attack decide.
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
 for noise, ax in zip((Uniform(sigma=1.0), Gaussian(sigma=0.75)), axes, strict=True):
-    attack = PGD(norm=noise.norms[0], steps=20, n_samples=32, box=(0, 1), random_state=0)
+    attack = PGD(norm=noise.norms[0], steps=10, n_samples=16, box=(0, 1), random_state=0)
     display = AttackDisplay.from_estimator(
         classifier(noise), X_test, y_test, attack=attack, radii=RADII, ax=ax
     )

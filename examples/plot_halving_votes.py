@@ -233,4 +233,3 @@ for bar, hatch in zip(shown, ["", "//", "xx"], strict=True):
 bars.bar_label(shown, [f"{votes / 1e6:.2f}" for votes in spent])
 bars.set(ylabel="estimation votes, millions", title="Votes for the table")
 figure.savefig(args.figure, dpi=120)
-print(f"\nFigure saved to {args.figure}")

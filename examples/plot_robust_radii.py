@@ -75,6 +75,7 @@ def short(noise):
 
 
 figure, axes = plt.subplots(3, 3, figsize=(13, 11), layout="constrained")
+figure.suptitle(f"Certified radius at sigma = 1, d = {DIM}")
 rows = []
 for ax, (norm, title, noises) in zip(axes.flat, PANELS, strict=True):
     noises = [noise.set_params(sigma=1.0) for noise in noises]
@@ -94,6 +95,4 @@ table = pd.DataFrame(rows, columns=columns).drop_duplicates(["norm", "noise"])
 print(f"Certified radius at sigma = 1 in {DIM} coordinates")
 rounded_down = partial(format_radius, digits=4)
 print(table.set_index(["norm", "noise"]).to_string(float_format=rounded_down))
-figure.suptitle(f"Certified radius at sigma = 1, d = {DIM}")
 figure.savefig(args.figure, dpi=110)
-print(f"\nFigure saved to {args.figure}")

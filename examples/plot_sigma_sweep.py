@@ -22,6 +22,7 @@ References
 # On the 8x8 originals, with an MLP, little noise was best everywhere, and Laplace noise led
 # at large radii: the choice depends on the data.
 import argparse
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -137,4 +138,4 @@ ax.set(
 ax.grid(alpha=0.3)
 ax.legend(title="noise")
 figure.savefig(args.figure, dpi=120)
-print(f"\nFigure saved to {args.figure}")
+print(f"\nFigure saved to {args.figure}", file=sys.stderr)
