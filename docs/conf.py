@@ -4,8 +4,11 @@ No page, inventory or script comes from the network. `-D plot_gallery=0` leaves 
 runs of the examples, which take most of the time.
 """
 
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch comes: an example a core
 
 import rs4a
 
@@ -53,6 +56,7 @@ sphinx_gallery_conf = {
     "write_computation_times": False,
     "download_all_examples": False,
     "show_memory": False,
+    "parallel": os.cpu_count(),
     "image_srcset": ["2x"],
     "doc_module": ("rs4a",),
     "reference_url": {"rs4a": None},
