@@ -37,7 +37,7 @@ from tqdm.auto import tqdm
 
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
-from rs4a.metrics import make_certified_scorer
+from rs4a.metrics import EnvelopeDisplay, make_certified_scorer
 from rs4a.noises import Gaussian, Laplace, Uniform
 
 parser = argparse.ArgumentParser(description="Sweep noise and sigma on digits.")
@@ -124,18 +124,15 @@ print(f"\nCertified accuracy on {n_test} held-out digits (best sigma), by l1 rad
 print(cells.rename_axis("l1 radius", axis=1).to_string())
 
 # %%
-# The envelopes.
+# The envelopes. The bands allow for the choice of the held-out digits.
 figure, ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-for noise, style in zip(best, ["--", "-.", "-"], strict=True):
-    ax.plot(radii, best[noise], style, label=noise, linewidth=2)
+envelopes = {noise: best[noise].to_numpy() for noise in best}
+display = EnvelopeDisplay(radii, envelopes, norm=1, n_inputs=n_test)
+display.plot(ax=ax, linewidth=2)
 ax.set(
     xlabel="l1 radius, in units of X (pixels in [0, 1])",
-    ylabel="certified accuracy",
     title="Digits: best certified accuracy over all sigmas",
-    xlim=(0, radii[-1]),
-    ylim=(0, 1),
 )
 ax.grid(alpha=0.3)
-ax.legend(title="noise")
 figure.savefig(args.figure, dpi=120)
 print(f"\nFigure saved to {args.figure}", file=sys.stderr)
