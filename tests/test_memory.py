@@ -644,7 +644,7 @@ def test_an_interrupted_training_goes_on(tmp_path, digits, epochs, monkeypatch):
         {"estimator__module__hidden": [10]},
         {"estimator__iterator_train__collate_fn": lambda batch: default_collate(batch)},
     ],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )  # fmt: skip
 def test_other_trainings_are_other_work(tmp_path, digits, epochs, change):
     trained(tmp_path).fit(*digits)
