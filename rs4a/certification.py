@@ -19,6 +19,7 @@ from rs4a.certification_log import CertificationLog, make_log
 from rs4a.inference import Inference
 from rs4a.noises import Noise
 from rs4a.run_report import merge_runs
+from rs4a.sampling import stream_keys
 from rs4a.utils.checks import NORMS, check_dim, check_norm, format_norm
 from rs4a.utils.params import check_own_name, from_json, known_classes, to_json
 from rs4a.utils.record_files import read_record, write_record
@@ -403,7 +404,8 @@ class Certification:
             Norm of the adversary. None: as it was.
 
         bound : Bound, default=None
-            How votes become a probability. None: as it was.
+            How votes become a probability; how many it would ask for does not matter.
+            None: as it was.
 
         box : tuple of two floats, default=None
             Smallest and largest value of a coordinate that attacks must respect, and that
@@ -423,7 +425,8 @@ class Certification:
         ------
         ValueError
             If `alpha` is outside (0, 1), the votes decided when their drawing stopped
-            and `bound` does not allow for that, or the noise has no radius in a box.
+            and `bound` does not allow for that, the noise has no radius in a box, or the
+            inputs were not in it or are not those in `X`, as far as the record knows them.
         """
         return replace(
             self,
@@ -438,6 +441,8 @@ class Certification:
         wanted = as_box(self.box if box is None else box)
         if X is None:
             known = wanted and self.box and wanted.interval == self.box.interval
+            if wanted is not None:
+                self._check_range(wanted)
             return self.box if known else wanted
         if wanted is None:
             raise ValueError("X needs a box, got box=None.")
@@ -447,8 +452,32 @@ class Certification:
                 f"X must hold the {len(self)} inputs of the record, of {self.dim} "
                 f"coordinates, got shape {inputs.shape}."
             )
+        self._check_same_inputs(inputs)
         lambd = self.noise.scale(self.dim)
         return replace(wanted, reach=coordinate_reach(inputs, wanted.interval, lambd))
+
+    def _check_range(self, box: Box) -> None:
+        """Refuse a box that the inputs were not in, as far as the record knows them."""
+        low, high = box.interval
+        for run in self.runs:
+            known = run.get("input_range")
+            if known and not (low <= known[0] and known[1] <= high):
+                raise ValueError(
+                    f"box must hold the inputs, which were from {known[0]:.9g} to "
+                    f"{known[1]:.9g}, got {box.interval}."
+                )
+
+    def _check_same_inputs(self, inputs: NDArray[np.float32]) -> None:
+        """Refuse others than those that were certified, as far as the record knows them."""
+        seeds = {run["seed"] for run in self.runs}
+        if self.tokens is None or len(seeds) != 1:
+            return
+        others = stream_keys(inputs, seeds.pop())[:, 2] != self.tokens
+        if others.any():
+            raise ValueError(
+                "X must hold the inputs of the record in its order, got others, number "
+                f"{int(others.argmax())} to begin with."
+            )
 
     def summary(
         self,
@@ -479,7 +508,8 @@ class Certification:
         Raises
         ------
         ValueError
-            If the length of `y_true` differs, or a radius is negative or NaN.
+            If the length of `y_true` differs, a radius is negative or NaN, or radii are
+            given without labels.
         """
         from rs4a.metrics import summarize
 

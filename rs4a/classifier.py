@@ -280,7 +280,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             words = guarantee_in_words(noise, alpha=self.alpha, norm=norm, box=self.box)
         except (AttributeError, TypeError, ValueError):  # parameters that fit will refuse
             return diagram
-        return f"<div><p>{escape(str(noise))}: {escape(words)}</p>{diagram}</div>"
+        words = f"Certificates under {noise} state: {words}"
+        return f"<div><p>{escape(words)}</p>{diagram}</div>"
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, also those inside the parameter objects.
@@ -434,6 +435,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ).tolist()
         self._was_frozen = isinstance(self.estimator, FrozenEstimator)
         self.noise_ = self._fixed_noise(random_state, trained_net)
+        self._noise_of_fit = str(self.noise)
         self.noise_.scale(X[0].size)
         self.noise_.check_inputs(X)
         self._check_box()
@@ -641,9 +643,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         -----
         CertificationWarning
             If the bound draws too few votes to certify anything at this `alpha`, if the
-            net's answer to an input depends on its batch, or after an interruption.
+            net's answer to an input depends on its batch, if `noise` has changed since the
+            fit, or after an interruption.
         """
         X = self._checked(X)
+        self._warn_of_other_noise()
         bound = self._checked_bound(max_votes, previous)
         warn_of_batch_dependence(self._net, X)
         box = self._box_of(X)
@@ -679,6 +683,17 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             ),
         )
 
+    def _warn_of_other_noise(self) -> None:
+        asked = getattr(self, "_noise_of_fit", None)
+        if asked is None or asked == str(self.noise):
+            return
+        warnings.warn(
+            f"Certificates are about the noise of the fit, {self.noise_}, and noise is "
+            f"{self.noise} by now: call fit again, which leaves a frozen net as it is.",
+            CertificationWarning,
+            stacklevel=3,
+        )
+
     def _box_of(self, X: Any) -> Box | None:
         box = as_box(self.box)
         if box is None:
@@ -693,6 +708,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         selection = 0 if self.noise_.deterministic else int(votes.selection.sum())
         return describe_run(
             self._net,
+            ballot.X,
             seed=self._seed(),
             votes=selection + int(votes.counts.sum()) - before,
             kept=ballot.n_kept,

@@ -41,17 +41,17 @@ def guarantee_in_words(
     >>> from rs4a.guarantee import guarantee_in_words
     >>> from rs4a.noises import Uniform
     >>> guarantee_in_words(Uniform(sigma=0.5), alpha=0.001, norm=1)
-    'No change of an input whose l1 norm is below the certified radius alters the answer of
-    the smoothed classifier, with probability at least 0.999 over the noise, for each input
-    separately.'
+    'No change of an input by less than its certified radius, in l1 norm, alters the answer
+    of the smoothed classifier, with probability at least 0.999 over the noise, for each
+    input separately.'
     """
     kept = [] if box is None else [f"in [{box[0]:g}, {box[1]:g}]"]
     if noise.input_levels is not None:
         kept.append(f"on multiples of 1/{noise.input_levels}")
-    within = f" and that leaves it {' and '.join(kept)}" if kept else ""
+    within = f" that leaves it {' and '.join(kept)}" if kept else ""
     change = (
-        f"No change of an input whose {format_norm(norm)} norm is below the certified "
-        f"radius{within} alters the answer of the smoothed classifier"
+        f"No change of an input{within} by less than its certified radius, in "
+        f"{format_norm(norm)} norm, alters the answer of the smoothed classifier"
     )
     if noise.deterministic:
         return f"{change}; all views of the noise vote, and nothing is left to chance."

@@ -255,8 +255,8 @@ def warn_of_batch_dependence(net: Any, X: NDArray[np.float32]) -> None:
         )
 
 
-def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> int:
-    """Number of outputs of a net; an error where it cannot be smoothed.
+def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> torch.Tensor:
+    """Outputs of a net for some inputs; an error where it cannot be smoothed.
 
     Parameters
     ----------
@@ -264,15 +264,15 @@ def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> int:
         Initialised net.
 
     X : ndarray of shape (n, ...), float32
-        Inputs, of which the first is tried.
+        Inputs, of which the first are tried.
 
     n_classes : int
         Number of outputs that there must be at least.
 
     Returns
     -------
-    n_outputs : int
-        Length of the second axis of the outputs.
+    outputs : torch.Tensor of shape (n_tried, n_outputs)
+        The outputs.
 
     Raises
     ------
@@ -288,40 +288,53 @@ def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> int:
                     "its answer depends on other inputs and nothing can be certified. "
                     "Use track_running_stats=True."
                 )
-    first = torch.from_numpy(np.array(X[:1]))
+    some = torch.from_numpy(np.array(X[:_TRIED]))
     with evaluating(net), torch.inference_mode():
         try:
-            outputs = net.infer(to_net(net, first))
+            outputs = net.infer(to_net(net, some))
         except RuntimeError as error:
             raise ValueError(
                 f"The net cannot take X, whose inputs have shape {X.shape[1:]}: {error}"
             ) from error
-        return check_outputs(outputs, 1, n_classes).shape[1]
+        return check_outputs(outputs, len(some), n_classes)
 
 
-def check_loss(net: Any, X: NDArray[np.float32]) -> None:
-    """Refuse a net of logits whose loss takes logarithms of them: it would be NaN.
+def check_loss(net: Any, outputs: torch.Tensor) -> None:
+    """Refuse, or warn of, outputs that are not what the loss takes them for.
 
     Parameters
     ----------
     net : skorch.NeuralNet
         Initialised net.
 
-    X : ndarray of shape (n, ...), float32
-        Inputs, of which some are tried.
+    outputs : torch.Tensor of shape (n, n_outputs)
+        Its outputs for some inputs.
 
     Raises
     ------
     ValueError
         If the criterion is NLLLoss, for which skorch takes outputs as probabilities, and
-        they are negative.
+        they are negative: the loss would be NaN.
+
+    Warns
+    -----
+    UserWarning
+        If the criterion is CrossEntropyLoss, which takes logits, and they are
+        probabilities: the net would learn slowly, or not at all.
     """
-    own = type(net).get_loss is not NeuralNetClassifier.get_loss
-    if own or not isinstance(net.criterion_, torch.nn.NLLLoss):
+    if type(net).get_loss is not NeuralNetClassifier.get_loss:
         return
-    some = torch.from_numpy(np.array(X[:_TRIED]))
-    with evaluating(net), torch.inference_mode():
-        _log(check_outputs(net.infer(to_net(net, some)), len(some), 2))
+    if isinstance(net.criterion_, torch.nn.NLLLoss):
+        _log(outputs)
+    sums_to_1 = ((outputs.double().sum(dim=1) - 1.0).abs() < 1e-3).all()
+    is_probability = sums_to_1 and (outputs >= 0.0).all()
+    if isinstance(net.criterion_, torch.nn.CrossEntropyLoss) and is_probability:
+        warnings.warn(
+            "The net's outputs are probabilities, but its criterion, CrossEntropyLoss, "
+            "takes logits. Leave out the softmax, or use criterion=torch.nn.NLLLoss.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def check_outputs(outputs: Any, batch_size: int, n_classes: int) -> torch.Tensor:
@@ -461,8 +474,9 @@ def check_net(estimator: Any) -> None:
     if isinstance(net, torch.nn.Module):
         raise TypeError(
             f"estimator must be a skorch net, got the torch module {type(net).__name__}. "
-            "Wrap it: skorch.NeuralNetClassifier(module, classes=...), and if it is "
-            "trained, FrozenEstimator(net.initialize())."
+            "Wrap it: net = skorch.NeuralNetClassifier(module, "
+            "criterion=torch.nn.CrossEntropyLoss), and if it is trained, "
+            "sklearn.frozen.FrozenEstimator(net.initialize())."
         )
     if not isinstance(net, NeuralNet):
         raise TypeError(
@@ -471,10 +485,10 @@ def check_net(estimator: Any) -> None:
         )
 
 
-def check_is_net(base: Any, who: str) -> None:
+def check_is_net(base: Any, who: str, remedy: str = "") -> None:
     """Refuse a classifier that is no net, for those who need its weights or gradients."""
     if not isinstance(base, NeuralNet):
-        raise TypeError(f"{who} needs a skorch net, got {type(base).__name__}.")
+        raise TypeError(f"{who} needs a skorch net, got {type(base).__name__}.{remedy}")
 
 
 def _kind(thing: Any) -> str:
@@ -497,7 +511,7 @@ def output_classes(net: NeuralNet, X: NDArray[np.float32]) -> NDArray:
     labels, its labels are 0, 1, ..., also where training met only some of them.
     """
     given = getattr(net, "classes", None)
-    n_outputs = probe(net, X, 2 if given is None else len(given))
+    n_outputs = probe(net, X, 2 if given is None else len(given)).shape[1]
     return np.arange(n_outputs) if given is None else np.asarray(given)
 
 

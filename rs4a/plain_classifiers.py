@@ -66,6 +66,10 @@ class PredictingNet(NeuralNetClassifier):
         Where it predicts.
     """
 
+    #: scikit-learn limits the threads of BLAS and OpenMP for the whole process while some
+    #: classifiers predict: two at a time would undo each other's limits.
+    takes_threads = False
+
     def __init__(self, module: Any, device: str = "cpu", **kwargs: Any):
         super().__init__(module, device=device, **kwargs)
 
@@ -133,8 +137,10 @@ class Predictions(torch.nn.Module):
         inputs = _table(X.double().numpy(), names)
         classes = self.classifier.classes_
         labels = np.asarray(self.classifier.predict(inputs))
-        indices = torch.from_numpy(class_indices(labels, classes, "classes_"))
-        return torch.nn.functional.one_hot(indices, max(len(classes), 2)).float()
+        indices = class_indices(labels, classes, "classes_")
+        outputs = torch.zeros((len(labels), max(len(classes), 2)))
+        outputs[torch.arange(len(labels)), torch.from_numpy(indices)] = 1.0
+        return outputs
 
     def get_extra_state(self) -> torch.Tensor:
         """Digest of the classifier, which its fingerprint as a net includes."""

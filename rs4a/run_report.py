@@ -4,6 +4,7 @@ import platform
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
 
 from rs4a.nets import net_device
@@ -38,7 +39,14 @@ def run_settings(net: Any) -> dict[str, Any]:
 
 
 def describe_run(
-    net: Any, *, seed: int, votes: int, kept: int, seconds: float, workers: int
+    net: Any,
+    X: Any,
+    *,
+    seed: int,
+    votes: int,
+    kept: int,
+    seconds: float,
+    workers: int,
 ) -> dict[str, Any]:
     """What a record says about the run that drew its votes.
 
@@ -46,6 +54,9 @@ def describe_run(
     ----------
     net : skorch.NeuralNet
         The net that voted.
+
+    X : ndarray of shape (n, ...), float32, or LazyInputs
+        The inputs, of which the range is kept unless they are read as needed.
 
     seed : int
         Seed of the votes.
@@ -70,6 +81,7 @@ def describe_run(
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
+        "input_range": _range(X),
         "votes": votes,
         "votes_from_memory": min(kept, votes),
         "seconds": seconds,
@@ -108,6 +120,12 @@ def merge_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
             same = all(value == values[0] for value in values)
             report[name] = values[0] if same else values
     return report
+
+
+def _range(X: Any) -> list[float] | None:
+    if not isinstance(X, np.ndarray) or not X.size:
+        return None
+    return [float(X.min()), float(X.max())]
 
 
 def _cudnn_tf32() -> bool | None:

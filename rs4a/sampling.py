@@ -168,7 +168,8 @@ class Voters:
     def __enter__(self) -> Self:
         compiled = self.inference is not None and self.inference.compile
         on_cpu = net_device(self.net).type == "cpu"
-        n_threads = torch.get_num_threads() if on_cpu and not compiled else 1
+        several = on_cpu and not compiled and getattr(self.net, "takes_threads", True)
+        n_threads = torch.get_num_threads() if several else 1
         with ExitStack() as stack:
             stack.enter_context(evaluating(self.net))
             self._nets = voting_nets(self.net, self.inference, n_threads)

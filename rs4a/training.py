@@ -130,8 +130,7 @@ def train(
         if not net.initialized_:
             net.initialize()
         first = X[:8] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
-        probe(net, first, n_classes)
-        check_loss(net, first)
+        check_loss(net, probe(net, first, n_classes))
         with (
             training_under_noise(net, noise, objective, epochs_before),
             _kept_in(folder if isinstance(X, np.ndarray) else None, net),

@@ -226,3 +226,23 @@ def test_tables_tell_boxes_apart(fitted, data):
     assert sorted(table.index) == [
         "Splitting(deterministic=False)", "Splitting(deterministic=False) in [0.0, 1.0]",
     ]  # fmt: skip
+
+
+def test_a_box_that_the_inputs_were_not_in_is_refused_afterwards(fitted, data):
+    X, _ = data
+    certification = copy.deepcopy(fitted).set_params(box=None).certify(X[:10])
+    parts = Certification.concatenate([certification, certification])
+    for record in (certification, parts):
+        with pytest.raises(ValueError, match=r"box must hold the inputs, which were from"):
+            record.recompute(box=(0.4, 1))
+        assert record.recompute(box=BOX).box.interval == BOX
+
+
+def test_only_the_inputs_of_the_record_are_taken(fitted, data):
+    X, _ = data
+    certification = copy.deepcopy(fitted).set_params(box=None).certify(X[:10])
+    for others in (X[10:20], X[:10][::-1], np.full_like(X[:10], 0.5)):
+        with pytest.raises(ValueError, match="X must hold the inputs of the record in its"):
+            certification.recompute(box=BOX, X=others)
+    flat = certification.recompute(box=BOX, X=X[:10].reshape(10, 8, 8))
+    np.testing.assert_array_equal(flat.radius(), fitted.certify(X[:10]).radius())

@@ -81,7 +81,8 @@ def test_certificates_are_about_the_noise_of_the_fit(small):
     X, X_test, y, _ = small
     clf = quick().fit(X, y)
     clf.noise.set_params(sigma=99.0)
-    assert clf.certify(X_test).noise.sigma == 0.3
+    with pytest.warns(CertificationWarning, match=r"sigma=0.3.*sigma=99.0.*call fit"):
+        assert clf.certify(X_test).noise.sigma == 0.3
 
 
 def test_jobs_do_not_change_votes(fitted, digits):
@@ -236,8 +237,13 @@ def test_other_scale_than_in_fit_is_refused(small):
     flat, flat_test = X.reshape(len(X), -1), X_test.reshape(len(X_test), -1)
     clf = quick().fit(flat, y)
     grey = np.rint(16 * flat_test)  # as load_digits has them
-    for bad in ((255 * flat_test).astype(np.uint8), np.rint(255 * flat_test), grey):
-        with pytest.raises(ValueError, match=r"scale that fit saw, \[0, 1\].*X / 255"):
+    byte_valued = np.rint(255 * flat_test)
+    for bad, divisor in (
+        (byte_valued.astype(np.uint8), 255),
+        (byte_valued, 255),
+        (grey, 16),
+    ):
+        with pytest.raises(ValueError, match=rf"that fit saw, \[0, 1\].*X / {divisor}"):
             clf.certify(bad)
     clf.certify(np.rint(flat_test))  # black and white is a picture in [0, 1]
     clf.certify(flat_test + 0.7)  # out of range, but no bytes: an input as any other

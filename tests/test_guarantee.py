@@ -25,19 +25,19 @@ def test_probability(alpha, words):
 
 def test_norm_and_box():
     plain = guarantee_in_words(Gaussian(sigma=1.0), alpha=0.1, norm=2)
-    assert "whose l2 norm is below the certified radius alters" in plain
+    assert "by less than its certified radius, in l2 norm, alters the answer" in plain
     boxed = guarantee_in_words(Uniform(sigma=1.0), alpha=0.1, norm=1, box=(0, 0.5))
-    assert "radius and that leaves it in [0, 0.5] alters" in boxed
+    assert "change of an input that leaves it in [0, 0.5] by less than" in boxed
     exact = Uniform(sigma=1.0, exact=True, levels=16)
     both = guarantee_in_words(exact, alpha=0.1, norm=1, box=(0, 1))
-    assert "and that leaves it in [0, 1] and on multiples of 1/16 alters" in both
+    assert "input that leaves it in [0, 1] and on multiples of 1/16 by less" in both
 
 
 def test_nothing_is_left_to_chance_under_deterministic_noise():
     noise = Splitting(sigma=1.0, deterministic=True)
     words = guarantee_in_words(noise, alpha=0.001, norm=1)
     assert "probability" not in words
-    assert "and that leaves it on multiples of 1/255 alters" in words
+    assert "input that leaves it on multiples of 1/255 by less than" in words
     assert "all views of the noise vote" in words
 
 
@@ -45,11 +45,15 @@ def test_nothing_is_left_to_chance_under_deterministic_noise():
 def test_html_of_a_classifier(base):
     html = SmoothedClassifier(base, noise=Uniform(sigma=0.5), norm=2)._repr_html_()
     assert html.startswith(
-        "<div><p>Uniform(sigma=0.5): No change of an input whose l2 norm"
+        "<div><p>Certificates under Uniform(sigma=0.5) state: No change of an input by"
     )
     assert "probability at least 0.999" in html
     assert "sk-toggleable" in html  # scikit-learn's diagram
-    assert SmoothedClassifier()._repr_html_().startswith("<div><p>Gaussian(sigma=0.25): ")
+    assert (
+        SmoothedClassifier()
+        ._repr_html_()
+        .startswith("<div><p>Certificates under Gaussian(sigma=0.25) state: ")
+    )
     bundle = SmoothedClassifier()._repr_mimebundle_()
     assert "probability at least" in bundle["text/html"]
 
@@ -59,7 +63,9 @@ def test_html_of_a_fitted_classifier_is_of_the_noise_of_the_fit(fitted):
     before = clf.noise
     try:
         clf.set_params(noise=Gaussian(sigma=7.0))
-        assert clf._repr_html_().startswith("<div><p>Uniform(sigma=0.3): ")
+        assert clf._repr_html_().startswith(
+            "<div><p>Certificates under Uniform(sigma=0.3) state: "
+        )
     finally:
         clf.set_params(noise=before)
 

@@ -356,3 +356,14 @@ def test_logits_under_a_loss_of_probabilities_are_refused(digits):
     own = OwnLoss(**make_net(criterion=torch.nn.NLLLoss).get_params(deep=False))
     fitted = SmoothedClassifier(own, noise=Uniform(sigma=0.1), random_state=0).fit(X, y)
     assert np.isfinite(fitted.estimator_.history[-1, "train_loss"])
+
+
+def test_probabilities_under_a_loss_of_logits_are_warned_of(digits):
+    X, y = digits[0][:64], digits[2][:64]
+    net = NeuralNetClassifier(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(dim=1)),
+        criterion=nn.CrossEntropyLoss, max_epochs=1, verbose=0, train_split=None,
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match=r"CrossEntropyLoss, takes logits.*NLLLoss"):
+        SmoothedClassifier(net, random_state=0).fit(X, y)
+    SmoothedClassifier(net.set_params(criterion=nn.NLLLoss), random_state=0).fit(X, y)

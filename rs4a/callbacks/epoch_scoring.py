@@ -132,7 +132,7 @@ class _CertifiedEpochScore:
                 "SmoothedClassifier, got one that is trained by itself."
             )
         images, targets = _evenly(X, y, self.n_images)
-        n_classes = probe(net, images, 2)
+        n_classes = probe(net, images, 2).shape[1]
         voters = Voters(
             net, smoothing.noise, None, n_classes=n_classes, batch_size=_BATCH_SIZE
         )

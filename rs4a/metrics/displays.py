@@ -20,7 +20,9 @@ from rs4a.metrics.scores import (
     CertifiedPredictions,
     certified_accuracy_interval,
     certified_accuracy_score,
+    check_certified,
 )
+from rs4a.noises import Noise
 from rs4a.utils.checks import check_norm, format_norm
 
 __all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
@@ -191,6 +193,8 @@ class CertifiedAccuracyDisplay:
             certifications = {"smoothed": certifications}
         if not certifications:
             raise ValueError("certifications must hold at least one, got none.")
+        for each in certifications.values():
+            check_certified(each)
         norm = common_norm(certifications.values(), norm)
         grid = radius_grid(certifications.values(), norm, radii)
         accuracies = {
@@ -357,7 +361,7 @@ class RadiusDisplay:
     @classmethod
     def from_noises(
         cls,
-        noises: Sequence[Any],
+        noises: Noise | Sequence[Noise],
         *,
         norm: float,
         dim: int,
@@ -369,7 +373,7 @@ class RadiusDisplay:
 
         Parameters
         ----------
-        noises : sequence of Noise
+        noises : Noise or sequence of Noise
             Noises to compare, usually of one sigma.
 
         norm : {1, 2, inf}
@@ -393,6 +397,8 @@ class RadiusDisplay:
             The drawn figure.
         """
         norm = check_norm(norm)
+        if isinstance(noises, Noise):
+            noises = [noises]
         if prob_lower is None:
             prob_lower = np.linspace(0.5, 0.999, _DEFAULT_POINTS)
         probabilities = np.asarray(prob_lower, dtype=np.float64)

@@ -48,6 +48,8 @@ def make_certified_scorer(
     ------
     ValueError
         If `radius` is missing or negative, or `norm` is none of 1, 2 and inf.
+    TypeError
+        If `score_func` is no function.
 
     Examples
     --------
@@ -55,6 +57,11 @@ def make_certified_scorer(
     >>> scoring = {f"r={r}": make_certified_scorer(radius=r, norm=1) for r in (0.5, 1)}
     >>> scoring["acr"] = make_certified_scorer(average_certified_radius, norm=1)
     """
+    if not callable(score_func):
+        raise TypeError(
+            f"score_func must be a function, got {score_func!r}. A radius is given by "
+            "name: make_certified_scorer(radius=0.5, norm=1)."
+        )
     if score_func is certified_accuracy_score:
         radius = kwargs.get("radius")
         if not (isinstance(radius, Real) and float(radius) >= 0.0):

@@ -17,6 +17,7 @@ __all__ = [
     "binomial_interval",
     "certified_accuracy_interval",
     "certified_accuracy_score",
+    "check_certified",
     "comparable_labels",
 ]
 
@@ -241,9 +242,19 @@ def abstention_rate(y_true: ArrayLike, certification: CertifiedPredictions) -> f
     return float(np.mean(certification.abstained))
 
 
+def check_certified(certification: Any) -> None:
+    """Refuse what holds no certificates, labels in the place of a record above all."""
+    if not (hasattr(certification, "radius") and hasattr(certification, "abstained")):
+        raise TypeError(
+            "certification must be a Certification, a BoundRecord or a CertificationLog, "
+            f"got {type(certification).__name__}. Scores take (y_true, certification)."
+        )
+
+
 def _certified_and_correct(
     y_true: ArrayLike, certification: CertifiedPredictions
 ) -> NDArray[np.bool_]:
+    check_certified(certification)
     labels = certification.labels
     y = comparable_labels("y_true", y_true, labels, len(labels))
     return (y == labels) & ~certification.abstained

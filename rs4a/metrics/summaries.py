@@ -1,5 +1,6 @@
 """A certification in a few lines of text."""
 
+import math
 from textwrap import wrap
 
 import numpy as np
@@ -53,7 +54,8 @@ def summarize(
     Raises
     ------
     ValueError
-        If the length of `y_true` differs, or a radius is negative or NaN.
+        If the length of `y_true` differs, a radius is negative or NaN, or radii are given
+        without labels.
 
     Examples
     --------
@@ -65,16 +67,18 @@ def summarize(
     ... )
     >>> print(summarize(certification, [0, 0], radii=[0.0, 0.5]))
     2 inputs under Uniform(sigma=0.5)
-    No change of an input whose l1 norm is below the certified radius alters the answer
-    of the smoothed classifier, with probability at least 0.999 over the noise, for each
-    input separately.
-    votes: 2000, 1000 an input
+    No change of an input by less than its certified radius, in l1 norm, alters the
+    answer of the smoothed classifier, with probability at least 0.999 over the noise,
+    for each input separately.
+    estimation votes: 2000, 1000 an input
     abstained: 1 of 2
     l1 radius: median 0.412, largest 0.824
     certified accuracy, with its 95% interval over inputs:
       l1 radius 0: 50.0% (1.3% to 98.7%)
       l1 radius 0.5: 50.0% (1.3% to 98.7%)
     """
+    if y_true is None and radii is not None:
+        raise ValueError(f"radii need y_true, got radii={radii!r} without labels.")
     norm = certification.norm if norm is None else check_norm(norm)
     assert norm is not None
     lines = [
@@ -85,14 +89,21 @@ def summarize(
         return "\n".join(lines)
     radius = certification.radius(norm)
     lines += [
-        f"votes: {_votes(certification)}",
+        f"estimation votes: {_votes(certification)}",
         f"abstained: {int(certification.abstained.sum())} of {len(certification)}",
-        f"{format_norm(norm)} radius: median {format_radius(np.median(radius), 3)}, "
-        f"largest {format_radius(radius.max(), 3)}",
+        f"{format_norm(norm)} radius: median {_rounded(np.median(radius))}, "
+        f"largest {_rounded(radius.max())}",
     ]
     if y_true is not None:
         lines += _accuracies(certification, y_true, radii, norm)
     return "\n".join(lines)
+
+
+def _rounded(radius: float) -> str:
+    """Three digits that say something, rounded down."""
+    if not 0.0 < radius < 0.1:
+        return format_radius(radius, 3)
+    return format_radius(radius, 2 - math.floor(math.log10(radius)))
 
 
 def _guarantee(certification: Certification, norm: float) -> str:

@@ -12,6 +12,8 @@ __all__ = ["check_levels", "check_on_grid", "to_steps"]
 _MOST_LEVELS = 2**16 - 1
 #: Distance from the grid, as a share of the value, that rounding to float32 explains.
 _ROUNDING = 2.0**-22
+#: Grids that are tried for values that are off the one they should be on.
+_MOST_TRIED = 255
 #: Numbers that are looked at together.
 _CHUNK_SIZE = 2**22
 
@@ -50,9 +52,21 @@ def check_on_grid(
             raise ValueError(
                 f"X must lie on the grid of multiples of 1/{levels} for {noise}, got "
                 f"{float(part[off][0]):.9g}. Its certificates are about inputs on the "
-                f"grid: round X yourself, numpy.round(X * {levels}) / {levels}, in "
-                "training as well, or give levels= as the data have them."
+                f"grid: {_remedy(values, levels)}"
             )
+
+
+def _remedy(values: torch.Tensor, levels: int) -> str:
+    """What to do with values off the grid: another grid that holds them, or rounding."""
+    some = values[:_CHUNK_SIZE].double()
+    for other in range(1, _MOST_TRIED + 1):
+        steps = some * other
+        if ((steps - steps.round()).abs() <= steps.abs() * _ROUNDING).all():
+            return f"give levels={other}, whose multiples of 1/{other} these are."
+    return (
+        f"round X yourself, numpy.round(X * {levels}) / {levels}, in training as well, or "
+        "give levels= as the data have them."
+    )
 
 
 def to_steps(x: torch.Tensor, levels: int) -> torch.Tensor:

@@ -109,7 +109,11 @@ def save_classifier(classifier: SmoothedClassifier, path: str | os.PathLike[str]
             f"classifier must be a SmoothedClassifier, got {type(classifier).__name__}."
         )
     check_is_fitted(classifier, "estimator_")
-    check_is_net(classifier.estimator_, "save, whose files hold no pickle,")
+    check_is_net(
+        classifier.estimator_,
+        "save, whose files hold no pickle,",
+        " joblib.dump keeps the others, for those who trust the file.",
+    )
     header, tensors = _described(classifier)
     with whole_file(path) as partial:
         write_classifier_file(partial, header, tensors)

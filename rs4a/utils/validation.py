@@ -198,7 +198,8 @@ def _refuse_bytes(X: NDArray[np.float32]) -> None:
     # A narrow table may well hold a row of small whole numbers; an image hardly does.
     largest = 1.0 if X.ndim > 2 or X.shape[1] >= _WIDE else 16.0
     if largest < X.max() <= 255.0 and X.min() >= 0.0 and np.array_equal(X, np.rint(X)):
+        divisor = 16 if X.max() <= 16.0 else 255
         raise ValueError(
             f"X must have the scale that fit saw, [0, 1], got whole numbers up to "
-            f"{X.max():g}. Scale it likewise: X / 255 for bytes."
+            f"{X.max():g}. Scale it as then, by X / {divisor} perhaps."
         )

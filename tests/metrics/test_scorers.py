@@ -20,9 +20,14 @@ from sklearn.model_selection import (
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from rs4a import SmoothedClassifier
+from rs4a import Certification, SmoothedClassifier
 from rs4a.bounds import ClopperPearson
-from rs4a.metrics import abstention_rate, average_certified_radius, make_certified_scorer
+from rs4a.metrics import (
+    abstention_rate,
+    average_certified_radius,
+    certified_accuracy_score,
+    make_certified_scorer,
+)
 from rs4a.noises import Gaussian, Laplace, Uniform
 
 SCORING = {
@@ -210,3 +215,15 @@ def test_scorers_are_picklable_and_readable():
     scorer = pickle.loads(pickle.dumps(SCORING["r=0.1"]))
     assert "certified_accuracy_score" in repr(scorer)
     assert "radius=0.1" in repr(scorer)
+
+
+def test_arguments_in_the_wrong_place():
+    with pytest.raises(TypeError, match=r"score_func must be a function, got 0\.1"):
+        make_certified_scorer(0.1)
+    votes = Certification.from_counts(
+        [[90, 10]], labels=[0], noise=Uniform(sigma=1.0), dim=4
+    )
+    with pytest.raises(TypeError, match="certification must be a Certification.*ndarray"):
+        certified_accuracy_score([0], votes.labels, radius=0.1)
+    with pytest.raises(TypeError, match="certification must be a Certification.* got list"):
+        certified_accuracy_score(votes, [0], radius=0.1)

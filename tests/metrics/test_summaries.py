@@ -1,5 +1,7 @@
 """A certification in a few lines."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def test_print(record):
     text = str(record)
     assert text == record.summary() == summarize(record)
     assert text.splitlines()[0] == "5 inputs under Uniform(lambd=1.0)"
-    assert "votes: 5000, 1000 an input" in text
+    assert "estimation votes: 5000, 1000 an input" in text
     assert "abstained: 1 of 5" in text
     # Rounded down: radii are 0.986..., 0.95..., 0.74..., 0 and 0.986...
     radius = np.sort(record.radius())
@@ -38,6 +40,8 @@ def test_labels_and_radii(record):
     assert "  l1 radius 0.5: 60.0% (14.7% to 94.7%)" in text
     with pytest.raises(ValueError, match="y_true must have 5 entries"):
         record.summary([0, 0])
+    with pytest.raises(ValueError, match="radii need y_true"):
+        record.summary(radii=[0.5])
     with pytest.raises(ValueError, match="radius must be at least 0"):
         record.summary(LABELS, radii=[-1.0])
 
@@ -54,7 +58,7 @@ def test_radii_of_its_own_are_round_and_within_reach(record):
 
 def test_another_norm(record):
     text = record.summary(LABELS, norm=np.inf)
-    assert "whose linf norm is below" in text
+    assert "certified radius, in linf norm, alters" in text
     assert "  linf radius 0: 80.0%" in text
 
 
@@ -67,7 +71,7 @@ def test_numbers_of_votes_and_html():
         bound=ConfidenceSequence(),
         adaptive=True,
     )
-    assert "votes: 1060, 60 to 1000 an input" in str(adaptive)
+    assert "estimation votes: 1060, 60 to 1000 an input" in str(adaptive)
     assert adaptive._repr_html_() == f"<pre>{adaptive}</pre>"
     assert repr(adaptive).startswith("Certification(n=2, noise=Uniform(lambd=1.0)")
 
@@ -125,3 +129,13 @@ def _first(record, n):
     return Certification.from_counts(
         record.counts[:n], labels=record.labels[:n], noise=record.noise, dim=record.dim
     )
+
+
+def test_small_radii_keep_their_digits(record):
+    small = Certification.from_counts(
+        COUNTS, labels=LABELS, noise=Uniform(sigma=0.001), dim=3072
+    )
+    largest = small.radius(np.inf).max()
+    text = re.search(r"linf radius: .* largest (\S+)", small.summary(norm=np.inf))[1]
+    assert len(text.lstrip("0.")) == 3
+    assert 0.99 * largest < float(text) <= largest

@@ -292,8 +292,10 @@ def test_inputs_lie_on_the_grid():
     noise = Splitting(sigma=1, seed=0)
     noise.sample(torch.arange(256).view(-1, 1).double().div(255).float())
     noise.sample(torch.arange(256).view(-1, 1).float().mul(1 / 255))
-    with pytest.raises(ValueError, match=r"multiples of 1/255 .* got 0.5\. .*round X"):
-        noise.sample(torch.full((2, 3), 0.5))
+    with pytest.raises(ValueError, match=r"multiples of 1/255 .* got 0.5\. .*levels=16,"):
+        noise.sample(torch.tensor([[0.0, 0.5, 3 / 16]]))
+    with pytest.raises(ValueError, match=r"multiples of 1/255 .* got 0.123.*round X"):
+        noise.sample(torch.tensor([[0.123, 0.2718]]))
 
 
 @pytest.mark.parametrize("levels", [16, 255, 65535])
