@@ -123,7 +123,7 @@ def coordinate_reach(X: Any, box: tuple[float, float], lambd: float) -> FloatArr
     array([[1.  , 0.75, 0.5 ],
            [0.5 , 0.5 , 0.5 ]])
     """
-    low, high = _widened(box)
+    low, high = widened(box)
     dim = math.prod(X.shape[1:])
     # Every coordinate reaches half of the box or more, so k of them leave at most the share
     # (1 - (high - low) / (4 lambd))^k < exp(-k (high - low) / (4 lambd)) of the noise. From
@@ -141,7 +141,7 @@ def coordinate_reach(X: Any, box: tuple[float, float], lambd: float) -> FloatArr
     return np.nextafter(-np.sort(-reach, axis=1), np.inf)
 
 
-def _widened(box: tuple[float, float]) -> tuple[float, float]:
+def widened(box: tuple[float, float]) -> tuple[float, float]:
     """The box as float32, which inputs are rounded to, has its ends."""
     low, high = box
     return min(float(low), float(np.float32(low))), max(
@@ -182,5 +182,5 @@ def input_free_reach(box: tuple[float, float]) -> FloatArray:
     >>> Uniform(lambd=2.0).radius([0.9, 1.0], norm=1, dim=784, reach=reach).round(4)
     array([1.8   , 2.4444])
     """
-    low, high = _widened(box)
+    low, high = widened(box)
     return np.array([[np.nextafter(high - low, np.inf)]])

@@ -105,7 +105,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         None: a multilayer perceptron for tabular and image-shaped X.
 
         Likewise any scikit-learn classifier, a pipeline among them: `fit` trains a clone
-        on noisy copies of the training set, and its `predict` gives the votes, on the CPU.
+        on noisy copies of the training set, and its `predict` gives the votes, on one
+        core of the CPU; `n_jobs` takes more.
 
     noise : Noise, default=None
         Smoothing noise. None: ``Gaussian(sigma=0.25)``.
@@ -154,10 +155,10 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         single worker uses all cores too; more pay off on several GPUs or machines.
 
     memory : str, path-like or joblib.Memory, default=None
-        Folder in which finished work is kept: votes, input by input, and trainings, epoch
-        by epoch. What was interrupted, by a kill even, goes on from there when the same is
-        asked for again; changed nets, data or parameters are other work. Several runs may
-        share it. None: nothing is kept.
+        Folder in which finished work is kept: votes, input by input, and trainings of nets
+        on arrays, epoch by epoch. What was interrupted, by a kill even, goes on from there
+        when the same is asked for again; changed nets, data or parameters are other work.
+        Several runs may share it. None: nothing is kept.
 
     verbose : int, default=0
         1 shows a progress bar while votes are drawn.
@@ -278,7 +279,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         try:
             norm = noise.norms[0] if self.norm is None else check_norm(self.norm)
             words = guarantee_in_words(noise, alpha=self.alpha, norm=norm, box=self.box)
-        except (AttributeError, TypeError, ValueError):  # parameters that fit will refuse
+        except (AttributeError, LookupError, TypeError, ValueError):  # `fit` refuses them
             return diagram
         words = f"Certificates under {noise} state: {words}"
         return f"<div><p>{escape(words)}</p>{diagram}</div>"
@@ -411,6 +412,12 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         first = not hasattr(self, "estimator_")
         sample, inputs, labels = check_training_data(self, X, y, reset=first)
         check_classification_targets(labels)
+        if not first and is_plain(self.estimator) != is_plain(self.estimator_):
+            raise ValueError(
+                "estimator must be of the kind that was fitted, "
+                f"{type(self.estimator_).__name__}, to go on, got {self.estimator}. Call "
+                "fit for another one."
+            )
         if is_plain(self.estimator):
             return self._go_on_plain(sample, inputs, labels, classes, first)
         if first:
@@ -532,7 +539,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if not first:
             check_known(y, self.classes_, "the first call of partial_fit")
             self.noise_.check_inputs(sample)
-            return self._train_plain(self.estimator_, X, y, self.classes_)
+            frozen = self._was_frozen  # what was frozen is the user's, and stays as it is
+            base = deepcopy(self.estimator_) if frozen else self.estimator_
+            return self._train_plain(base, X, y, self.classes_)
         self._start(sample)
         known = getattr(self.estimator, "classes_", y if classes is None else classes)
         base = deepcopy(self.estimator)
@@ -540,9 +549,13 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _set_base(self, base: Any) -> Self:
         """End a training."""
-        self.estimator_ = base
         if is_plain(base):
-            self._predicting_net = PredictingNet.of(base)
+            names = getattr(self, "feature_names_in_", None)
+            known = getattr(base, "feature_names_in_", names)
+            self._predicting_net = PredictingNet.of(
+                base, known if self._was_frozen else names
+            )
+        self.estimator_ = base
         self._n_trainings += 1  # the next call of partial_fit draws other noise
         return self
 
@@ -956,6 +969,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if self.norm is not None:
             check_norm(self.norm)
         self._check_box()
+        if is_plain(self.estimator_):
+            check_plain_training(self.estimator_, self._objective, self.inference)
         return check_inputs(self, X, reset=False, also=self.noise_.check_inputs)
 
     def _resolved_bound(self) -> Bound:

@@ -45,7 +45,7 @@ def guarantee_in_words(
     of the smoothed classifier, with probability at least 0.999 over the noise, for each
     input separately.'
     """
-    kept = [] if box is None else [f"in [{box[0]:g}, {box[1]:g}]"]
+    kept = [] if box is None else [f"in [{_decimal(box[0])}, {_decimal(box[1])}]"]
     if noise.input_levels is not None:
         kept.append(f"on multiples of 1/{noise.input_levels}")
     within = f" that leaves it {' and '.join(kept)}" if kept else ""
@@ -57,6 +57,11 @@ def guarantee_in_words(
         return f"{change}; all views of the noise vote, and nothing is left to chance."
     probability = f"probability at least {_complement(alpha)} over the noise"
     return f"{change}, with {probability}, for each input separately."
+
+
+def _decimal(number: float) -> str:
+    """A number with all its digits: no other one is meant."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def _complement(alpha: float) -> str:

@@ -235,13 +235,13 @@ def warn_of_batch_dependence(net: Any, X: NDArray[np.float32]) -> None:
     strangers = some.flip(0) * 3.0 + 1.0
     with evaluating(net), torch.inference_mode():
 
-        def outputs(batch: torch.Tensor) -> torch.Tensor:
+        def outputs(batch: torch.Tensor, first: int = 0) -> torch.Tensor:
             answer = net.infer(to_net(net, batch))
             answer = answer[0] if isinstance(answer, tuple) else answer
-            return answer[: len(some)]
+            return answer[first : first + len(some)]
 
         alone = outputs(some)
-        among = outputs(torch.cat([some, strangers]))
+        among = outputs(torch.cat([strangers[:1], some, strangers]), first=1)
     # Matrices of another shape round differently.
     rounding = 2.0**-5 if alone.dtype.itemsize < 4 else 2.0**-9
     tolerance = rounding * float(alone.abs().max())

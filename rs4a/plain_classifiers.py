@@ -1,23 +1,29 @@
 """Classifiers of scikit-learn's kind: trained on noisy copies, they vote by `predict`."""
 
+import functools
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cloudpickle
-import joblib
 import numpy as np
 import pandas as pd
 import torch
+from joblib import parallel_config
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet, NeuralNetClassifier
+from threadpoolctl import ThreadpoolController
 
 from rs4a.nets import check_net, class_indices
 from rs4a.noises import Noise
 from rs4a.objectives import Batch, NoiseAugmentation, Objective
 from rs4a.training import training_seed
+from rs4a.utils.description import describe_plain
 
 __all__ = [
     "PredictingNet",
@@ -66,8 +72,7 @@ class PredictingNet(NeuralNetClassifier):
         Where it predicts.
     """
 
-    #: scikit-learn limits the threads of BLAS and OpenMP for the whole process while some
-    #: classifiers predict: two at a time would undo each other's limits.
+    #: One prediction at a time; see `_alone`.
     takes_threads = False
 
     def __init__(self, module: Any, device: str = "cpu", **kwargs: Any):
@@ -89,7 +94,7 @@ class PredictingNet(NeuralNetClassifier):
         return self
 
     @classmethod
-    def of(cls, classifier: Any) -> "PredictingNet":
+    def of(cls, classifier: Any, feature_names: NDArray | None = None) -> "PredictingNet":
         """Make a net of a classifier.
 
         Parameters
@@ -97,12 +102,15 @@ class PredictingNet(NeuralNetClassifier):
         classifier : classifier
             Fitted classifier.
 
+        feature_names : ndarray of shape (d,), default=None
+            Names of the columns that it was fitted to.
+
         Returns
         -------
         net : PredictingNet
             Initialised net.
         """
-        net: PredictingNet = cls(Predictions(classifier)).initialize()
+        net: PredictingNet = cls(Predictions(classifier, feature_names)).initialize()
         return net
 
 
@@ -113,11 +121,16 @@ class Predictions(torch.nn.Module):
     ----------
     classifier : classifier
         Fitted classifier.
+
+    feature_names : ndarray of shape (d,), default=None
+        Names of the columns that it was fitted to.
     """
 
-    def __init__(self, classifier: Any):
+    def __init__(self, classifier: Any, feature_names: NDArray | None = None):
         super().__init__()
         self.classifier = classifier
+        self._feature_names = feature_names
+        self._classes = np.array(classifier.classes_)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Predict.
@@ -132,23 +145,27 @@ class Predictions(torch.nn.Module):
         outputs : torch.Tensor of shape (n, n_classes), float32
             A single 1 in every row.
         """
+        if not np.array_equal(self.classifier.classes_, self._classes):
+            raise ValueError(
+                f"{type(self.classifier).__name__} was fitted again, to other classes than "
+                f"{self._classes.tolist()}. Call fit of the SmoothedClassifier."
+            )
         # In double precision, lest a batch of another size round a vote to another class.
-        names = getattr(self.classifier, "feature_names_in_", None)
-        inputs = _table(X.double().numpy(), names)
-        classes = self.classifier.classes_
-        labels = np.asarray(self.classifier.predict(inputs))
-        indices = class_indices(labels, classes, "classes_")
-        outputs = torch.zeros((len(labels), max(len(classes), 2)))
+        inputs = _table(X.double().numpy(), self._feature_names)
+        with _alone(type(self.classifier)):
+            labels = np.asarray(self.classifier.predict(inputs))
+        indices = class_indices(labels, self._classes, "classes_")
+        outputs = torch.zeros((len(labels), max(len(self._classes), 2)))
         outputs[torch.arange(len(labels)), torch.from_numpy(indices)] = 1.0
         return outputs
 
     def get_extra_state(self) -> torch.Tensor:
         """Digest of the classifier, which its fingerprint as a net includes."""
         try:
-            digest = bytes.fromhex(joblib.hash(self.classifier))
-        except Exception:  # functions without a name, in a pipeline say
+            digest = bytes.fromhex(describe_plain("classifier", self.classifier))
+        except ValueError:  # something in it cannot be told from others
             content = cloudpickle.dumps(self.classifier)
-            digest = hashlib.blake2b(content, digest_size=16).digest()
+            digest = hashlib.blake2b(content, digest_size=20).digest()
         return torch.frombuffer(bytearray(digest), dtype=torch.uint8)
 
     def set_extra_state(self, state: Any) -> None:
@@ -199,6 +216,28 @@ def check_fitted_plain(classifier: Any, feature_names: NDArray | None) -> None:
         f"X must have the columns that the frozen {type(classifier).__name__} was fitted "
         f"to, {known.tolist()}, got {feature_names.tolist()}."
     )
+
+
+_PREDICTION_LOCK = threading.RLock()
+
+
+@contextmanager
+def _alone(kind: type) -> Iterator[None]:
+    """Predict in one thread, one prediction at a time.
+
+    Nearly tied classes are decided by the order of a sum, or by which thread ends first:
+    votes would change from run to run. And scikit-learn limits the threads of the whole
+    process while some classifiers predict: two at a time would undo each other's limits.
+    """
+    limits = _controller(kind).limit(limits=1)
+    with _PREDICTION_LOCK, limits, parallel_config(backend="sequential"):
+        yield
+
+
+@functools.cache
+def _controller(kind: type) -> ThreadpoolController:
+    """Of the libraries that are loaded once there is a classifier of a kind."""
+    return ThreadpoolController()
 
 
 def default_plain_objective() -> Objective:

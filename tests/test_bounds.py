@@ -42,6 +42,30 @@ def test_never_above_the_exact_bound(n, missing, alpha):
     assert tail(k, n, min(p * (1 + 1e-13), 1.0)) > alpha * (1 - 1e-12)
 
 
+@pytest.mark.parametrize(
+    ("n", "k", "alpha"),
+    [
+        (10_000, 9001, 1e-20),
+        (10**6, 162_908, 1e-6),
+        (10**5, 50_700, 1e-3),
+        (2000, 1100, 0.05),
+    ],
+)
+def test_never_above_where_the_inverse_is(n, k, alpha):
+    """scipy's quantile alone is too high by up to 2^-34.7 of it."""
+    p = float(BOUND.prob_lower(k, n, alpha))
+    with mpmath.workdps(50):
+        q, x = 1 - mpmath.mpf(p), mpmath.mpf(p)
+        term = mpmath.binomial(n, k) * x**k * q ** (n - k)
+        total, j = mpmath.mpf(0), k
+        while term > total * mpmath.mpf(10) ** -30:
+            total += term
+            j += 1
+            term *= (n - j + 1) * x / (j * q)
+        assert total <= alpha
+        assert total > alpha * (1 - 1e-6)
+
+
 @pytest.mark.parametrize("n", [1, 2, 10, 1000, 10**9])
 @pytest.mark.parametrize("alpha", [0.5, 0.001, 1e-9])
 def test_corners(n, alpha):

@@ -246,3 +246,12 @@ def test_only_the_inputs_of_the_record_are_taken(fitted, data):
             certification.recompute(box=BOX, X=others)
     flat = certification.recompute(box=BOX, X=X[:10].reshape(10, 8, 8))
     np.testing.assert_array_equal(flat.radius(), fitted.certify(X[:10]).radius())
+
+
+def test_a_box_is_compared_as_float32_has_it(data):
+    X, y = (0.3 * (data[0] - 0.2) / 0.6).astype(np.float32), data[1]
+    clf = make(Uniform(SIGMA), box=(0, 0.3)).fit(X, y)
+    record = clf.certify(X[:5])
+    assert record.recompute(alpha=0.01).box.interval == (0, 0.3)
+    plain = copy.deepcopy(clf).set_params(box=None).certify(X[:5])
+    assert plain.recompute(box=(0, 0.3)).box.interval == (0, 0.3)

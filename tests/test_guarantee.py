@@ -71,8 +71,21 @@ def test_html_of_a_fitted_classifier_is_of_the_noise_of_the_fit(fitted):
 
 
 @pytest.mark.parametrize(
-    "params", [{"noise": "gaussian"}, {"norm": 3}, {"alpha": "small"}, {"box": 1}]
+    "params",
+    [
+        {"noise": "gaussian"},
+        {"norm": 3},
+        {"alpha": "small"},
+        {"box": 1},
+        {"box": (0,)},
+        {"box": {}},
+    ],
 )
 def test_html_of_bad_parameters_raises_nothing(params):
     """As a repr: `fit` refuses them."""
     assert "sk-toggleable" in SmoothedClassifier(**params)._repr_html_()
+
+
+def test_boxes_are_stated_to_their_last_digit():
+    words = guarantee_in_words(Uniform(sigma=1.0), alpha=0.1, norm=1, box=(0, 0.9999999))
+    assert "in [0, 0.9999999] by" in words

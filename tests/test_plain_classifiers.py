@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joblib import parallel_config
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -15,12 +16,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.neighbors import KernelDensity, KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import check_estimator
+from threadpoolctl import threadpool_info
 
 from rs4a import Inference, SmoothedClassifier
 from rs4a.attacks import PGD
@@ -360,3 +362,118 @@ def test_check_estimator():
     results = check_estimator(SmoothedClassifier(base), on_fail=None, on_skip=None)
     failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
     assert not failed
+
+
+class Densities(ClassifierMixin, BaseEstimator):
+    """A density a class, whose points lie in C."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.models_ = [KernelDensity(bandwidth=0.5).fit(X[y == c]) for c in self.classes_]
+        return self
+
+    def predict(self, X):
+        scores = [model.score_samples(X) for model in self.models_]
+        return self.classes_[np.argmax(scores, axis=0)]
+
+
+def test_memory_sees_what_lies_in_c(data, tmp_path):
+    X, X_test, y, y_test = data
+    some = np.concatenate([np.flatnonzero(y == name)[:40] for name in ("one", "two")])
+    few = X_test[np.isin(y_test, ["one", "two"])][:6]
+    swapped = np.where(y[some] == "one", "two", "one")
+    params = {"objective": NoiseAugmentation(1), "memory": tmp_path}
+    first = smoothed(Densities(), **params).fit(X[some], y[some]).certify(few)
+    second = smoothed(Densities(), **params).fit(X[some], swapped).certify(few)
+    assert second.report["votes_from_memory"] == 0
+    assert (first.labels != second.labels).all()
+    assert first.net_digest != second.net_digest
+
+
+def test_digest_sees_functions_and_survives_pickling(data):
+    X, X_test, y, _ = data
+
+    def scaled(factor):
+        return FunctionTransformer(lambda X: X * factor)
+
+    records = []
+    for factor in (1.0, 2.0):
+        base = make_pipeline(scaled(factor), DecisionTreeClassifier(random_state=0))
+        base.fit(X, y)
+        clf = smoothed(FrozenEstimator(base), bound=ConfidenceSequence(max_n=500))
+        records.append(clf.fit(X, y).certify(X_test[:2]))
+    assert records[0].net_digest != records[1].net_digest
+    for kind in (SVC(), HistGradientBoostingClassifier(max_iter=3)):
+        clf = smoothed(kind, objective=NoiseAugmentation(1)).fit(X, y)
+        again = pickle.loads(pickle.dumps(clf))
+        digests = [each.certify(X_test[:2]).net_digest for each in (clf, again)]
+        assert digests[0] == digests[1]
+
+
+def test_a_base_that_is_fitted_again_by_itself_is_refused(data):
+    X, X_test, y, _ = data
+    base = LogisticRegression().fit(X, y)
+    clf = smoothed(FrozenEstimator(base)).fit(X, y)
+    base.fit(X, np.char.add(y, "!"))
+    with pytest.raises(ValueError, match="was fitted again, to other classes"):
+        clf.certify(X_test)
+
+
+def test_ties_are_decided_alike_whatever_the_batch(data):
+    """On a grid distances tie, and forests with threads add up in any order."""
+    X, X_test, y, _ = data
+    X, X_test = np.rint(X * 4) / 4, np.rint(X_test[:6] * 4) / 4
+    noise = Uniform(sigma=0.5, exact=True, levels=4)
+    for base in (
+        KNeighborsClassifier(4),
+        RandomForestClassifier(20, max_depth=3, random_state=0, n_jobs=4),
+    ):
+        clf = smoothed(base, noise=noise, objective=NoiseAugmentation(1)).fit(X, y)
+        expected = clf.certify(X_test).counts
+        for batch_size in (64, 500, 4096):
+            clf.set_params(batch_size=batch_size)
+            np.testing.assert_array_equal(clf.certify(X_test).counts, expected)
+        np.testing.assert_array_equal(clf.certify(X_test[::-1]).counts, expected[::-1])
+
+
+def test_limits_of_threads_are_put_back(data):
+    X, X_test, y, _ = data
+
+    def limits():
+        return [each["num_threads"] for each in threadpool_info()]
+
+    clf = smoothed(KNeighborsClassifier(), objective=NoiseAugmentation(1)).fit(X, y)
+    before = limits()
+    with parallel_config(backend="threading"):
+        clf.set_params(n_jobs=3).certify(X_test)
+    assert limits() == before
+
+
+def test_a_base_that_answers_by_the_place_is_warned_of(data):
+    X, X_test, y, _ = data
+
+    class ByPlace(DecisionTreeClassifier):
+        def predict(self, X):
+            return self.classes_[np.arange(len(X)) % 2]
+
+    clf = smoothed(ByPlace()).fit(X, y)
+    with pytest.warns(UserWarning, match="changes with what else is in its batch"):
+        clf.certify(X_test)
+
+
+def test_going_on_after_another_estimator_was_given(data):
+    X, X_test, y, _ = data
+    base = SGDClassifier(random_state=0).fit(X, y)
+    weights = base.coef_.copy()
+    clf = smoothed(FrozenEstimator(base)).fit(X, y)
+    clf.set_params(estimator=SGDClassifier()).partial_fit(X[:30], y[:30])
+    np.testing.assert_array_equal(base.coef_, weights)
+    clf.set_params(estimator=None)
+    with pytest.raises(ValueError, match="kind that was fitted, SGDClassifier"):
+        clf.partial_fit(X, y)
+
+
+def test_inference_is_refused_after_the_fit_too(forest, data):
+    clf = copy.deepcopy(forest).set_params(inference=Inference(dtype="bfloat16"))
+    with pytest.raises(ValueError, match="inference must be None for RandomForest"):
+        clf.certify(data[1])

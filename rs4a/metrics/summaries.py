@@ -1,6 +1,7 @@
 """A certification in a few lines of text."""
 
 import math
+from collections.abc import Callable
 from textwrap import wrap
 
 import numpy as np
@@ -74,8 +75,8 @@ def summarize(
     abstained: 1 of 2
     l1 radius: median 0.412, largest 0.824
     certified accuracy, with its 95% interval over inputs:
-      l1 radius 0: 50.0% (1.3% to 98.7%)
-      l1 radius 0.5: 50.0% (1.3% to 98.7%)
+      l1 radius 0: 50.0% (1.2% to 98.8%)
+      l1 radius 0.5: 50.0% (1.2% to 98.8%)
     """
     if y_true is None and radii is not None:
         raise ValueError(f"radii need y_true, got radii={radii!r} without labels.")
@@ -106,6 +107,11 @@ def _rounded(radius: float) -> str:
     return format_radius(radius, 2 - math.floor(math.log10(radius)))
 
 
+def _percent(share: float, to_whole: Callable[[float], int] = math.floor) -> str:
+    """A share in tenths of a percent; an accuracy is rounded down."""
+    return f"{to_whole(round(1000.0 * share, 6)) / 10.0:.1f}%"
+
+
 def _guarantee(certification: Certification, norm: float) -> str:
     box = None if certification.box is None else certification.box.interval
     return guarantee_in_words(
@@ -129,8 +135,11 @@ def _accuracies(
     scores = certified_accuracy_score(y_true, certification, radius=where, norm=norm)
     intervals = certified_accuracy_interval(y_true, certification, radius=where, norm=norm)
     lines = [
-        f"  {format_norm(norm)} radius {radius:g}: {score:.1%} ({low:.1%} to {high:.1%})"
-        for radius, score, low, high in zip(where, scores, *intervals, strict=True)
+        f"  {format_norm(norm)} radius {str(radius).removesuffix('.0')}: {_percent(score)} "
+        f"({_percent(low)} to {_percent(high, math.ceil)})"
+        for radius, score, low, high in zip(
+            where.tolist(), scores.tolist(), *intervals, strict=True
+        )
     ]
     return ["certified accuracy, with its 95% interval over inputs:", *lines]
 

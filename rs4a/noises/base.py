@@ -557,7 +557,7 @@ class Noise(BaseEstimator, ABC):
         if not self.has_two_bound_radius:
             raise ValueError(
                 "runner_up=True and prob_runner_up need noise with a two-bound radius, "
-                f"Gaussian or Uniform, got {self}."
+                f"Gaussian, Uniform or independent Splitting, got {self}."
             )
 
     def check_box_radius(self) -> None:

@@ -13,7 +13,7 @@ _MOST_LEVELS = 2**16 - 1
 #: Distance from the grid, as a share of the value, that rounding to float32 explains.
 _ROUNDING = 2.0**-22
 #: Grids that are tried for values that are off the one they should be on.
-_MOST_TRIED = 255
+_MOST_TRIED, _N_TRIED = 255, 10_000
 #: Numbers that are looked at together.
 _CHUNK_SIZE = 2**22
 
@@ -58,7 +58,7 @@ def check_on_grid(
 
 def _remedy(values: torch.Tensor, levels: int) -> str:
     """What to do with values off the grid: another grid that holds them, or rounding."""
-    some = values[:_CHUNK_SIZE].double()
+    some = values[:_N_TRIED].double()
     for other in range(1, _MOST_TRIED + 1):
         steps = some * other
         if ((steps - steps.round()).abs() <= steps.abs() * _ROUNDING).all():

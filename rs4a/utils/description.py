@@ -4,6 +4,7 @@ Two descriptions are equal, in any process, only if the objects are: for votes a
 that are kept, a false match would be a wrong number that nobody notices.
 """
 
+import copyreg
 import functools
 import hashlib
 import inspect
@@ -13,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
 
@@ -32,6 +32,7 @@ _NOT_CODE = {
     "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__qualname__",
     "__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl",
     "__orig_bases__", "__parameters__", "__annotate_func__", "__annotations_cache__",
+    "__slotnames__",
 }  # fmt: skip
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 
@@ -152,13 +153,13 @@ class _Description:
     def _add_new(self, thing: Any) -> None:
         if isinstance(thing, torch.nn.Module):
             self._add_module(thing)
-        elif isinstance(thing, torch.Tensor | np.ndarray) and type(thing) is not np.memmap:
+        elif isinstance(thing, torch.Tensor) or type(thing) is np.ndarray:
             self._add_array(thing)
-        elif isinstance(thing, dict):
+        elif type(thing) is dict:
             self._add_items(thing)
-        elif isinstance(thing, list | tuple):
+        elif type(thing) in (list, tuple):
             self._add_all(type(thing), thing)
-        elif isinstance(thing, set | frozenset):
+        elif type(thing) in (set, frozenset):
             self._write(*sorted(describe(each) for each in thing))
         elif isinstance(thing, type):
             self._add_class(thing)
@@ -183,13 +184,12 @@ class _Description:
         elif isinstance(thing, functools.cached_property):
             self.add(thing.func)
         elif isinstance(thing, types.BuiltinFunctionType):
-            self._add_all(thing.__module__, thing.__qualname__)
+            self._add_all(thing.__module__, thing.__qualname__, thing.__self__)
         elif isinstance(thing, torch.dtype | torch.device | np.dtype):
             self._write(thing)
-        elif hasattr(thing, "__dict__"):
-            self._add_all(type(thing), vars(thing))
         else:
-            self._add_by_pickle(thing)
+            self._add_all(type(thing), getattr(thing, "__dict__", None))
+            self._add_reduced(thing)
 
     def _add_all(self, *things: Any) -> None:
         for thing in things:
@@ -208,13 +208,14 @@ class _Description:
 
     def _add_array(self, values: Any) -> None:
         if isinstance(values, torch.Tensor):
+            self.add(getattr(values, "__dict__", None) or None)
             values = values.detach().cpu().contiguous()
             self._write(tuple(values.shape), values.dtype)
             self._write(values.reshape(-1).view(torch.uint8).numpy().tobytes())
         elif values.dtype == object:
             self._add_all(values.shape, values.tolist())
         else:
-            self._write(values.shape, values.dtype.str)
+            self._write(values.shape, values.dtype.descr)
             self._write(np.ascontiguousarray(values).tobytes())
 
     def _add_module(self, module: torch.nn.Module) -> None:
@@ -242,6 +243,7 @@ class _Description:
         if _is_known(function.__module__):
             return
         self._add_all(function.__code__, function.__defaults__, function.__kwdefaults__)
+        self.add(vars(function))
         for cell in function.__closure__ or ():
             try:
                 self.add(cell.cell_contents)
@@ -270,11 +272,23 @@ class _Description:
         for constant in code.co_consts:
             self.add(constant)
 
-    def _add_by_pickle(self, thing: Any) -> None:
+    def _add_reduced(self, thing: Any) -> None:
+        """What pickle would keep: also slots, items, and what C code has to itself."""
+        reduce = copyreg.dispatch_table.get(type(thing))
         try:
-            self._write(joblib.hash(thing))
+            kept = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
         except Exception as error:  # what cannot be pickled fails in many ways
             raise ValueError(f"{type(thing).__name__} cannot be described.") from error
+        if isinstance(kept, str):  # the name of a global
+            self._write(getattr(thing, "__module__", None), kept)
+            return
+        make, arguments, *rest = kept
+        # Iterators over items come fourth and fifth.
+        self._add_all(
+            make,
+            arguments,
+            *(list(r) if i in (1, 2) and r is not None else r for i, r in enumerate(rest)),
+        )
 
 
 #: Where a module keeps its hooks.

@@ -36,8 +36,8 @@ def test_print(record):
 
 def test_labels_and_radii(record):
     text = record.summary([0, 0, 0, 0, 0], radii=[0.0, 0.5])
-    assert "  l1 radius 0: 60.0% (14.7% to 94.7%)" in text
-    assert "  l1 radius 0.5: 60.0% (14.7% to 94.7%)" in text
+    assert "  l1 radius 0: 60.0% (14.6% to 94.8%)" in text
+    assert "  l1 radius 0.5: 60.0% (14.6% to 94.8%)" in text
     with pytest.raises(ValueError, match="y_true must have 5 entries"):
         record.summary([0, 0])
     with pytest.raises(ValueError, match="radii need y_true"):
@@ -139,3 +139,12 @@ def test_small_radii_keep_their_digits(record):
     text = re.search(r"linf radius: .* largest (\S+)", small.summary(norm=np.inf))[1]
     assert len(text.lstrip("0.")) == 3
     assert 0.99 * largest < float(text) <= largest
+
+
+def test_accuracies_are_rounded_down_and_radii_not_up():
+    many = Certification.from_counts(
+        [[1000, 0]] * 4998 + [[0, 1000]] * 2,
+        labels=[0] * 4998 + [1] * 2, noise=Uniform(lambd=1.0), dim=4,
+    )  # fmt: skip
+    text = many.summary(np.zeros(5000), radii=[0.1234567])
+    assert "  l1 radius 0.1234567: 99.9% (99.8% to 100.0%)" in text

@@ -1,0 +1,126 @@
+"""Descriptions of objects are equal only if the objects are: pairs with one difference."""
+
+import collections
+import datetime
+import decimal
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.spatial
+import torch
+from sklearn.neighbors import BallTree, KDTree, KernelDensity
+
+from rs4a.utils.description import describe
+
+A, B = np.random.default_rng(0).random((2, 50, 3))
+
+
+class Slotted:
+    __slots__ = ("kept",)
+
+
+class WithDict(Slotted):
+    """Slots of the base, and a dict."""
+
+
+class Listed(list):
+    pass
+
+
+class Number(float):
+    pass
+
+
+def slotted(value):
+    thing = WithDict()
+    thing.kept = value
+    return thing
+
+
+def with_attribute(thing, value):
+    thing.value = value
+    return thing
+
+
+def function(value):
+    def f(x):
+        return x
+
+    return with_attribute(f, value)
+
+
+Point = collections.namedtuple("Point", "x")
+
+PAIRS = {
+    "kd-tree": (KDTree(A), KDTree(B)),
+    "ball tree": (BallTree(A), BallTree(B)),
+    "scipy's kd-tree": (scipy.spatial.KDTree(A), scipy.spatial.KDTree(B)),
+    "kernel density": (KernelDensity().fit(A), KernelDensity().fit(B)),
+    "method of a dict": ({0: 1}.get, {0: 2}.get),
+    "method of an array": (A.dot, B.dot),
+    "item of a list": ([1].__getitem__, [2].__getitem__),
+    "method of a pattern": (re.compile("a").sub, re.compile("b").sub),
+    "slots": (slotted(1), slotted(2)),
+    "items of a list's subclass": (Listed([1]), Listed([2])),
+    "attributes of a list's subclass": (
+        with_attribute(Listed(), 1),
+        with_attribute(Listed(), 2),
+    ),
+    "float's subclass": (Number(1.0), Number(2.0)),
+    "named tuple": (Point(1), Point(2)),
+    "date": (datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)),
+    "decimal": (decimal.Decimal("1.0"), decimal.Decimal("1.1")),
+    "mask": (np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0])),
+    "factory": (collections.defaultdict(int), collections.defaultdict(list)),
+    "order": (collections.OrderedDict(a=1, b=2), collections.OrderedDict(b=2, a=1)),
+    "attribute of a function": (function(1), function(2)),
+    "fields": (
+        np.zeros(2, dtype=[("a", "f4"), ("b", "f4")]),
+        np.zeros(2, dtype=[("b", "f4"), ("a", "f4")]),
+    ),
+    "attribute of a tensor": (
+        with_attribute(torch.zeros(1), 1),
+        with_attribute(torch.zeros(1), 2),
+    ),
+    "generator": (np.random.default_rng(0), np.random.default_rng(1)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_others_have_other_descriptions(name):
+    one, other = PAIRS[name]
+    assert describe(one) != describe(other)
+    assert describe(one) == describe(one)
+
+
+@pytest.mark.parametrize("thing", [sys._getframe(), (each for each in "abc")])
+def test_what_cannot_be_told_apart_is_refused(thing):
+    with pytest.raises(ValueError, match="cannot be described"):
+        describe(thing)
+
+
+def test_the_same_in_another_process():
+    code = (
+        "from sklearn.datasets import load_iris; from sklearn.svm import SVC;"
+        "from sklearn.ensemble import RandomForestClassifier as Forest;"
+        "from rs4a.utils.description import describe; X, y = load_iris(return_X_y=True);"
+        "print(describe(Forest(3, random_state=0).fit(X, y), SVC().fit(X, y)))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(found) == 1
+
+
+def test_the_second_time_as_the_first():
+    """Pickling leaves its traces in classes."""
+    thing = slotted(1)
+    before = describe(thing)
+    thing.__reduce_ex__(4)
+    assert describe(thing) == before
