@@ -229,9 +229,10 @@ def _alone(kind: type) -> Iterator[None]:
     votes would change from run to run. And scikit-learn limits the threads of the whole
     process while some classifiers predict: two at a time would undo each other's limits.
     """
-    limits = _controller(kind).limit(limits=1)
-    with _PREDICTION_LOCK, limits, parallel_config(backend="sequential"):
-        yield
+    with _PREDICTION_LOCK:  # first: the limits hold, and are noted, from their making on
+        limits = _controller(kind).limit(limits=1)
+        with limits, parallel_config(backend="sequential"):
+            yield
 
 
 @functools.cache

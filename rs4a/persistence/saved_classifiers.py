@@ -46,7 +46,7 @@ _NOT_STORED = {"estimator", "memory", "n_jobs", "random_state", "verbose"}
 _FITTED = (
     "classes_", "noise_", "input_shape_", "unit_range_", "n_features_in_",
     "feature_names_in_", "_objective", "_training_seed", "_sampling_seed", "_n_trainings",
-    "_epochs_before", "_was_frozen",
+    "_epochs_before", "_was_frozen", "_noise_of_fit",
 )  # fmt: skip
 #: Attributes of the fit that are copies of the parameters.
 _FITTED_FROM = {"noise": "noise_", "objective": "_objective"}
