@@ -235,7 +235,12 @@ class _Description:
         for each in kind.__mro__:
             self._write(each.__module__, each.__qualname__)
             if not _is_known(each.__module__):
-                written = {k: v for k, v in vars(each).items() if k not in _NOT_CODE}
+                written = {
+                    name: value
+                    for name, value in vars(each).items()
+                    # Cython's own, which only C can read.
+                    if name not in _NOT_CODE and not name.startswith("__pyx_")
+                }
                 self._add_items({k: v for k, v in written.items() if not _is_slot(v)})
 
     def _add_function(self, function: types.FunctionType) -> None:
