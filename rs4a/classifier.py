@@ -550,11 +550,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _set_base(self, base: Any) -> Self:
         """End a training."""
         if is_plain(base):
-            names = getattr(self, "feature_names_in_", None)
-            known = getattr(base, "feature_names_in_", names)
-            self._predicting_net = PredictingNet.of(
-                base, known if self._was_frozen else names
-            )
+            fitted_to = base if self._was_frozen else self  # by whoever trained it
+            names = getattr(fitted_to, "feature_names_in_", None)
+            self._predicting_net = PredictingNet.of(base, names)
         self.estimator_ = base
         self._n_trainings += 1  # the next call of partial_fit draws other noise
         return self

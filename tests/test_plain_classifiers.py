@@ -240,6 +240,10 @@ def test_data_frames(data):
     np.testing.assert_array_equal(clf.certify(test_frame).counts, expected)
     frozen = smoothed(FrozenEstimator(clf.estimator_)).fit(frame, y)
     np.testing.assert_array_equal(frozen.certify(test_frame).counts, expected)
+    on_arrays = LogisticRegression().fit(X, y)  # which expects no names later
+    votes = smoothed(FrozenEstimator(on_arrays)).fit(frame, y).certify(test_frame).counts
+    expected = smoothed(FrozenEstimator(on_arrays)).fit(X, y).certify(X_test).counts
+    np.testing.assert_array_equal(votes, expected)
     with pytest.raises(
         ValueError, match="X must have the columns that the frozen Logistic"
     ):

@@ -4,9 +4,9 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
 from sklearn.utils.validation import column_or_1d
 
+from rs4a.bounds import ClopperPearson
 from rs4a.utils.checks import check_in_range
 from rs4a.utils.validation import as_array
 
@@ -186,10 +186,8 @@ def binomial_interval(
     """Exact confidence intervals of probabilities, from shares of n trials."""
     check_in_range("confidence", confidence, 0.0, 1.0, closed=False, why="a probability")
     hits, tail = np.rint(np.asarray(shares) * n), (1.0 - confidence) / 2.0
-    # Beta distributions begin above 0 hits and end below n.
-    low = betaincinv(np.maximum(hits, 1), n - hits + 1, tail)
-    high = betaincinv(hits + 1, np.maximum(n - hits, 1), 1.0 - tail)
-    return np.where(hits > 0, low, 0.0), np.where(hits < n, high, 1.0)
+    one_sided = ClopperPearson()
+    return one_sided.prob_lower(hits, n, tail), one_sided.prob_upper(hits, n, tail)
 
 
 def average_certified_radius(

@@ -71,15 +71,15 @@ def describe(*things: Any) -> str:
 
 
 def describe_plain(identity: str, *parts: Any) -> str:
-    """Digest of numbers, strings, arrays and tuples of them, without any code: in no time.
+    """Digest of some objects beside what is described already, without the versions.
 
     Parameters
     ----------
     identity : str
-        What `describe` said of the rest.
+        What `describe` said of the rest, or what they are.
 
     *parts : object
-        Plain values.
+        Anything; numbers, strings, arrays and tuples of them take no time.
 
     Returns
     -------
