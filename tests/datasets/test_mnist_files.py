@@ -126,6 +126,7 @@ IMAGES = idx(make_data("train")[0])
         (IMAGES + b"x", "must hold 105 bytes .* but has more"),
         (IMAGES[:4] + b"\xff" * 12 + IMAGES[16:], "must hold .* but has 105"),
     ],
+    ids=["empty", "short", "other axes", "other dtype", "gzip", "cut", "longer", "huge"],
 )
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_damaged_files_are_refused(tmp_path, content, message, ending):
@@ -137,7 +138,9 @@ def test_damaged_files_are_refused(tmp_path, content, message, ending):
 
 
 @pytest.mark.parametrize(
-    "content", [b"plain text", gzip.compress(IMAGES)[:-20], b"\x1f\x8b"]
+    "content",
+    [b"plain text", gzip.compress(IMAGES)[:-20], b"\x1f\x8b"],
+    ids=["plain text", "cut", "magic alone"],  # bytes from gzip hold the time
 )
 def test_damaged_gzip_files_are_refused(tmp_path, content):
     write_files(tmp_path, compressed=True)
