@@ -66,7 +66,8 @@ def classifier(noise):
 
 
 # %%
-# The grey area is what neither certificates nor the attack decide.
+# The hatched area is what neither certificates nor the attack decide. The bands allow for
+# the choice of the images.
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
 for noise, ax in zip((Uniform(sigma=1.0), Gaussian(sigma=0.75)), axes, strict=True):
     attack = PGD(norm=noise.norms[0], steps=10, n_samples=16, box=(0, 1), random_state=0)

@@ -89,5 +89,4 @@ for name, accuracy in display.accuracies.items():
     shares = (f"{r:.2f}: {100 * accuracy[np.isclose(RADII, r)][0]:.1f}" for r in (0.5, 1.0))
     print(f"{name:16} certified accuracy at l1 radius {', '.join(shares)}")
 display.figure_.set_size_inches(6, 4)
-display.figure_.tight_layout()
 display.figure_.savefig(args.figure, dpi=150)

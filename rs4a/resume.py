@@ -264,7 +264,11 @@ def _describe(net: Any, X: Any, y: Any) -> dict[str, str]:
 
 
 def _described(value: Any, depth: int = _DEPTH) -> str:
-    """Text that is the same for equal parameters in every process."""
+    """Text that is the same for equal parameters in every process.
+
+    People read it where a training is refused, and files keep it: other versions of the
+    packages, which `utils.description` tells apart, must not change it.
+    """
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, bool | int | float | str | bytes | None):
         return repr(value)

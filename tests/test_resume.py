@@ -284,6 +284,23 @@ def test_descriptions_tell_values_apart(one, other):
     assert _described(one) == _described(copy.deepcopy(one))
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.float32(0.5), "0.5"),
+        ({"a": [1, None], "b": ("x",)}, "dict(a=list(0=1, 1=None), b=tuple(0='x'))"),
+        (Uniform(sigma=0.25), "Uniform(sigma=0.25, lambd=None, exact=False, levels=255)"),
+        (nn.ReLU, "torch.nn.modules.activation.ReLU"),
+        (
+            partial(torch.optim.SGD, nesterov=True),
+            "partial(func=torch.optim.sgd.SGD, args=tuple(), nesterov=True)",
+        ),
+    ],
+)
+def test_descriptions_are_those_that_files_hold(value, text):
+    assert _described(value) == text
+
+
 def test_what_cannot_be_told_apart_is_refused():
     with pytest.raises(ValueError, match="got a generator, which cannot be pickled"):
         _described(each for each in ())

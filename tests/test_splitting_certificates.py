@@ -351,8 +351,8 @@ def test_epochs_are_scored_by_all_views(digits):
     )
     net = NeuralNetClassifier(
         MLP, module__input_shape=(64,), module__n_classes=10, max_epochs=2, verbose=0,
-        criterion=nn.CrossEntropyLoss, callbacks=[("certified", score)],
-        train_split=None,
+        criterion=nn.CrossEntropyLoss, callbacks=[("certified", score)], lr=0.01,
+        optimizer=torch.optim.Adam, train_split=None,
     )  # fmt: skip
     clf = make(estimator=net).fit(X, y)
     rows = np.unique(np.linspace(0, len(X) - 1, 20).astype(int))

@@ -11,9 +11,13 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
-from rs4a.metrics.drawing import drawing_axes, label_accuracy
+from rs4a.metrics.drawing import draw_bands, drawing_axes, label_accuracy, line_style
 from rs4a.metrics.scorers import certifiable
-from rs4a.metrics.scores import certified_accuracy_score, comparable_labels
+from rs4a.metrics.scores import (
+    certified_accuracy_score,
+    check_confidence,
+    comparable_labels,
+)
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.lazy_inputs import is_dataset
 from rs4a.utils.validation import as_array, check_inputs
@@ -201,10 +205,16 @@ class AttackDisplay:
     norm : {1, 2, inf}, default=None
         Norm of the adversary, for the label of the axis.
 
+    n_inputs : int, default=None
+        Number of inputs that the accuracies are shares of. None: no bands.
+
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
-        Lines of accuracy under attack and of certified accuracy.
+        Lines of certified accuracy and of accuracy under attack.
+
+    bands_ : list of matplotlib PolyCollection
+        Band of each line; empty if there are none.
 
     ax_ : matplotlib Axes
         Axes of the figure.
@@ -233,13 +243,17 @@ class AttackDisplay:
         attacked: NDArray[np.float64],
         *,
         norm: float | None = None,
+        n_inputs: int | None = None,
     ):
         self.radii = radii
         self.certified = certified
         self.attacked = attacked
         self.norm = norm
+        self.n_inputs = n_inputs
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+    def plot(
+        self, ax: Any = None, *, confidence: float | None = 0.95, **kwargs: Any
+    ) -> Self:
         """Draw the figure.
 
         Parameters
@@ -247,8 +261,12 @@ class AttackDisplay:
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
 
+        confidence : float, default=0.95
+            Probability of the band around each line, an interval at every radius that
+            allows for the choice of the inputs. None: no bands.
+
         **kwargs : dict
-            Further arguments of matplotlib's `plot` for both lines.
+            Further arguments of matplotlib's `plot` for every line.
 
         Returns
         -------
@@ -259,24 +277,32 @@ class AttackDisplay:
         # Between two radii, the larger one's certificates and the smaller one's attacks
         # are what is known.
         lines = [
-            (self.attacked, "accuracy under attack", "steps-post", "--"),
-            (self.certified, "certified accuracy", "steps-pre", "-"),
+            (self.certified, "certified accuracy", "steps-pre"),
+            (self.attacked, "accuracy under attack", "steps-post"),
         ]
         self.lines_ = []
-        for accuracy, label, drawstyle, dashes in lines:
-            style = {"linestyle": dashes, **kwargs, "label": label}
-            self.lines_ += self.ax_.plot(self.radii, accuracy, drawstyle=drawstyle, **style)
-        self._shade()
-        label_accuracy(self.ax_, "accuracy", self.norm, self.radii[-1])
+        for number, (accuracy, label, drawstyle) in enumerate(lines):
+            style = {**line_style(number), **kwargs}
+            self.lines_ += self.ax_.plot(
+                self.radii, accuracy, drawstyle=drawstyle, label=label, **style
+            )
+        self.bands_ = draw_bands(self.lines_, self.n_inputs, confidence)
+        self._hatch()
+        own = ax is None
+        label_accuracy(self.ax_, "accuracy", self.norm, self.radii[-1], own_figure=own)
         return self
 
-    def _shade(self) -> None:
+    def _hatch(self) -> None:
+        """Mark what lies between the lines; hatched, since bands lie on it."""
         edges = np.repeat(self.radii, 2)[1:-1]
         self.ax_.fill_between(
             edges,
             np.repeat(self.certified[1:], 2),
             np.repeat(self.attacked[:-1], 2),
-            color="0.9",
+            facecolor="none",
+            edgecolor="0.7",
+            hatch="///",
+            linewidth=0.0,
             label="not known",
         )
 
@@ -290,6 +316,7 @@ class AttackDisplay:
         attack: Attack,
         radii: ArrayLike,
         norm: float | None = None,
+        confidence: float | None = 0.95,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -315,11 +342,14 @@ class AttackDisplay:
         norm : {1, 2, inf}, default=None
             Norm of the certificates. None: the attack's, or else the classifier's.
 
+        confidence : float, default=0.95
+            Probability of the bands around the lines. None: no bands.
+
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
 
         **kwargs : dict
-            Further arguments of matplotlib's `plot` for both lines.
+            Further arguments of matplotlib's `plot` for every line.
 
         Returns
         -------
@@ -329,9 +359,10 @@ class AttackDisplay:
         Raises
         ------
         ValueError
-            If a radius is negative, infinite or NaN, or the attack is in another norm
-            than the certificates.
+            If a radius is negative, infinite or NaN, the attack is in another norm than
+            the certificates, or `confidence` is outside (0, 1).
         """
+        check_confidence(confidence)
         grid = np.union1d(0.0, _check_radii(radii))
         certification = certifiable(estimator).certify(X)
         own = certification.norm if attack.norm is None else check_norm(attack.norm)
@@ -343,4 +374,5 @@ class AttackDisplay:
             )
         attacked = attack_score(estimator, X, y, attack=attack, radius=grid)
         certified = certified_accuracy_score(y, certification, radius=grid, norm=norm)
-        return cls(grid, certified, attacked, norm=norm).plot(ax=ax, **kwargs)
+        display = cls(grid, certified, attacked, norm=norm, n_inputs=len(certification))
+        return display.plot(ax=ax, confidence=confidence, **kwargs)

@@ -7,23 +7,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
-    Interval,
     common_norm,
+    draw_bands,
     drawing_axes,
     label_accuracy,
+    legend_beside,
     line_style,
+    n_lines,
     plot_accuracies,
     radius_grid,
+    radius_label,
 )
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import (
     CertifiedPredictions,
-    certified_accuracy_interval,
     certified_accuracy_score,
     check_certified,
+    check_confidence,
 )
 from rs4a.noises import Noise
-from rs4a.utils.checks import check_norm, format_norm
+from rs4a.utils.checks import check_norm
 
 __all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
 
@@ -46,17 +49,20 @@ class CertifiedAccuracyDisplay:
     norm : {1, 2, inf}, default=None
         Norm of the adversary, for the label of the axis.
 
+    n_inputs : int, default=None
+        Number of inputs that the accuracies are shares of. None: no bands.
+
     undefended : mapping of str to float, default=None
         Accuracy of the net alone, without noise. It is no certificate and holds at
         radius 0 only, where it is marked.
-
-    intervals : mapping of str to tuple of two ndarrays of shape (n_radii,), default=None
-        Confidence interval of each accuracy, drawn as a band where it is not 0.
 
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
         Lines of certified accuracy.
+
+    bands_ : list of matplotlib PolyCollection
+        Band of each line; empty if there are none.
 
     ax_ : matplotlib Axes
         Axes of the figure.
@@ -87,22 +93,28 @@ class CertifiedAccuracyDisplay:
         accuracies: Mapping[str, NDArray[np.float64]],
         *,
         norm: float | None = None,
+        n_inputs: int | None = None,
         undefended: Mapping[str, float] | None = None,
-        intervals: Mapping[str, Interval] | None = None,
     ):
         self.radii = radii
         self.accuracies = accuracies
         self.norm = norm
+        self.n_inputs = n_inputs
         self.undefended = undefended
-        self.intervals = intervals
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+    def plot(
+        self, ax: Any = None, *, confidence: float | None = 0.95, **kwargs: Any
+    ) -> Self:
         """Draw the figure.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
+
+        confidence : float, default=0.95
+            Probability of the band around each line, an interval at every radius that
+            allows for the choice of the inputs. None: no bands.
 
         **kwargs : dict
             Further arguments of matplotlib's `plot` for every line.
@@ -113,13 +125,13 @@ class CertifiedAccuracyDisplay:
             Itself, with the attributes of a drawn figure.
         """
         self.ax_, self.figure_ = drawing_axes(self, ax)
-        styles = {name: line_style(number) for number, name in enumerate(self.accuracies)}
-        self.lines_ = plot_accuracies(
-            self.ax_, self.radii, self.accuracies, styles, self.intervals, **kwargs
-        )
+        self.lines_ = plot_accuracies(self.ax_, self.radii, self.accuracies, **kwargs)
+        self.bands_ = draw_bands(self.lines_, self.n_inputs, confidence)
         for name, line in zip(self.accuracies, self.lines_, strict=True):
             self._mark_undefended(name, line.get_color())
-        label_accuracy(self.ax_, "certified accuracy", self.norm, self.radii[-1])
+        label = "certified accuracy"
+        own = ax is None
+        label_accuracy(self.ax_, label, self.norm, self.radii[-1], own_figure=own)
         return self
 
     def _mark_undefended(self, name: str, color: Any) -> None:
@@ -141,8 +153,8 @@ class CertifiedAccuracyDisplay:
         y_true: ArrayLike,
         certifications: CertifiedPredictions | Mapping[str, CertifiedPredictions],
         *,
-        norm: float | None = None,
         radii: ArrayLike | None = None,
+        norm: float | None = None,
         undefended: float | Mapping[str, float] | None = None,
         confidence: float | None = 0.95,
         ax: Any = None,
@@ -156,21 +168,21 @@ class CertifiedAccuracyDisplay:
             True labels.
 
         certifications : Certification, CertificationLog, or mapping of str to these
-            Certified predictions, with the name of each line.
-
-        norm : {1, 2, inf}, default=None
-            Norm of the adversary. None: the certifications' own.
+            Certified predictions, with the name of each line. A single one is named by its
+            noise.
 
         radii : array-like of shape (n_radii,), default=None
             Distances to evaluate at. None: up to the largest certified radius.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the certifications' own.
 
         undefended : float or mapping of str to float, default=None
             Accuracy of the net alone, marked at radius 0; a single number belongs to the
             first certification.
 
         confidence : float, default=0.95
-            Probability of the band around each line, an interval at every radius that
-            allows for the choice of the inputs. None: no bands.
+            Probability of the bands around the lines. None: no bands.
 
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
@@ -186,11 +198,12 @@ class CertifiedAccuracyDisplay:
         Raises
         ------
         ValueError
-            If there is no certification, or their own norms differ and `norm` is not
-            given.
+            If there is no certification, their own norms differ and `norm` is not given,
+            or `confidence` is outside (0, 1).
         """
         if not isinstance(certifications, Mapping):
-            certifications = {"smoothed": certifications}
+            noise = getattr(certifications, "noise", None)
+            certifications = {str(noise or "smoothed"): certifications}
         if not certifications:
             raise ValueError("certifications must hold at least one, got none.")
         for each in certifications.values():
@@ -201,20 +214,11 @@ class CertifiedAccuracyDisplay:
             name: certified_accuracy_score(y_true, each, radius=grid, norm=norm)
             for name, each in certifications.items()
         }
-        intervals = None
-        if confidence is not None:
-            intervals = {
-                name: certified_accuracy_interval(
-                    y_true, each, radius=grid, norm=norm, confidence=confidence
-                )
-                for name, each in certifications.items()
-            }
         if undefended is not None and not isinstance(undefended, Mapping):
             undefended = dict.fromkeys(list(certifications)[:1], undefended)
-        display = cls(
-            grid, accuracies, norm=norm, undefended=undefended, intervals=intervals
-        )
-        return display.plot(ax=ax, **kwargs)
+        n_inputs = len(next(iter(certifications.values())).labels)
+        display = cls(grid, accuracies, norm=norm, n_inputs=n_inputs, undefended=undefended)
+        return display.plot(ax=ax, confidence=confidence, **kwargs)
 
     @classmethod
     def from_estimator(
@@ -223,8 +227,8 @@ class CertifiedAccuracyDisplay:
         X: ArrayLike,
         y: ArrayLike,
         *,
-        norm: float | None = None,
         radii: ArrayLike | None = None,
+        norm: float | None = None,
         name: str | None = None,
         confidence: float | None = 0.95,
         ax: Any = None,
@@ -234,8 +238,8 @@ class CertifiedAccuracyDisplay:
 
         Parameters
         ----------
-        estimator : SmoothedClassifier
-            Fitted classifier, or a search over one.
+        estimator : SmoothedClassifier, or search over one
+            Fitted classifier.
 
         X : array-like of shape (n, ...)
             Inputs.
@@ -243,36 +247,37 @@ class CertifiedAccuracyDisplay:
         y : array-like of shape (n,)
             True labels.
 
-        norm : {1, 2, inf}, default=None
-            Norm of the adversary. None: the estimator's own.
-
         radii : array-like of shape (n_radii,), default=None
             Distances to evaluate at. None: up to the largest certified radius.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the estimator's own.
 
         name : str, default=None
             Name of the line. None: the noise.
 
         confidence : float, default=0.95
-            Probability of the band around the line; None: no band.
+            Probability of the bands around the lines. None: no bands.
 
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
 
         **kwargs : dict
-            Further arguments of matplotlib's `plot`.
+            Further arguments of matplotlib's `plot` for every line.
 
         Returns
         -------
         display : CertifiedAccuracyDisplay
             The drawn figure, with the accuracy of the undefended net at radius 0.
         """
+        check_confidence(confidence)
         estimator = certifiable(estimator)
         name = str(estimator.noise_) if name is None else name
         return cls.from_certifications(
             y,
             {name: estimator.certify(X)},
-            norm=norm,
             radii=radii,
+            norm=norm,
             undefended={name: estimator.base_score(X, y)},
             confidence=confidence,
             ax=ax,
@@ -293,8 +298,8 @@ class RadiusDisplay:
     radii : mapping of str to ndarray of shape (n_points,)
         Certified radius of every noise, in units of X.
 
-    norm : {1, 2, inf}
-        Norm of the adversary.
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary, for the label of the axis.
 
     Attributes
     ----------
@@ -322,7 +327,7 @@ class RadiusDisplay:
         prob_lower: NDArray[np.float64],
         radii: Mapping[str, NDArray[np.float64]],
         *,
-        norm: float,
+        norm: float | None = None,
     ):
         self.prob_lower = prob_lower
         self.radii = radii
@@ -346,16 +351,16 @@ class RadiusDisplay:
         """
         self.ax_, self.figure_ = drawing_axes(self, ax)
         self.lines_ = []
-        for number, (name, radius) in enumerate(self.radii.items()):
-            style = {**line_style(number), **kwargs}
+        for name, radius in self.radii.items():
+            style = {**line_style(n_lines(self.ax_)), **kwargs}
             self.lines_ += self.ax_.plot(self.prob_lower, radius, label=name, **style)
         self.ax_.set(
             xlabel="probability of the top class",
-            ylabel=f"certified {format_norm(self.norm)} radius",
+            ylabel=f"certified {radius_label(self.norm)}",
             xlim=(self.prob_lower[0], self.prob_lower[-1]),
         )
         self.ax_.set_ylim(bottom=0)
-        self.ax_.legend(loc="upper left")
+        legend_beside(self.ax_, own_figure=ax is None)
         return self
 
     @classmethod

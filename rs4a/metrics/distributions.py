@@ -11,20 +11,22 @@ from rs4a.certification import Certification
 from rs4a.certification_log import CertificationLog
 from rs4a.metrics.drawing import (
     common_norm,
+    draw_bands,
     label_panels,
+    label_sigma,
     panel_axes,
     panel_legend,
     panel_styles,
+    radius_label,
 )
 from rs4a.metrics.results import NamedResult, Result, by_sigma, check_results
-from rs4a.utils.checks import format_norm
 
 __all__ = ["PredictionDisplay"]
 
 _TARGETS = {
     "prob_lower": "lower bound on the top class",
     "prob_correct": "share of votes for the true class",
-    "radius": "certified {}radius",
+    "radius": "certified {}",
 }
 
 
@@ -49,6 +51,9 @@ class PredictionDisplay:
     ----------
     lines_ : list of list of matplotlib Line2D
         Lines of every panel.
+
+    bands_ : list of list of matplotlib PolyCollection
+        Band of each line, for every panel; empty lists if there are none.
 
     axes_ : ndarray of matplotlib Axes, of shape (n_sigmas,)
         Panels.
@@ -81,13 +86,19 @@ class PredictionDisplay:
         self.target = target
         self.norm = norm
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+    def plot(
+        self, ax: Any = None, *, confidence: float | None = 0.95, **kwargs: Any
+    ) -> Self:
         """Draw the figure.
 
         Parameters
         ----------
         ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
             Panels to draw on. None: new ones.
+
+        confidence : float, default=0.95
+            Probability of the band around each line, an interval at every value that
+            allows for the choice of the inputs. None: no bands.
 
         **kwargs : dict
             Further arguments of matplotlib's `ecdf` for every line.
@@ -107,19 +118,18 @@ class PredictionDisplay:
         self.axes_, self.figure_ = panel_axes(
             self, ax, len(self.values), sharex=self.target != "radius"
         )
-        styles = panel_styles(
-            dict.fromkeys(name for panel in self.values.values() for name in panel)
-        )
-        self.lines_ = []
+        styles = panel_styles(self.values.values())
+        self.lines_, self.bands_ = [], []
         for panel, (sigma, values) in zip(self.axes_, self.values.items(), strict=True):
             lines = [
                 panel.ecdf(each, label=name, **{**styles[name], **kwargs})
                 for name, each in values.items()
             ]
             self.lines_.append(lines)
-            panel.set_title(f"sigma = {sigma:g}")
-            panel.set(xlim=(0, self._end(values)), ylim=(0, 1.02))
-        label_panels(self.axes_, xlabel, "share of images")
+            n_inputs = len(next(iter(values.values())))
+            self.bands_.append(draw_bands(lines, n_inputs, confidence))
+            label_sigma(panel, sigma, self._end(values))
+        label_panels(self.axes_, xlabel, "share of inputs")
         panel_legend(self.axes_, styles, own_figure=ax is None)
         return self
 
@@ -137,6 +147,7 @@ class PredictionDisplay:
         target: str = "prob_lower",
         norm: float | None = None,
         names: Sequence[str] | None = None,
+        confidence: float | None = 0.95,
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
@@ -159,6 +170,9 @@ class PredictionDisplay:
         names : sequence of str of length n_results, default=None
             Names of the lines, such as objectives or seeds. None: the kinds of the noise.
 
+        confidence : float, default=0.95
+            Probability of the bands around the lines. None: no bands.
+
         ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
             Panels to draw on. None: new ones.
 
@@ -177,8 +191,8 @@ class PredictionDisplay:
         ValueError
             If there is no certification, they are not of the same inputs, there is not a
             name for each, two have one name and one sigma, `target` is unknown, a record
-            does not know it, or there are radii whose own norms differ and `norm` is not
-            given.
+            does not know it, there are radii whose own norms differ and `norm` is not
+            given, or `confidence` is outside (0, 1).
         """
         _label(target, norm)
         named = check_results(results, names)
@@ -187,14 +201,15 @@ class PredictionDisplay:
         values = {
             sigma: _panel(some, target, norm) for sigma, some in by_sigma(named).items()
         }
-        return cls(values, target=target, norm=norm).plot(ax=ax, **kwargs)
+        display = cls(values, target=target, norm=norm)
+        return display.plot(ax=ax, confidence=confidence, **kwargs)
 
 
 def _label(target: str, norm: float | None) -> str:
     """Label of the values; an error where the target is unknown."""
     if target not in _TARGETS:
         raise ValueError(f"target must be one of {list(_TARGETS)}, got {target!r}.")
-    return _TARGETS[target].format("" if norm is None else f"{format_norm(norm)} ")
+    return _TARGETS[target].format(radius_label(norm))
 
 
 def _panel(

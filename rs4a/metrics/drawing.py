@@ -1,4 +1,4 @@
-"""What the displays share: axes, styles of lines, labels and grids of radii."""
+"""What the displays share: axes, styles of lines, bands, labels and grids of radii."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,27 +7,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from rs4a.metrics.scores import CertifiedPredictions
+from rs4a.metrics.scores import CertifiedPredictions, binomial_interval
 from rs4a.utils.checks import check_norm, format_norm
 
 __all__ = [
-    "Interval",
     "common_norm",
+    "draw_bands",
     "drawing_axes",
     "label_accuracy",
     "label_panels",
+    "label_sigma",
     "legend_beside",
     "line_style",
     "marker_style",
+    "n_lines",
     "panel_axes",
     "panel_legend",
     "panel_styles",
     "plot_accuracies",
     "radius_grid",
+    "radius_label",
 ]
-
-#: Lower and upper ends, one a radius.
-Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 #: Lines differ in dashes as well as colour: they must be told apart in black and white.
 _LINE_STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
@@ -40,13 +40,22 @@ _ROW, _LETTER, _BESIDE_NAME = 0.19, 0.075, 0.6
 _PANEL_SIZE, _MARGIN = (3.0, 2.3), 0.7
 
 
+def n_lines(ax: Any) -> int:
+    """How many lines axes have, from other displays; marks of points are none."""
+    return sum(line.get_linestyle() != "None" for line in ax.get_lines())
+
+
 def line_style(number: int) -> dict[str, Any]:
     """Dashes of a line, by its number among the lines of its axes."""
-    return {"linestyle": _LINE_STYLES[number % len(_LINE_STYLES)]}
+    again, which = divmod(number, len(_LINE_STYLES))
+    style = {"linestyle": _LINE_STYLES[which]}
+    # The dashes are used up, and so are soon the colours: what comes again is thicker.
+    return {**style, "linewidth": 1.5 * (1 + again)} if again else style
 
 
-def panel_styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour and dashes of lines that are to look the same in every panel."""
+def panel_styles(panels: Iterable[Iterable[str]]) -> dict[str, dict[str, Any]]:
+    """Colour and dashes of lines that are to look the same in every panel, by name."""
+    names = dict.fromkeys(name for panel in panels for name in panel)
     return {
         name: {"color": f"C{number}", **line_style(number)}
         for number, name in enumerate(names)
@@ -59,13 +68,13 @@ def marker_style(number: int) -> dict[str, Any]:
     return {"color": f"C{number}", "marker": marker, "markersize": 4.5}
 
 
-def drawing_axes(display: Any, ax: Any, **options: Any) -> tuple[Any, Any]:
+def drawing_axes(display: Any, ax: Any) -> tuple[Any, Any]:
     """Return the axes to draw on, new ones if `ax` is None, and their figure."""
     check_matplotlib_support(f"{type(display).__name__}.plot")
     import matplotlib.pyplot as plt
 
     if ax is None:
-        _, ax = plt.subplots(**options)
+        _, ax = plt.subplots(layout="constrained")
     return ax, ax.figure
 
 
@@ -123,6 +132,12 @@ def label_panels(axes: NDArray, xlabel: str, ylabel: str) -> None:
             ax.set_ylabel(ylabel)
 
 
+def label_sigma(ax: Any, sigma: float, end: float) -> None:
+    """Title and limits of the panel of a sigma, for shares up to some value."""
+    ax.set_title(f"sigma = {sigma:g}")
+    ax.set(xlim=(0, end), ylim=(0, 1.02))
+
+
 def panel_legend(axes: NDArray, names: Iterable[str], *, own_figure: bool) -> None:
     """Draw one legend for all panels: above them, or in the first if they were given."""
     lines = {line.get_label(): line for ax in axes for line in ax.get_lines()}
@@ -138,7 +153,7 @@ def legend_beside(ax: Any, *, own_figure: bool) -> None:
     """Draw the legend within the axes, or below them if it is long and the figure ours."""
     handles, names = ax.get_legend_handles_labels()
     if not own_figure or len(names) <= _MAX_NAMES_WITHIN:
-        ax.legend()
+        ax.legend(fontsize="small")
         return
     figure = ax.figure
     width = _LETTER * max(map(len, names)) + _BESIDE_NAME
@@ -154,31 +169,52 @@ def plot_accuracies(
     ax: Any,
     radii: NDArray[np.float64],
     accuracies: Mapping[str, NDArray[np.float64]],
-    styles: Mapping[str, dict[str, Any]],
-    intervals: Mapping[str, Interval] | None = None,
+    styles: Mapping[str, dict[str, Any]] | None = None,
     **kwargs: Any,
 ) -> list[Any]:
-    """Draw certified accuracies against radius, with bands; return the lines."""
+    """Draw certified accuracies against radius, in styles by name; return the lines."""
     lines = []
     for name, accuracy in accuracies.items():
-        style = {**styles[name], **kwargs}
+        style = line_style(n_lines(ax)) if styles is None else styles[name]
+        style = {**style, **kwargs}
         # A certificate holds up to its radius: between two radii the accuracy of the
         # larger one is what is known.
         lines += ax.plot(radii, accuracy, drawstyle="steps-pre", label=name, **style)
-        if intervals is not None and name in intervals:
-            band = {"color": lines[-1].get_color(), "alpha": 0.15, "linewidth": 0.0}
-            some = np.asarray(accuracy) > 0.0
-            ends = (end[some] for end in intervals[name])
-            ax.fill_between(radii[some], *ends, step="pre", **band)
     return lines
 
 
-def label_accuracy(ax: Any, accuracy: str, norm: float | None, largest: float) -> None:
+def draw_bands(
+    lines: Iterable[Any], n_inputs: int | None, confidence: float | None
+) -> list[Any]:
+    """Draw the binomial interval around each line of shares of inputs; return the bands."""
+    if n_inputs is None or confidence is None:
+        return []
+    return [_draw_band(line, n_inputs, confidence) for line in lines]
+
+
+def _draw_band(line: Any, n_inputs: int, confidence: float) -> Any:
+    values, shares = map(np.asarray, line.get_data())
+    step = line.get_drawstyle().removeprefix("steps-")
+    if step == "pre":
+        # Certificates end, for any input: that none is left says nothing about the choice.
+        values, shares = values[shares > 0.0], shares[shares > 0.0]
+    low, high = binomial_interval(shares, n_inputs, confidence)
+    style = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0.0}
+    return line.axes.fill_between(values, low, high, step=step, **style)
+
+
+def radius_label(norm: float | None) -> str:
+    """What an axis of radii is called."""
+    return "radius" if norm is None else f"{format_norm(norm)} radius"
+
+
+def label_accuracy(
+    ax: Any, accuracy: str, norm: float | None, largest: float, *, own_figure: bool
+) -> None:
     """Label axes of an accuracy against radius, and draw the legend."""
-    of_norm = "" if norm is None else f"{format_norm(norm)} "
-    ax.set(xlabel=f"{of_norm}radius", ylabel=accuracy, ylim=(0, 1.02))
+    ax.set(xlabel=radius_label(norm), ylabel=accuracy, ylim=(0, 1.02))
     ax.set_xlim(left=0, right=largest)
-    ax.legend(fontsize="small")
+    legend_beside(ax, own_figure=own_figure)
 
 
 def common_norm(certifications: Iterable[Any], norm: float | None) -> float:

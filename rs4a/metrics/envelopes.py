@@ -7,22 +7,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
-    Interval,
     common_norm,
+    draw_bands,
     drawing_axes,
     label_accuracy,
     label_panels,
-    line_style,
+    label_sigma,
     panel_axes,
     panel_legend,
     panel_styles,
     plot_accuracies,
     radius_grid,
+    radius_label,
 )
 from rs4a.metrics.results import NamedResult, Result, by_sigma, check_results
-from rs4a.metrics.scores import binomial_interval
 from rs4a.metrics.tables import certified_accuracy_table
-from rs4a.utils.checks import format_norm
 
 __all__ = ["EnvelopeDisplay", "SigmaCurvesDisplay"]
 
@@ -46,15 +45,13 @@ class EnvelopeDisplay:
     n_inputs : int, default=None
         Number of inputs that the accuracies are shares of. None: no bands.
 
-    confidence : float, default=0.95
-        Probability of the band around each line, an interval at every radius that allows
-        for the choice of the inputs, but not for that of the best sigma on them. None: no
-        bands.
-
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
         Lines of the noises or names.
+
+    bands_ : list of matplotlib PolyCollection
+        Band of each line; empty if there are none.
 
     ax_ : matplotlib Axes
         Axes of the figure.
@@ -82,21 +79,26 @@ class EnvelopeDisplay:
         *,
         norm: float | None = None,
         n_inputs: int | None = None,
-        confidence: float | None = 0.95,
     ):
         self.radii = radii
         self.accuracies = accuracies
         self.norm = norm
         self.n_inputs = n_inputs
-        self.confidence = confidence
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+    def plot(
+        self, ax: Any = None, *, confidence: float | None = 0.95, **kwargs: Any
+    ) -> Self:
         """Draw the figure.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
+
+        confidence : float, default=0.95
+            Probability of the band around each line, an interval at every radius that
+            allows for the choice of the inputs, but not for that of the best sigma on
+            them. None: no bands.
 
         **kwargs : dict
             Further arguments of matplotlib's `plot` for every line.
@@ -107,17 +109,11 @@ class EnvelopeDisplay:
             Itself, with the attributes of a drawn figure.
         """
         self.ax_, self.figure_ = drawing_axes(self, ax)
-        styles = {name: line_style(number) for number, name in enumerate(self.accuracies)}
-        self.lines_ = plot_accuracies(
-            self.ax_,
-            self.radii,
-            self.accuracies,
-            styles,
-            _intervals(self, self.accuracies),
-            **kwargs,
-        )
+        self.lines_ = plot_accuracies(self.ax_, self.radii, self.accuracies, **kwargs)
+        self.bands_ = draw_bands(self.lines_, self.n_inputs, confidence)
         label = "best certified accuracy over sigma"
-        label_accuracy(self.ax_, label, self.norm, self.radii[-1])
+        own = ax is None
+        label_accuracy(self.ax_, label, self.norm, self.radii[-1], own_figure=own)
         return self
 
     @classmethod
@@ -125,8 +121,8 @@ class EnvelopeDisplay:
         cls,
         results: Iterable[Result],
         *,
-        norm: float | None = None,
         radii: ArrayLike | None = None,
+        norm: float | None = None,
         names: Sequence[str] | None = None,
         confidence: float | None = 0.95,
         ax: Any = None,
@@ -140,11 +136,11 @@ class EnvelopeDisplay:
             Certifications (or BoundRecords, or logs that were read with their noise), each
             with the true labels of the same inputs; usually one for each noise and sigma.
 
-        norm : {1, 2, inf}, default=None
-            Norm of the adversary. None: the certifications' own.
-
         radii : array-like of shape (n_radii,), default=None
             Distances to evaluate at. None: up to the largest certified radius.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the certifications' own.
 
         names : sequence of str of length n_results, default=None
             Names of the lines, such as objectives or seeds; several results may share one.
@@ -170,18 +166,14 @@ class EnvelopeDisplay:
             If a certification does not know its noise, as a log that was read without it.
         ValueError
             If there is no certification, they are not of the same inputs, there is not a
-            name for each, or their own norms differ and `norm` is not given.
+            name for each, their own norms differ and `norm` is not given, or `confidence`
+            is outside (0, 1).
         """
         named = check_results(results, names)
         norm, grid = _norm_and_grid(named, norm, radii)
-        display = cls(
-            grid,
-            _envelopes(named, grid, norm),
-            norm=norm,
-            n_inputs=len(named[0].y_true),
-            confidence=confidence,
-        )
-        return display.plot(ax=ax, **kwargs)
+        accuracies = _envelopes(named, grid, norm)
+        display = cls(grid, accuracies, norm=norm, n_inputs=len(named[0].y_true))
+        return display.plot(ax=ax, confidence=confidence, **kwargs)
 
 
 class SigmaCurvesDisplay:
@@ -204,14 +196,13 @@ class SigmaCurvesDisplay:
     n_inputs : int, default=None
         Number of inputs that the accuracies are shares of. None: no bands.
 
-    confidence : float, default=0.95
-        Probability of the band around each line, an interval at every radius that allows
-        for the choice of the inputs. None: no bands.
-
     Attributes
     ----------
     lines_ : list of list of matplotlib Line2D
         Lines of every panel.
+
+    bands_ : list of list of matplotlib PolyCollection
+        Band of each line, for every panel; empty lists if there are none.
 
     axes_ : ndarray of matplotlib Axes, of shape (n_sigmas,)
         Panels.
@@ -242,21 +233,25 @@ class SigmaCurvesDisplay:
         *,
         norm: float | None = None,
         n_inputs: int | None = None,
-        confidence: float | None = 0.95,
     ):
         self.radii = radii
         self.accuracies = accuracies
         self.norm = norm
         self.n_inputs = n_inputs
-        self.confidence = confidence
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
+    def plot(
+        self, ax: Any = None, *, confidence: float | None = 0.95, **kwargs: Any
+    ) -> Self:
         """Draw the figure.
 
         Parameters
         ----------
         ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
             Panels to draw on. None: new ones.
+
+        confidence : float, default=0.95
+            Probability of the band around each line, an interval at every radius that
+            allows for the choice of the inputs. None: no bands.
 
         **kwargs : dict
             Further arguments of matplotlib's `plot` for every line.
@@ -268,20 +263,16 @@ class SigmaCurvesDisplay:
         """
         # Radii grow with sigma: on one scale, small sigmas would be squeezed.
         self.axes_, self.figure_ = panel_axes(self, ax, len(self.accuracies), sharex=False)
-        styles = panel_styles(
-            dict.fromkeys(name for panel in self.accuracies.values() for name in panel)
-        )
-        self.lines_ = []
+        styles = panel_styles(self.accuracies.values())
+        self.lines_, self.bands_ = [], []
         for panel, (sigma, accuracies) in zip(
             self.axes_, self.accuracies.items(), strict=True
         ):
-            bands = _intervals(self, accuracies)
-            lines = plot_accuracies(panel, self.radii, accuracies, styles, bands, **kwargs)
+            lines = plot_accuracies(panel, self.radii, accuracies, styles, **kwargs)
             self.lines_.append(lines)
-            panel.set_title(f"sigma = {sigma:g}")
-            panel.set(xlim=(0, self._end(accuracies)), ylim=(0, 1.02))
-        of_norm = "" if self.norm is None else f"{format_norm(self.norm)} "
-        label_panels(self.axes_, f"{of_norm}radius", "certified accuracy")
+            self.bands_.append(draw_bands(lines, self.n_inputs, confidence))
+            label_sigma(panel, sigma, self._end(accuracies))
+        label_panels(self.axes_, radius_label(self.norm), "certified accuracy")
         panel_legend(self.axes_, styles, own_figure=ax is None)
         return self
 
@@ -295,8 +286,8 @@ class SigmaCurvesDisplay:
         cls,
         results: Iterable[Result],
         *,
-        norm: float | None = None,
         radii: ArrayLike | None = None,
+        norm: float | None = None,
         names: Sequence[str] | None = None,
         confidence: float | None = 0.95,
         ax: Any = None,
@@ -311,11 +302,11 @@ class SigmaCurvesDisplay:
             with the true labels of the same inputs; where several have one name and one
             sigma, the best counts.
 
-        norm : {1, 2, inf}, default=None
-            Norm of the adversary. None: the certifications' own.
-
         radii : array-like of shape (n_radii,), default=None
             Distances to evaluate at. None: up to the largest certified radius.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the certifications' own.
 
         names : sequence of str of length n_results, default=None
             Names of the lines, such as objectives or seeds; several results may share one.
@@ -341,34 +332,16 @@ class SigmaCurvesDisplay:
             If a certification does not know its noise, as a log that was read without it.
         ValueError
             If there is no certification, they are not of the same inputs, there is not a
-            name for each, or their own norms differ and `norm` is not given.
+            name for each, their own norms differ and `norm` is not given, or `confidence`
+            is outside (0, 1).
         """
         named = check_results(results, names)
         norm, grid = _norm_and_grid(named, norm, radii, n_points=1001)
         accuracies = {
             sigma: _envelopes(some, grid, norm) for sigma, some in by_sigma(named).items()
         }
-        display = cls(
-            grid,
-            accuracies,
-            norm=norm,
-            n_inputs=len(named[0].y_true),
-            confidence=confidence,
-        )
-        return display.plot(ax=ax, **kwargs)
-
-
-def _intervals(
-    display: EnvelopeDisplay | SigmaCurvesDisplay,
-    accuracies: Mapping[str, NDArray[np.float64]],
-) -> dict[str, Interval] | None:
-    """Bands of lines, if it is known of how many inputs they are."""
-    if display.n_inputs is None or display.confidence is None:
-        return None
-    return {
-        name: binomial_interval(accuracy, display.n_inputs, display.confidence)
-        for name, accuracy in accuracies.items()
-    }
+        display = cls(grid, accuracies, norm=norm, n_inputs=len(named[0].y_true))
+        return display.plot(ax=ax, confidence=confidence, **kwargs)
 
 
 def _norm_and_grid(

@@ -12,7 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from rs4a.metrics.drawing import drawing_axes, legend_beside, line_style, marker_style
+from rs4a.metrics.drawing import (
+    drawing_axes,
+    legend_beside,
+    line_style,
+    marker_style,
+    n_lines,
+)
 from rs4a.metrics.scorers import certifiable
 from rs4a.nets import check_is_net, evaluating, to_net
 from rs4a.utils.validation import check_inputs
@@ -26,7 +32,7 @@ _MAX_SLANTED = 12
 
 
 def noise_propagation(
-    classifier: Any,
+    estimator: Any,
     X: ArrayLike,
     *,
     n_copies: int = 64,
@@ -44,7 +50,7 @@ def noise_propagation(
 
     Parameters
     ----------
-    classifier : SmoothedClassifier, or search over one
+    estimator : SmoothedClassifier, or search over one
         Fitted classifier, under whose noise its net is measured. For a net under another
         noise, fit one with the net in a FrozenEstimator.
 
@@ -94,7 +100,7 @@ def noise_propagation(
     >>> bool(distances["layers.2"] < distances["input"])
     True
     """
-    classifier = certifiable(classifier)
+    classifier = certifiable(estimator)
     check_is_fitted(classifier, "estimator_")
     # Those of a Dataset are read here: every one of them is needed in every pass.
     inputs = torch.from_numpy(np.asarray(check_inputs(classifier, X, reset=False)))
@@ -241,10 +247,11 @@ class NoisePropagationDisplay:
         display : NoisePropagationDisplay
             Itself, with the attributes of a drawn figure.
         """
-        self.ax_, self.figure_ = drawing_axes(self, ax, layout="constrained")
+        self.ax_, self.figure_ = drawing_axes(self, ax)
         self.lines_ = []
         positions = np.arange(len(self.layers))
-        for number, (name, distances) in enumerate(self.distances.items()):
+        before = n_lines(self.ax_)
+        for number, (name, distances) in enumerate(self.distances.items(), before):
             style = {**marker_style(number), **line_style(number), **kwargs}
             self.lines_ += self.ax_.plot(positions, distances, label=name, **style)
         self.ax_.set(ylabel="distance of noisy copies of one input\n/ of different inputs")
@@ -277,7 +284,7 @@ class NoisePropagationDisplay:
 
         Parameters
         ----------
-        estimators : SmoothedClassifier, or mapping of str to SmoothedClassifier
+        estimators : SmoothedClassifier, search over one, or mapping of str to these
             Fitted classifiers whose nets have the same layers, with the name of each
             line. A single one is named by its noise.
 
@@ -316,8 +323,8 @@ class NoisePropagationDisplay:
             raise ValueError("estimators must hold at least one, got none.")
         options = {"n_copies": n_copies, "layers": layers, "random_state": random_state}
         measured = {
-            name: noise_propagation(classifier, X, **options)
-            for name, classifier in estimators.items()
+            name: noise_propagation(estimator, X, **options)
+            for name, estimator in estimators.items()
         }
         names = next(iter(measured.values())).index.tolist()
         for name, distances in measured.items():

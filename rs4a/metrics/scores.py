@@ -18,6 +18,7 @@ __all__ = [
     "certified_accuracy_interval",
     "certified_accuracy_score",
     "check_certified",
+    "check_confidence",
     "comparable_labels",
 ]
 
@@ -184,10 +185,16 @@ def binomial_interval(
     shares: ArrayLike, n: int, confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Exact confidence intervals of probabilities, from shares of n trials."""
-    check_in_range("confidence", confidence, 0.0, 1.0, closed=False, why="a probability")
+    check_confidence(confidence)
     hits, tail = np.rint(np.asarray(shares) * n), (1.0 - confidence) / 2.0
     one_sided = ClopperPearson()
     return one_sided.prob_lower(hits, n, tail), one_sided.prob_upper(hits, n, tail)
+
+
+def check_confidence(confidence: float | None) -> None:
+    """Refuse what is no probability; None stands for no interval at all."""
+    if confidence is not None:
+        check_in_range("confidence", confidence, 0.0, 1.0, why="a probability")
 
 
 def average_certified_radius(

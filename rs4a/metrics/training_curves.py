@@ -13,6 +13,7 @@ from rs4a.metrics.drawing import (
     legend_beside,
     line_style,
     marker_style,
+    n_lines,
     panel_axes,
     panel_legend,
 )
@@ -25,7 +26,7 @@ _MARKS = 12
 
 
 class AccuracyAgainstSigmaDisplay:
-    """Accuracy on training and on test images against sigma, a line a noise.
+    """Accuracy on training and on test inputs against sigma, a line a noise.
 
     Make one by :meth:`from_scores`.
 
@@ -35,10 +36,10 @@ class AccuracyAgainstSigmaDisplay:
         Sigmas of every noise, in ascending order.
 
     train : mapping of str to ndarray of shape (n_sigmas,)
-        Accuracy of every noise on training images.
+        Accuracy of every noise on training inputs.
 
     test : mapping of str to ndarray of shape (n_sigmas,)
-        Accuracy of every noise on test images.
+        Accuracy of every noise on test inputs.
 
     Attributes
     ----------
@@ -46,7 +47,7 @@ class AccuracyAgainstSigmaDisplay:
         Lines of both panels.
 
     axes_ : ndarray of matplotlib Axes, of shape (2,)
-        Panels of training and test images.
+        Panels of training and test inputs.
 
     figure_ : matplotlib Figure
         The figure.
@@ -65,7 +66,7 @@ class AccuracyAgainstSigmaDisplay:
     ... )
     >>> display = AccuracyAgainstSigmaDisplay.from_scores(scores)
     >>> [ax.get_title() for ax in display.axes_]
-    ['training images', 'test images']
+    ['training inputs', 'test inputs']
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class AccuracyAgainstSigmaDisplay:
         """
         self.axes_, self.figure_ = panel_axes(self, ax, 2)
         self.lines_ = []
-        scores = {"training images": self.train, "test images": self.test}
+        scores = {"training inputs": self.train, "test inputs": self.test}
         for panel, (title, accuracies) in zip(self.axes_, scores.items(), strict=True):
             lines: list[Any] = []
             for number, (name, accuracy) in enumerate(accuracies.items()):
@@ -111,12 +112,12 @@ class AccuracyAgainstSigmaDisplay:
         return self
 
     @classmethod
-    def from_scores(cls, frame: pd.DataFrame, *, ax: Any = None, **kwargs: Any) -> Self:
+    def from_scores(cls, scores: pd.DataFrame, *, ax: Any = None, **kwargs: Any) -> Self:
         """Draw a table of accuracies.
 
         Parameters
         ----------
-        frame : pandas.DataFrame of shape (n_classifiers, 4)
+        scores : pandas.DataFrame of shape (n_classifiers, 4)
             Columns noise, sigma, train_accuracy and test_accuracy.
 
         ax : array-like of matplotlib Axes, of shape (2,), default=None
@@ -135,12 +136,12 @@ class AccuracyAgainstSigmaDisplay:
         ValueError
             If a column is missing.
         """
-        missing = [name for name in _COLUMNS if name not in frame]
+        missing = [name for name in _COLUMNS if name not in scores]
         if missing:
-            raise ValueError(f"frame must have the columns {_COLUMNS}, got no {missing}.")
+            raise ValueError(f"scores must have the columns {_COLUMNS}, got no {missing}.")
         noises = {
             str(noise): rows.sort_values("sigma")
-            for noise, rows in frame.groupby("noise", sort=False)
+            for noise, rows in scores.groupby("noise", sort=False)
         }
         sigmas, train, test = (
             {noise: rows[column].to_numpy() for noise, rows in noises.items()}
@@ -183,7 +184,7 @@ class TrainingLossDisplay:
     ... ]
     >>> display = TrainingLossDisplay.from_histories({"Uniform": history})
     >>> [line.get_label() for line in display.lines_]
-    ['Uniform, training', 'Uniform, validation']
+    ['Uniform: training', 'Uniform: validation']
     """
 
     def __init__(
@@ -212,14 +213,14 @@ class TrainingLossDisplay:
         """
         self.ax_, self.figure_ = drawing_axes(self, ax)
         self.lines_: list[Any] = []
-        for number, (name, loss) in enumerate(self.train.items()):
+        for number, (name, loss) in enumerate(self.train.items(), n_lines(self.ax_)):
             style = {**marker_style(number), **kwargs}
             if self.validation is None or name not in self.validation:
                 self._draw(name, loss, linestyle="-", **style)
                 continue
-            self._draw(f"{name}, training", loss, linestyle="-", **style)
+            self._draw(f"{name}: training", loss, linestyle="-", **style)
             loss, style["fillstyle"] = self.validation[name], "none"
-            self._draw(f"{name}, validation", loss, linestyle="--", **style)
+            self._draw(f"{name}: validation", loss, linestyle="--", **style)
         self.ax_.set(xlabel="epoch", ylabel="loss")
         self.ax_.xaxis.get_major_locator().set_params(integer=True)
         legend_beside(self.ax_, own_figure=ax is None)

@@ -1,5 +1,6 @@
 """Accuracy under attack, above what certificates prove; and the figure of both."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from rs4a import SmoothedClassifier
 from rs4a.attacks import PGD
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.metrics import AttackDisplay, attack_score, certified_accuracy_score
+from rs4a.metrics.scores import binomial_interval
 from rs4a.noises import Clean, ExpInf, Gaussian, Uniform
 
 RADII = [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
@@ -166,12 +168,39 @@ def test_display_draws_both_bounds(fitted, digits):
     assert (display.attacked >= display.certified).all()
     certified = certified_accuracy_score(y, clf.certify(X), radius=display.radii, norm=1)
     np.testing.assert_array_equal(display.certified, certified)
-    attacked, lower = display.lines_
-    np.testing.assert_array_equal(attacked.get_ydata(), display.attacked)
+    lower, upper = display.lines_
     np.testing.assert_array_equal(lower.get_ydata(), display.certified)
+    np.testing.assert_array_equal(upper.get_ydata(), display.attacked)
+    assert lower.get_linestyle() != upper.get_linestyle()
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert labels == ["accuracy under attack", "certified accuracy", "not known"]
+    assert labels == ["certified accuracy", "accuracy under attack", "not known"]
     assert display.ax_.get_xlabel() == "l1 radius"
+    assert display.n_inputs == 30
+
+
+def corners(band):
+    return {tuple(corner) for corner in band.get_paths()[0].vertices.tolist()}
+
+
+def test_bands_of_both_accuracies():
+    radii, certified = np.array([0.0, 0.5, 1.0]), np.array([0.6, 0.4, 0.0])
+    attacked = np.array([0.8, 0.6, 0.0])
+    display = AttackDisplay(radii, certified, attacked, norm=2, n_inputs=10)
+    lower, upper = display.plot(confidence=0.9).bands_
+    low, high = (
+        set(zip(radii, e, strict=True)) for e in binomial_interval(certified, 10, 0.9)
+    )
+    # Certificates end, whatever the inputs are; that an attack turns them all is chance.
+    assert corners(lower) >= {end for end in low | high if end[0] < 1.0}
+    assert max(radius for radius, _ in corners(lower)) == 0.5
+    low, high = binomial_interval(attacked, 10, 0.9)
+    assert corners(upper) >= {*zip(radii, low, strict=True), *zip(radii, high, strict=True)}
+    # What an attack leaves at a radius holds beyond it, what is certified holds before.
+    assert corners(upper) >= {(0.5, high[0]), (1.0, high[1])}
+    assert (0.0, binomial_interval(0.4, 10, 0.9)[1]) in corners(lower)
+    assert display.plot(confidence=None).bands_ == []
+    assert AttackDisplay(radii, certified, attacked).plot().bands_ == []
+    plt.close("all")
 
 
 def test_display_takes_the_norm_of_the_attack(fitted, digits):
@@ -211,6 +240,15 @@ def test_bad_radii_are_refused_before_anything_is_certified(digits):
     with pytest.raises(ValueError, match="radius must be finite"):
         AttackDisplay.from_estimator(
             SmoothedClassifier(), digits[1], digits[3], attack=PGD(), radii=[-1]
+        )
+    with pytest.raises(ValueError, match="confidence must be"):
+        AttackDisplay.from_estimator(
+            SmoothedClassifier(),
+            digits[1],
+            digits[3],
+            attack=PGD(),
+            radii=[1],
+            confidence=2,
         )
 
 

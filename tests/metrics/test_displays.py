@@ -5,6 +5,7 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from rs4a import Certification
 from rs4a.metrics import (
@@ -13,6 +14,7 @@ from rs4a.metrics import (
     certified_accuracy_interval,
     certified_accuracy_score,
 )
+from rs4a.metrics.drawing import line_style
 from rs4a.noises import Gaussian, Laplace, Uniform
 
 Y = [0, 0, 0, 0]
@@ -94,23 +96,57 @@ def test_radius_display(norm):
     )
 
 
-def test_bands_are_intervals():
+@pytest.mark.parametrize("confidence", [0.95, 0.999])
+def test_bands_are_intervals(confidence):
     both = {"U": certification(Uniform(lambd=1.0)), "L": certification(Laplace(lambd=1.0))}
-    display = CertifiedAccuracyDisplay.from_certifications(Y, both, norm=1, radii=[0, 0.5])
-    for name in both:
-        low, high = certified_accuracy_interval(Y, both[name], radius=[0, 0.5], norm=1)
-        np.testing.assert_array_equal(display.intervals[name][0], low)
-        np.testing.assert_array_equal(display.intervals[name][1], high)
-    assert len(display.ax_.collections) == 2
-    heights = display.ax_.collections[0].get_paths()[0].vertices[:, 1]
-    assert heights.min() == display.intervals["U"][0].min()
-    assert heights.max() == display.intervals["U"][1].max()
-    wider = CertifiedAccuracyDisplay.from_certifications(
-        Y, both, norm=1, radii=[0, 0.5], confidence=0.999
-    )
-    assert (wider.intervals["U"][1] - wider.intervals["U"][0] > high - low).all()
+    options = {"radii": [0, 0.5], "norm": 1}
+    display = CertifiedAccuracyDisplay.from_certifications(Y, both, **options)
+    assert display.n_inputs == 4
+    display.plot(confidence=confidence)
+    assert display.bands_ == list(display.ax_.collections)
+    for name, line, band in zip(both, display.lines_, display.bands_, strict=True):
+        low, high = certified_accuracy_interval(
+            Y, both[name], radius=[0, 0.5], norm=1, confidence=confidence
+        )
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert set(heights) == {*low, *high}
+        assert to_rgb(band.get_facecolor()[0]) == to_rgb(line.get_color())
     none = CertifiedAccuracyDisplay.from_certifications(Y, both, norm=1, confidence=None)
-    assert not none.ax_.collections
+    assert none.bands_ == list(none.ax_.collections) == []
+
+
+def test_confidence_is_checked_before_inputs_are_certified():
+    with pytest.raises(ValueError, match="confidence must be .* got 95: a probability"):
+        CertifiedAccuracyDisplay.from_estimator(None, None, None, confidence=95)
+
+
+def test_a_single_certification_is_named_by_its_noise():
+    display = CertifiedAccuracyDisplay.from_certifications(
+        Y, certification(Uniform(lambd=1.0))
+    )
+    assert [line.get_label() for line in display.lines_] == ["Uniform(lambd=1.0)"]
+
+
+def test_lines_of_two_displays_on_one_axes_are_told_apart(fitted, digits):
+    X, y = digits[1][:10], digits[3][:10]
+    options = {"radii": [0.0, 0.1], "norm": 1}
+    first, second = fitted["Uniform"], fitted["Laplace"]
+    display = CertifiedAccuracyDisplay.from_estimator(first, X, y, **options)
+    other = CertifiedAccuracyDisplay.from_estimator(second, X, y, ax=display.ax_, **options)
+    (one,), (two,) = display.lines_, other.lines_
+    assert (one.get_linestyle(), two.get_linestyle()) == ("-", "--")
+    assert one.get_color() != two.get_color()
+
+
+def test_many_lines_are_told_apart_in_black_and_white():
+    assert len({repr(line_style(number)) for number in range(12)}) == 12
+    radii = {f"noise {number}": np.arange(2.0) for number in range(12)}
+    display = RadiusDisplay(np.array([0.5, 1.0]), radii).plot()
+    first, seventh = display.lines_[0], display.lines_[6]
+    assert first.get_linestyle() == seventh.get_linestyle()
+    assert first.get_linewidth() < seventh.get_linewidth()
+    assert display.ax_.get_ylabel() == "certified radius"
+    assert display.ax_.get_legend() is None  # it stands below the axes
 
 
 def test_no_band_where_nothing_is_certified():

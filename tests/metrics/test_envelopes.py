@@ -186,8 +186,10 @@ def test_bands():
     assert display.lines_[1].get_ydata().max() == 0.75
     assert heights.max() == high
     assert low in heights
+    assert display.bands_ == list(display.ax_.collections)
     curves = SigmaCurvesDisplay.from_results(RESULTS, radii=RADII, confidence=0.9)
     assert [len(ax.collections) for ax in curves.axes_] == [2, 1]
+    assert curves.bands_ == [list(ax.collections) for ax in curves.axes_]
     for kind in (EnvelopeDisplay, SigmaCurvesDisplay):
         plain = kind.from_results(RESULTS, radii=RADII, confidence=None)
         assert not any(ax.collections for ax in plain.figure_.axes)

@@ -7,6 +7,7 @@ import pytest
 from rs4a import Certification
 from rs4a.bound_record import BoundRecord
 from rs4a.metrics import PredictionDisplay
+from rs4a.metrics.scores import binomial_interval
 from rs4a.noises import Gaussian, Laplace, Uniform
 
 CLASSES = np.array(["cat", "dog"])
@@ -76,6 +77,25 @@ def test_lines_are_told_apart():
     display = PredictionDisplay.from_results(RESULTS)
     (laplace, uniform), (alone,) = display.lines_
     assert uniform.get_linestyle() == alone.get_linestyle() != laplace.get_linestyle()
+
+
+@pytest.mark.parametrize("target", ["prob_lower", "prob_correct", "radius"])
+def test_bands_are_intervals_of_the_shares(target):
+    display = PredictionDisplay.from_results(RESULTS, target=target, confidence=0.9)
+    assert [len(bands) for bands in display.bands_] == [2, 1]
+    low, high = binomial_interval([0.0, 0.25, 0.5, 0.75, 1.0], 4, 0.9)
+    for lines, bands in zip(display.lines_, display.bands_, strict=True):
+        for line, band in zip(lines, bands, strict=True):
+            corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
+            values = np.asarray(line.get_xdata())
+            assert corners >= {
+                *zip(values, low, strict=True),
+                *zip(values, high, strict=True),
+            }
+            # A share holds from its value on, up to the next one.
+            assert corners >= set(zip(values[1:], low[:-1], strict=True))
+    plain = PredictionDisplay.from_results(RESULTS, target=target, confidence=None)
+    assert plain.bands_ == [[], []]
 
 
 def test_panels_can_be_given():

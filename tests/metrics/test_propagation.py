@@ -199,6 +199,14 @@ def test_a_single_classifier_is_named_by_its_noise():
     assert display.ax_ is ax
 
 
+def test_lines_of_two_displays_on_one_axes_are_told_apart():
+    first = NoisePropagationDisplay(["input", "last"], {"A": np.ones(2)}).plot()
+    second = NoisePropagationDisplay(["input", "last"], {"B": np.ones(2)}).plot(first.ax_)
+    (one,), (two,) = first.lines_, second.lines_
+    for look in ("color", "linestyle", "marker"):
+        assert plt.getp(one, look) != plt.getp(two, look)
+
+
 def test_nets_with_other_layers():
     class Other(Twice):
         def forward(self, X):

@@ -26,7 +26,7 @@ def close_figures():
 
 def test_accuracies_against_sigma():
     display = AccuracyAgainstSigmaDisplay.from_scores(SCORES)
-    assert [ax.get_title() for ax in display.axes_] == ["training images", "test images"]
+    assert [ax.get_title() for ax in display.axes_] == ["training inputs", "test inputs"]
     assert [ax.get_xlabel() for ax in display.axes_] == ["sigma", "sigma"]
     (uniform, laplace), (uniform_test, laplace_test) = display.lines_
     # Sorted by sigma, or the line would run back.
@@ -60,7 +60,7 @@ def test_losses_of_rows():
     histories = {"A": with_validation, "B": [{"train_loss": 0.5}]}
     display = TrainingLossDisplay.from_histories(histories)
     labels = [line.get_label() for line in display.lines_]
-    assert labels == ["A, training", "A, validation", "B"]
+    assert labels == ["A: training", "A: validation", "B"]
     train, validation, other = display.lines_
     assert train.get_xdata().tolist() == [1, 2]
     assert train.get_ydata().tolist() == [2.0, 1.0]
