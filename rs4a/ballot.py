@@ -5,15 +5,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from inspect import signature
 from typing import Any, Self
 
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import NDArray
-from skorch import NeuralNet, NeuralNetClassifier
 
 from rs4a.exceptions import CertificationWarning
+from rs4a.nets import evaluating, learned_criteria, own_state
 from rs4a.packing import request_in_worker, vote_in_worker
 from rs4a.progress import VoteBar
 from rs4a.run_report import run_settings
@@ -207,10 +206,12 @@ class Ballot:
 
     def _describe(self) -> str:
         """All that votes depend on besides inputs, seed and plan; "" if it is unknown."""
-        voters = self.voters
-        parts = voters.noise, voters.inference, voters.n_classes, run_settings(voters.net)
+        voters, shape = self.voters, self.X.shape[1:]  # keys know but the bytes of inputs
+        settings = run_settings(voters.net)
+        parts = voters.noise, voters.inference, voters.n_classes, shape, settings
         try:
-            return describe(*_voting_parts(voters.net), *parts)
+            with evaluating(voters.net):
+                return describe(*_voting_parts(voters.net), *parts)
         except ValueError as error:
             warnings.warn(
                 f"memory keeps no votes of this net and noise: {error} They could not be "
@@ -311,14 +312,9 @@ class _Work:
 
 
 def _voting_parts(net: Any) -> tuple[Any, ...]:
-    """What of a net its votes may depend on: wrapper, its own parameters, and modules."""
-    usual = signature(NeuralNetClassifier).parameters, signature(NeuralNet).parameters
-    own = {
-        name: value
-        for name, value in net.get_params(deep=False).items()
-        if "__" not in name and not any(name in known for known in usual)
-    }
-    return type(net), own, [(name, getattr(net, f"{name}_")) for name in net._modules]
+    """What of a net its votes may depend on: wrapper, what it knows itself, and modules."""
+    modules = [(name, getattr(net, f"{name}_")) for name in net._modules]
+    return type(net), own_state(net), modules, learned_criteria(net)
 
 
 def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:

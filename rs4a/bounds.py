@@ -315,7 +315,7 @@ class ClopperPearson(Bound):
             If `alpha` is outside (0, 1), `successes` outside [0, `n_votes`], or
             `uniforms` are missing or outside [0, 1].
         """
-        k, n = _check_votes(successes, n_votes, alpha)
+        k, n, alpha = _check_votes(successes, n_votes, alpha)
         if not self.randomized:
             return _clopper_pearson(k, n, alpha)
         return _randomized_clopper_pearson(k, n, alpha, _check_uniforms(uniforms))
@@ -452,7 +452,7 @@ class ConfidenceSequence(Bound):
         ValueError
             If `alpha` is outside (0, 1) or `successes` outside [0, `n_votes`].
         """
-        k, n = _check_votes(successes, n_votes, alpha)
+        k, n, alpha = _check_votes(successes, n_votes, alpha)
         return _lower_end(k, n, alpha)
 
 
@@ -461,7 +461,7 @@ class ConfidenceSequence(Bound):
 
 def _check_votes(
     successes: ArrayLike, n_votes: ArrayLike, alpha: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha must be a float in the range (0, 1), got {alpha!r}.")
     k, n = np.broadcast_arrays(
@@ -470,7 +470,7 @@ def _check_votes(
     )
     if not np.all((k >= 0) & (k <= n)):
         raise ValueError(f"successes must lie in [0, n_votes], got {k} of {n} votes.")
-    return k, n
+    return k, n, float(alpha)  # lest logarithms be taken in its precision
 
 
 def _check_uniforms(uniforms: ArrayLike | None) -> NDArray[np.float64]:

@@ -200,6 +200,7 @@ class Certification:
             raise ValueError(
                 f"alpha must be a float in the range (0, 1), got {self.alpha!r}."
             )
+        object.__setattr__(self, "alpha", float(self.alpha))
 
     def _check_all_voted(self) -> None:
         """Refuse votes on some of the views only."""
@@ -296,7 +297,8 @@ class Certification:
         -------
         report : dict
             As JSON can hold it; empty for votes that were counted elsewhere. `votes` are
-            those of the known runs, `votes_in_record` all.
+            those of the known runs, `votes_in_record` all. `warned` lists what makes the
+            net no function of one input, if `certify` noticed anything.
         """
         if not self.runs:
             return {}
@@ -470,9 +472,13 @@ class Certification:
     def _check_same_inputs(self, inputs: NDArray[np.float32]) -> None:
         """Refuse others than those that were certified, as far as the record knows them."""
         seeds = {run["seed"] for run in self.runs}
-        if self.tokens is None or len(seeds) != 1:
+        if self.tokens is None or not seeds:
             return
-        others = stream_keys(inputs, seeds.pop())[:, 2] != self.tokens
+        # Of joined records it is not known which inputs have which seed.
+        others = np.all(
+            [stream_keys(inputs, seed)[:, 2] != self.tokens for seed in sorted(seeds)],
+            axis=0,
+        )
         if others.any():
             raise ValueError(
                 "X must hold the inputs of the record in its order, got others, number "
@@ -543,14 +549,14 @@ class Certification:
         ----------
         path : str or path-like
             File to write: tab-separated idx, label, predict (-1 for an abstention),
-            radius, correct and time (seconds an input).
+            radius, correct and time (seconds an input); norm, which is not part of the
+            format, and box if there is one.
 
         y_true : array-like of shape (n,)
             True labels.
 
         norm : {1, 2, inf}, default=None
-            Norm of the radii. None: the record's own. The format states neither it nor
-            the box.
+            Norm of the radii. None: the record's own.
 
         Raises
         ------
@@ -559,7 +565,7 @@ class Certification:
         """
         norm = self._norm if norm is None else check_norm(norm)
         radii, abstained = self.radius(norm), self.abstained
-        log = make_log(y_true, self.labels, radii, abstained, self.seconds, norm)
+        log = make_log(y_true, self.labels, radii, abstained, self.seconds, norm, self.box)
         log.to_tsv(path)
 
     @classmethod
@@ -632,8 +638,8 @@ class Certification:
         Raises
         ------
         ValueError
-            If not exactly one of `selection_counts` and `labels` is given, or an
-            argument is not as described.
+            If not exactly one of `selection_counts` and `labels` is given, they are the
+            estimation votes again, or an argument is not as described.
 
         Examples
         --------
@@ -662,6 +668,8 @@ class Certification:
             )
         if selection_counts is None:
             selection_counts = _one_vote_each(labels, columns, len(counts))
+        elif not noise.deterministic:
+            _refuse_same_votes(counts, selection_counts)
         bound = bound or bounds.ClopperPearson()
         totals = np.unique(counts.sum(axis=1))
         needs_one_total = not (bound.anytime or noise.deterministic)
@@ -765,7 +773,7 @@ class Certification:
     def from_tsv(
         path: str | os.PathLike[str],
         *,
-        norm: float = 2,
+        norm: float | None = None,
         dim: int | None = None,
         noise: Noise | None = None,
     ) -> CertificationLog:
@@ -776,8 +784,9 @@ class Certification:
         path : str or path-like
             File in the format that :meth:`to_tsv` writes.
 
-        norm : {1, 2, inf}, default=2
-            Norm of its radii.
+        norm : {1, 2, inf}, default=None
+            Norm of its radii. None: the one that the file states or, where it states none,
+            the noise's own; without a noise 2, as in Cohen et al.'s logs.
 
         dim : int, default=None
             Number of coordinates of one input, for conversion to larger norms.
@@ -927,6 +936,17 @@ def _one_vote_each(labels: ArrayLike | None, classes: NDArray, n: int) -> NDArra
             f"{classes.tolist()}, got {labels!r}."
         )
     return is_label.astype(np.int64)
+
+
+def _refuse_same_votes(counts: NDArray[np.int64], selection_counts: ArrayLike) -> None:
+    """Refuse votes that were given twice; unanimous ones may be alike by chance."""
+    are_split = counts.max(axis=1, initial=0) < counts.sum(axis=1)
+    if are_split.any() and np.array_equal(counts, selection_counts):
+        raise ValueError(
+            "selection_counts must be other votes than counts, independent of them, got "
+            "the same numbers. A class that is read off the estimation votes has no "
+            "certificate: let some votes choose it, and give the others as counts."
+        )
 
 
 def _check_counts(name: str, counts: ArrayLike) -> NDArray[np.int64]:

@@ -3,12 +3,14 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
+from rs4a.box import Box, as_box
 from rs4a.noises import Noise
 from rs4a.radii import conversion_factor, round_down
 from rs4a.utils.checks import check_norm, format_norm
@@ -17,6 +19,8 @@ from rs4a.utils.rounding import format_radius
 __all__ = ["CertificationLog"]
 
 _COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
+#: Columns that this library adds, without which radii would be taken for others.
+_NORM, _BOX = "norm", "box"
 _ABSTAIN = "-1"
 #: Digits of a radius after the point.
 _DECIMALS = 10
@@ -51,19 +55,24 @@ class CertificationLog:
         Time spent on every input.
 
     norm : float
-        Norm of the radii: 1, 2 or inf. The format does not state it.
+        Norm of the radii: 1, 2 or inf. Logs of other codes do not state it.
 
     dim : int or None
         Number of coordinates of an input, for conversion to larger norms.
 
     noise : Noise or None
-        Noise of the votes. The format does not state it either; tables and figures that
+        Noise of the votes. The format does not state it; tables and figures that
         compare noises need it, and `dim` with it. The radii do not come from it.
+
+    box : tuple of two floats or None
+        Smallest and largest value of a coordinate, where the radii hold for attacks that
+        stay between them.
 
     Raises
     ------
     ValueError
-        If there is a noise without its scale, or without `dim`.
+        If there is a noise without its scale, without `dim`, or without radii in a box
+        where there is one.
     """
 
     index: NDArray[np.int64]
@@ -75,8 +84,10 @@ class CertificationLog:
     norm: float = 2.0
     dim: int | None = None
     noise: Noise | None = None
+    box: Any = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "box", as_box(self.box))  # frozen for everybody else
         if self.noise is None:
             return
         if self.dim is None:
@@ -85,7 +96,9 @@ class CertificationLog:
                 "coordinates of one input."
             )
         self.noise.scale(self.dim)  # refuses a noise without a scale
-        object.__setattr__(self, "noise", clone(self.noise))  # frozen for everybody else
+        if self.box is not None:
+            self.noise.check_box_radius()
+        object.__setattr__(self, "noise", clone(self.noise))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -122,6 +135,8 @@ class CertificationLog:
     def to_tsv(self, path: str | os.PathLike[str]) -> None:
         """Write the log; radii are rounded down to 10 decimals.
 
+        A column `norm` is added to those of the format, and `box` where there is one.
+
         Parameters
         ----------
         path : str or path-like
@@ -134,6 +149,9 @@ class CertificationLog:
             self.index, self.y_true, predict, radii, correct.astype(int), self.seconds
         ]  # fmt: skip
         frame = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
+        frame[_NORM] = f"{self.norm:g}"
+        if self.box is not None:
+            frame[_BOX] = "{!r} {!r}".format(*self.box.interval)
         frame.to_csv(path, sep="\t", index=False)
 
     @classmethod
@@ -141,7 +159,7 @@ class CertificationLog:
         cls,
         path: str | os.PathLike[str],
         *,
-        norm: float = 2,
+        norm: float | None = None,
         dim: int | None = None,
         noise: Noise | None = None,
     ) -> "CertificationLog":
@@ -152,10 +170,11 @@ class CertificationLog:
         path : str or path-like
             Tab-separated file with the columns idx, label, predict, radius, correct and
             time; predict is -1 where the classifier abstained; time is in seconds or as
-            h:mm:ss.
+            h:mm:ss. The columns norm and box that `to_tsv` adds are read too.
 
-        norm : {1, 2, inf}, default=2
-            Norm of its radii. Cohen et al.'s logs state l2 radii.
+        norm : {1, 2, inf}, default=None
+            Norm of its radii. None: the one that the file states or, where it states none,
+            the noise's own; without a noise 2, as in Cohen et al.'s logs.
 
         dim : int, default=None
             Number of coordinates of one input, for conversion to larger norms.
@@ -172,8 +191,8 @@ class CertificationLog:
         Raises
         ------
         ValueError
-            If a column is missing, a radius is negative or not a number, or there is a
-            noise without its scale, or without `dim`.
+            If a column is missing, a radius is negative or not a number, the file states
+            another norm, or there is a noise without its scale, or without `dim`.
         """
         frame = pd.read_csv(path, sep="\t", dtype=str, na_filter=False)
         missing = [name for name in _COLUMNS if name not in frame]
@@ -191,9 +210,10 @@ class CertificationLog:
             radii=np.where(abstained, 0.0, _radii(frame["radius"], path)),
             abstained=abstained,
             seconds=_seconds(frame["time"]),
-            norm=check_norm(norm),
+            norm=_norm(frame, norm, noise, path),
             dim=dim,
             noise=noise,
+            box=_box(frame, path),
         )
 
 
@@ -204,6 +224,7 @@ def make_log(
     abstained: NDArray[np.bool_],
     seconds: float,
     norm: float,
+    box: Box | None,
 ) -> CertificationLog:
     """Log of a whole run, whose time is shared evenly among its inputs."""
     y_true = np.asarray(y_true)
@@ -220,7 +241,10 @@ def make_log(
         )
     each = np.full(len(labels), seconds / max(len(labels), 1))
     index = np.arange(len(labels))
-    return CertificationLog(index, y_true, labels, radii, abstained, each, norm)
+    interval = None if box is None else box.interval
+    return CertificationLog(
+        index, y_true, labels, radii, abstained, each, norm, box=interval
+    )
 
 
 def _labels(frame: pd.DataFrame) -> tuple[NDArray, NDArray]:
@@ -241,6 +265,40 @@ def _radii(column: pd.Series, path: str | os.PathLike[str]) -> NDArray[np.float6
             f"{radii[~(radii >= 0.0)][0]}."
         )
     return radii
+
+
+def _norm(
+    frame: pd.DataFrame,
+    given: float | None,
+    noise: Noise | None,
+    path: str | os.PathLike[str],
+) -> float:
+    text = _stated(frame, _NORM, path)
+    if text is None:
+        usual = 2 if noise is None else noise.norms[0]
+        return check_norm(usual if given is None else given)
+    stated = check_norm(float(text))
+    if given is not None and check_norm(given) != stated:
+        raise ValueError(
+            f"norm must be that of {Path(path).name}, {stated:g}, or None, got {given!r}: "
+            "radius(norm=...) of the log converts."
+        )
+    return stated
+
+
+def _box(frame: pd.DataFrame, path: str | os.PathLike[str]) -> tuple[float, ...] | None:
+    text = _stated(frame, _BOX, path)
+    return None if text is None else tuple(map(float, text.split()))
+
+
+def _stated(frame: pd.DataFrame, name: str, path: str | os.PathLike[str]) -> str | None:
+    """What a column says of all rows; None if there is none."""
+    values = frame[name].unique().tolist() if name in frame else []
+    if len(values) > 1:
+        raise ValueError(
+            f"{Path(path).name} must state one {name}, got {values}: split it."
+        )
+    return values[0] if values else None
 
 
 def _seconds(column: pd.Series) -> NDArray[np.float64]:

@@ -32,6 +32,10 @@ from skorch import NeuralNet
 
 from rs4a.ballot import Ballot
 from rs4a.batch_sizes import find_batch_size
+from rs4a.batch_trial import (
+    warn_of_batch_dependence,
+    warn_of_change,
+)
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.box import Box, as_box, coordinate_reach
 from rs4a.certification import Certification
@@ -40,16 +44,14 @@ from rs4a.guarantee import guarantee_in_words
 from rs4a.inference import Inference
 from rs4a.nets import (
     check_known,
-    check_outputs,
     class_indices,
     default_net,
     evaluating,
     fingerprint,
     given_classes,
+    infer_scores,
     output_classes,
-    to_net,
     voting_nets,
-    warn_of_batch_dependence,
 )
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import NoiseAugmentation, Objective
@@ -68,9 +70,15 @@ from rs4a.sampling import Voters, stream_keys
 from rs4a.sequential import sequential_votes
 from rs4a.stopping import StoppingRule
 from rs4a.training import noise_of_training, train
-from rs4a.utils.checks import check_norm
+from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
-from rs4a.utils.validation import as_array, check_inputs, check_training_data, labelled
+from rs4a.utils.validation import (
+    as_array,
+    check_inputs,
+    check_training_data,
+    labelled,
+    lost_by_rounding,
+)
 from rs4a.vote_plans import VotePlan, Votes
 from rs4a.vote_store import VoteStore, store_folder
 
@@ -654,13 +662,15 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         -----
         CertificationWarning
             If the bound draws too few votes to certify anything at this `alpha`, if the
-            net's answer to an input depends on its batch, if `noise` has changed since the
-            fit, or after an interruption.
+            net's answer to an input depends on its batch, if the net changes while it votes
+            (of both the record's `report` has a note, `warned`), if `noise` has changed
+            since the fit, if X is rounded by much to float32, or after an interruption.
         """
-        X = self._checked(X)
+        given, X = X, self._checked(X)
         self._warn_of_other_noise()
+        self._warn_of_rounding(given, X[0].size)
         bound = self._checked_bound(max_votes, previous)
-        warn_of_batch_dependence(self._net, X)
+        before, warned = self._try_net(X)
         box = self._box_of(X)
         start = time.perf_counter()
         with self._ballot(X) as ballot:
@@ -673,6 +683,10 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 stacklevel=2,
             )
         seconds = time.perf_counter() - start
+        digest = fingerprint(self._net)
+        if before is not None and warn_of_change(before, digest):
+            warned.append("the net changed while it voted")
+        run = self._run(ballot, votes, seconds, previous)
         return Certification(
             classes=self.classes_,
             selection_counts=votes.selection,
@@ -686,12 +700,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             adaptive=isinstance(bound, ConfidenceSequence),
             tokens=None if bound is None else ballot.keys[:, 2],
             inference=self.inference,
-            net_digest=fingerprint(self._net),
+            net_digest=digest,
             box=box,
-            runs=(
-                *(previous.runs if previous else ()),
-                self._run(ballot, votes, seconds, previous),
-            ),
+            runs=(*(previous.runs if previous else ()), {**run, "warned": warned}),
         )
 
     def _warn_of_other_noise(self) -> None:
@@ -704,6 +715,30 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             CertificationWarning,
             stacklevel=3,
         )
+
+    def _warn_of_rounding(self, X: Any, dim: int) -> None:
+        norm = self.noise_.norms[0] if self.norm is None else check_norm(self.norm)
+        distance, step = lost_by_rounding(X, min(norm, 2))
+        std = self.noise_.std(dim)
+        # Fractions in [0, 1] lose 3e-8 a coordinate at most, however many there are.
+        if 0.0 < std < min(1e3 * distance, 1e5 * step):
+            warnings.warn(
+                f"X is rounded to float32, which moves an input by up to {distance:.2g} in "
+                f"{format_norm(min(norm, 2))} norm, where the noise has sigma={std:.3g}. "
+                "Certificates are about the rounded inputs. Subtract an offset, such as "
+                "each column's mean, before fit and certify.",
+                CertificationWarning,
+                stacklevel=3,
+            )
+
+    def _try_net(self, X: Any) -> tuple[str | None, list[str]]:
+        """Fingerprint of a net before it votes, and what must be said about its votes."""
+        n_classes = len(self.classes_)
+        depends = warn_of_batch_dependence(self._net, X, self.noise_, n_classes)
+        warned = ["the net's answer to an input changes with its batch"] if depends else []
+        if is_plain(self.estimator_):  # whose trees count how often they were asked
+            return None, warned
+        return fingerprint(self._net), warned  # once the trial has built what was missing
 
     def _box_of(self, X: Any) -> Box | None:
         box = as_box(self.box)
@@ -747,7 +782,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             norm = self.noise_.norms[0] if self.norm is None else check_norm(self.norm)
             reach = None if box is None else box.lengths
             rule = StoppingRule(
-                bound, self.noise_, norm, dim, self.alpha, len(self.classes_), reach
+                bound, self.noise_, norm, dim, float(self.alpha), len(self.classes_), reach
             )
             so_far = self._counts_so_far(ballot, previous)
             if max_votes is None:
@@ -824,6 +859,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             "classes": np.array_equal(previous.classes, self.classes_),
             "inputs or seed": previous.tokens is not None
             and np.array_equal(previous.tokens, ballot.keys[:, 2]),
+            "input shape": all(  # tokens know but the bytes of inputs
+                run.get("input_shape") == list(ballot.X.shape[1:]) for run in previous.runs
+            ),
             "selection votes": (n_selection == self.n_selection).all(),
             "inference": _same_params(previous.inference, self.inference),
             "net": previous.net_digest == fingerprint(self._net),
@@ -866,10 +904,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             batch_size = self._resolved_batch_size(X)
             for start in range(0, len(X), batch_size):
                 batch = np.array(X[start : start + batch_size])
-                images = to_net(net, torch.from_numpy(batch))
-                outputs = net.infer(images)
-                outputs = check_outputs(outputs, len(batch), len(self.classes_))
-                labels.append(outputs[:, : len(self.classes_)].argmax(dim=1).cpu().numpy())
+                scores = infer_scores(net, torch.from_numpy(batch), len(self.classes_))
+                labels.append(scores.argmax(dim=1).cpu().numpy())
         return float(accuracy_score(as_array(y), self.classes_[np.concatenate(labels)]))
 
     # Files

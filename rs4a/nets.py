@@ -3,9 +3,13 @@
 import copy
 import hashlib
 import threading
+import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -15,9 +19,9 @@ from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rs4a.exceptions import CertificationWarning
 from rs4a.inference import Inference, optimized
 from rs4a.networks import MLP
+from rs4a.utils.description import describe_plain
 
 __all__ = [
     "check_is_net",
@@ -30,27 +34,41 @@ __all__ = [
     "evaluating",
     "fingerprint",
     "given_classes",
+    "hidden_modules",
     "infer_log_proba",
+    "infer_scores",
+    "learned_criteria",
     "log_probabilities",
     "net_device",
     "output_classes",
+    "own_state",
     "probe",
     "roots",
     "to_device",
     "to_net",
     "voting_nets",
-    "warn_of_batch_dependence",
 ]
 
-#: Inputs on which a net is tried for what else is in its batch.
+#: Inputs on which a net is tried.
 _TRIED = 8
 #: Logarithm of a probability of 0, finite so that products with 0 are 0.
 _LOWEST_LOG = -1e30
-#: Attributes of a module that are not settings: its parts, and its mode.
-_PARTS = {"training", "_parameters", "_buffers", "_modules"}
+#: Attributes of a module that are not settings: its parts, its mode, and torch's own.
+_NO_SETTINGS = {name for name in vars(torch.nn.Module()) if not name.endswith("_hooks")}
+#: Attributes of a net that are skorch's or this library's, and decide no vote.
+_NO_SAY = {
+    *signature(NeuralNet).parameters, *signature(NeuralNetClassifier).parameters,
+    "_modules", "_criteria", "_optimizers", "_params_to_validate", "callbacks_",
+    "classes_inferred_", "cuda_dependent_attributes_", "history_", "init_context_",
+    "initialized_", "prefixes_", "smoothing_", "trained_under_", "virtual_params_",
+}  # fmt: skip
+#: What may hold modules that torch does not know of.
+_MAY_HOLD = (
+    torch.nn.Module, dict, list, tuple, set, frozenset, types.MethodType, partial,
+)  # fmt: skip
 _MODES_LOCK = threading.Lock()
-#: By the id of a net in evaluation: its users, and its modules' modes before.
-_MODES: dict[int, tuple[int, list[bool]]] = {}
+#: By the id of a net in evaluation: its users, and its modules with their modes before.
+_MODES: dict[int, tuple[int, list[tuple[torch.nn.Module, bool]]]] = {}
 
 
 # The net as a function
@@ -61,11 +79,12 @@ def evaluating(net: Any) -> Iterator[None]:
     """Put a net's modules into evaluation mode, and each back as it was afterwards.
 
     Threads may share a net: the first one in keeps the modes, the last one out restores
-    them.
+    them. Modules that torch does not know of vote too.
     """
-    modules = [module for root in roots(net) for module in root.modules()]
+    modules = _all_modules(net)
     with _MODES_LOCK:
-        users, modes = _MODES.get(id(net), (0, [module.training for module in modules]))
+        known = 0, [(module, module.training) for module in modules]
+        users, modes = _MODES.get(id(net), known)
         _MODES[id(net)] = users + 1, modes
         for module in modules:
             module.training = False
@@ -77,13 +96,118 @@ def evaluating(net: Any) -> Iterator[None]:
             if users > 1:
                 _MODES[id(net)] = users - 1, modes
             else:
-                for module, mode in zip(modules, modes, strict=True):
+                for module, mode in modes:
                     module.training = mode
 
 
 def roots(net: Any) -> list[torch.nn.Module]:
     """Modules of a skorch net, which may have more than one."""
     return [getattr(net, f"{name}_") for name in net._modules]
+
+
+def own_state(net: Any) -> dict[str, Any]:
+    """What a net knows besides skorch's own: of its class, of its user, or of its fit.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    Returns
+    -------
+    state : dict
+        Attributes by name, on which votes may depend.
+    """
+    parts = {f"{name}_" for name in (*net._modules, *net._criteria, *net._optimizers)}
+    of_parts = tuple(f"{prefix}__" for prefix in net.prefixes_)
+    state = {
+        name: value
+        for name, value in sorted(vars(net).items())
+        if name not in _NO_SAY | parts and not name.startswith(of_parts)
+    }
+    if callable(getattr(net, "predict_nonlinearity", None)):
+        state["predict_nonlinearity"] = net.predict_nonlinearity
+    return state
+
+
+def _all_modules(net: Any) -> list[torch.nn.Module]:
+    """Modules of a net, also those that lists, attributes and methods hide from torch."""
+    return _modules_in([*roots(net), own_state(net), learned_criteria(net)])
+
+
+def hidden_modules(net: Any) -> list[torch.nn.Module]:
+    """Modules that a net may ask, though it and its modules do not register them.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    Returns
+    -------
+    modules : list of torch.nn.Module
+        torch does not train, save or move them, nor put them into evaluation mode.
+    """
+    parts = (*roots(net), *learned_criteria(net).values())
+    known = {id(module) for part in parts for module in part.modules()}
+    return [module for module in _all_modules(net) if id(module) not in known]
+
+
+def learned_criteria(net: Any) -> dict[str, torch.nn.Module]:
+    """Criteria of a net that have weights, by which its own `infer` may go.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    Returns
+    -------
+    criteria : dict of torch.nn.Module
+        By name.
+    """
+    criteria = {name: getattr(net, f"{name}_") for name in net._criteria}
+    return {
+        name: each
+        for name, each in criteria.items()
+        if isinstance(each, torch.nn.Module) and each.state_dict()
+    }
+
+
+def _modules_in(thing: Any) -> list[torch.nn.Module]:
+    """Modules that something refers to, each once, in an order that is always the same."""
+    modules, waiting = [], [thing]
+    met: dict[int, Any] = {}  # with the objects, lest an id be reused
+    while waiting:
+        each = waiting.pop()
+        if id(each) in met:
+            continue
+        met[id(each)] = each
+        if isinstance(each, torch.nn.Module):
+            modules.append(each)
+        inner = [part for part in _referred(each) if isinstance(part, _MAY_HOLD)]
+        waiting.extend(reversed(inner))
+    return modules
+
+
+def _referred(holder: Any) -> list[Any]:
+    if isinstance(holder, torch.nn.Module):
+        return [
+            *holder.children(),
+            *(
+                each
+                for name, each in vars(holder).items()
+                # A module has a dozen kinds of hooks, and mostly none.
+                if name not in _NO_SETTINGS and (type(each) is not OrderedDict or each)
+            ),
+        ]
+    if isinstance(holder, dict):
+        return list(holder.values())
+    if isinstance(holder, types.MethodType):
+        return [holder.__self__]
+    if isinstance(holder, partial):
+        return [holder.func, *holder.args, *holder.keywords.values()]
+    return list(holder)
 
 
 def net_device(net: Any) -> torch.device:
@@ -130,8 +254,11 @@ def voting_nets(net: Any, inference: Inference | None, n_nets: int) -> list[Any]
     -------
     nets : list of skorch.NeuralNet
         Each has modules of its own, since a forward pass may keep its state in them; what
-        they learned is shared. Just one where the modules cannot be copied.
+        they learned is shared. Just one where the modules cannot be copied, or the net
+        has others that it does not count among them.
     """
+    if _modules_in(own_state(net)):
+        n_nets = 1
     try:
         nets = [_with_modules(net, _twin) for _ in range(n_nets)] if n_nets > 1 else [net]
     except Exception:  # a user's module may hold anything
@@ -163,8 +290,9 @@ def _twin(module: torch.nn.Module) -> torch.nn.Module:
 def fingerprint(net: Any) -> str:
     """Digest of a net: its modules' classes, what they learned, and their settings.
 
-    Settings are the attributes and arguments that are numbers, strings, arrays, or lists
-    and dicts of them; functions count by their names, and of hooks there is the number.
+    Settings are the attributes and arguments of the modules, and what the net's own class
+    or its user adds to it. Classes and functions with a name count by it, without their
+    code, and of hooks there is the number.
 
     Parameters
     ----------
@@ -179,80 +307,75 @@ def fingerprint(net: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for prefix, root in zip(net._modules, roots(net), strict=True):
         kinds = [type(module).__qualname__ for module in root.modules()]
-        arguments = sorted(
-            (name, _plain(value)) for name, value in net.get_params_for(prefix).items()
-        )
+        arguments = _plain_items(net.get_params_for(prefix))
         plain = [_plain_attributes(module) for module in root.modules()]
         digest.update(f"{kinds} {arguments} {plain}".encode())
-        for name, value in (*root.state_dict().items(), *root.named_buffers()):
-            if isinstance(value, torch.Tensor):
-                digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-                content = value.detach().cpu().contiguous().reshape(-1)
-                digest.update(content.view(torch.uint8).numpy().data)
+        _add_tensors(digest, (*root.state_dict().items(), *root.named_buffers()))
+    if own := own_state(net):
+        digest.update(str(_plain_items(own)).encode())
+    for module in (*_modules_in(learned_criteria(net)), *hidden_modules(net)):
+        digest.update(f"{type(module).__qualname__} {_plain_attributes(module)}".encode())
+        _add_tensors(digest, (*module._parameters.items(), *module._buffers.items()))
     return digest.hexdigest()
 
 
+def _add_tensors(digest: Any, named: Iterable[tuple[str, Any]]) -> None:
+    for name, value in named:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            if not value.is_meta:  # which has no content
+                content = value.detach().cpu().contiguous().reshape(-1)
+                digest.update(content.view(torch.uint8).numpy().data)
+
+
 def _plain_attributes(module: torch.nn.Module) -> list[tuple[str, str]]:
-    return sorted(
-        (name, str(len(value)) if name.endswith("_hooks") else _plain(value))
+    if type(module).__module__.startswith("torch._dynamo"):
+        return []  # what is compiled is within; the wrapper has addresses of memory
+    settings = {
+        name: len(value) if name.endswith("_hooks") else value
         for name, value in vars(module).items()
-        if name not in _PARTS and (not name.startswith("_") or name.endswith("_hooks"))
-    )
+        if name not in _NO_SETTINGS
+    }
+    if isinstance(module, torch.jit.ScriptModule):
+        settings["code"] = getattr(module, "code", "")  # its class is that of all
+    return _plain_items(settings)
+
+
+def _plain_items(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    return sorted((name, _plain(value)) for name, value in settings.items())
 
 
 def _plain(value: Any) -> str:
     """A setting as text that is the same wherever the net is."""
     if isinstance(value, bool | int | float | str | bytes | torch.dtype | None):
         return repr(value)
-    if isinstance(value, torch.Tensor | np.ndarray):
-        array = np.ascontiguousarray(torch.as_tensor(value).detach().cpu().numpy())
-        return hashlib.blake2b(array.tobytes(), digest_size=8).hexdigest()
     if isinstance(value, dict):
         return str({str(key): _plain(each) for key, each in value.items()})
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple):
         return str([_plain(each) for each in value])
-    return str(getattr(value, "__qualname__", type(value).__qualname__))
+    if isinstance(value, set | frozenset):
+        return str(sorted(_plain(each) for each in value))
+    if isinstance(value, types.MethodType):
+        return _plain(value.__func__)
+    name = str(getattr(value, "__qualname__", type(value).__qualname__))
+    return name if _is_told_by_name(value, name) else _described(value, name)
 
 
-def warn_of_batch_dependence(net: Any, X: NDArray[np.float32]) -> None:
-    """Warn where a net's answer to an input depends on what else is in its batch.
+def _is_told_by_name(value: Any, name: str) -> bool:
+    """Modules are met elsewhere, and what torch keeps in them depends on the machine."""
+    if isinstance(value, types.FunctionType):
+        return "<" not in name  # not a lambda, nor made by a function
+    if isinstance(value, torch.Tensor):
+        return False
+    is_torch = type(value).__module__.partition(".")[0] == "torch"
+    return is_torch or isinstance(value, type | torch.nn.Module | types.BuiltinFunctionType)
 
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised net.
 
-    X : ndarray of shape (n, ...), float32
-        Inputs, of which some are tried: alone, and among strangers.
-
-    Warns
-    -----
-    CertificationWarning
-        If the outputs differ by more than rounding. Then the net is no function of one
-        input, and no certificate holds.
-    """
-    some = torch.from_numpy(np.array(X[:_TRIED]))
-    strangers = some.flip(0) * 3.0 + 1.0
-    with evaluating(net), torch.inference_mode():
-
-        def outputs(batch: torch.Tensor, first: int = 0) -> torch.Tensor:
-            answer = net.infer(to_net(net, batch))
-            answer = answer[0] if isinstance(answer, tuple) else answer
-            return answer[first : first + len(some)]
-
-        alone = outputs(some)
-        among = outputs(torch.cat([strangers[:1], some, strangers]), first=1)
-    # Matrices of another shape round differently.
-    rounding = 2.0**-5 if alone.dtype.itemsize < 4 else 2.0**-9
-    tolerance = rounding * float(alone.abs().max())
-    if ((alone - among).abs() > tolerance).any():  # NaN is found where votes are counted
-        warnings.warn(
-            "The net's answer to an input changes with what else is in its batch, or from "
-            "call to call: batch statistics or dropout may be at work in evaluation mode. "
-            "It is no function of one input, so no certificate holds for it.",
-            CertificationWarning,
-            stacklevel=3,
-        )
+def _described(value: Any, name: str) -> str:
+    try:
+        return describe_plain("setting", value)
+    except (RuntimeError, ValueError):  # a lock, say, or a tensor that is not dense
+        return name
 
 
 def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> torch.Tensor:
@@ -424,6 +547,35 @@ def infer_log_proba(net: Any, X: torch.Tensor, n_classes: int = 2) -> torch.Tens
     """
     outputs = check_outputs(net.infer(to_net(net, X)), len(X), n_classes)
     return log_probabilities(net, outputs)
+
+
+def infer_scores(net: Any, X: torch.Tensor, n_classes: int = 2) -> torch.Tensor:
+    """Run a net, and return the numbers of which the largest is the class.
+
+    They are its outputs, or what its `predict_nonlinearity` makes of them where that is a
+    function: it need not keep their order, and the net's own `predict` goes by it.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    X : torch.Tensor of shape (n, ...)
+        Inputs, on any device and of any floating-point dtype.
+
+    n_classes : int, default=2
+        Number of outputs that there must be at least.
+
+    Returns
+    -------
+    scores : torch.Tensor of shape (n, n_classes)
+        Of the first `n_classes` outputs.
+    """
+    outputs = check_outputs(net.infer(to_net(net, X)), len(X), n_classes)
+    nonlinearity = getattr(net, "predict_nonlinearity", "auto")
+    if callable(nonlinearity):
+        outputs = check_outputs(nonlinearity(outputs), len(X), n_classes)
+    return outputs[:, :n_classes]
 
 
 def _log(probabilities: torch.Tensor) -> torch.Tensor:

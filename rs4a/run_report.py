@@ -56,7 +56,8 @@ def describe_run(
         The net that voted.
 
     X : ndarray of shape (n, ...), float32, or LazyInputs
-        The inputs, of which the range is kept unless they are read as needed.
+        The inputs, of which shape and range are kept, the range unless they are read as
+        needed.
 
     seed : int
         Seed of the votes.
@@ -81,6 +82,7 @@ def describe_run(
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
+        "input_shape": list(X.shape[1:]),
         "input_range": _range(X),
         "votes": votes,
         "votes_from_memory": min(kept, votes),
@@ -114,9 +116,9 @@ def merge_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
     drawn = totals["votes"] - totals["votes_from_memory"]
     report = {**totals, "votes_per_second": drawn / max(totals["seconds"], 1e-9)}
-    for name in runs[0]:
+    for name in dict.fromkeys(name for run in runs for name in run):
         if name not in totals:
-            values = [run[name] for run in runs]
+            values = [run.get(name) for run in runs]
             same = all(value == values[0] for value in values)
             report[name] = values[0] if same else values
     return report

@@ -26,20 +26,32 @@ from numpy.typing import NDArray
 
 from rs4a.exceptions import CertificationWarning
 from rs4a.inference import Inference
-from rs4a.nets import check_outputs, evaluating, net_device, to_net, voting_nets
+from rs4a.nets import evaluating, infer_scores, net_device, voting_nets
 from rs4a.noises import Noise
 from rs4a.stopping import look_schedule
 
 __all__ = ["Phase", "Requests", "Voters", "stream_keys"]
 
-#: Numbers in a block: long enough to hide the seeding, short enough for a CPU's cache.
-_BLOCK_NUMBERS = 2**19
-_MAX_BLOCK_VOTES = 512
-#: Size of the batches in which inputs with nearly tied outputs are classified again.
-_TIE_BATCH = 64
-#: Groups of blocks that are drawn ahead on a CPU, whose threads work on their own, and on
-#: other devices.
-_GROUPS_AHEAD = (0, 1)
+
+class _Tuning(NamedTuple):
+    """What depends on the kind of device alone, since votes depend on some of it."""
+
+    #: Numbers in a block, and votes.
+    block_numbers: int
+    block_votes: int
+    #: Size of the batches in which inputs with nearly tied outputs are classified again.
+    tie_batch: int
+    #: Numbers of inputs that are copied to it at a time, at least those of one input.
+    copied_numbers: int
+    #: Groups of blocks that are drawn ahead, and batches whose ties are looked for late: a
+    #: device that works on its own is given the next before it has done the last.
+    ahead: int
+
+
+#: Blocks that hide their seeding and stay in the cache; each thread works on its own.
+_ON_CPU = _Tuning(2**19, 512, tie_batch=64, copied_numbers=0, ahead=0)
+#: Blocks that hide the launch of their kernels.
+_ON_GPU = _Tuning(2**23, 8192, tie_batch=256, copied_numbers=2**20, ahead=1)
 #: Fewest votes for which another thread is worth starting.
 _VOTES_PER_THREAD = 512
 
@@ -91,7 +103,9 @@ class _Work(NamedTuple):
     progress: Callable[[int], object] | None
 
 
-def stream_keys(X: NDArray[np.float32], seed: int) -> NDArray[np.uint64]:
+def stream_keys(
+    X: NDArray[np.float32], seed: int, *, purpose: bytes = b""
+) -> NDArray[np.uint64]:
     """Keys of the noise of every input, from its bytes and a seed.
 
     Parameters
@@ -102,6 +116,10 @@ def stream_keys(X: NDArray[np.float32], seed: int) -> NDArray[np.uint64]:
     seed : int
         Any int of at most 64 bits.
 
+    purpose : bytes, default=b""
+        At most 16 of them. Noise for other purposes is independent, whatever the seeds: a
+        net that was chosen by some noise must be certified under other noise.
+
     Returns
     -------
     keys : ndarray of shape (n, 3), uint64
@@ -111,7 +129,10 @@ def stream_keys(X: NDArray[np.float32], seed: int) -> NDArray[np.uint64]:
     key = (seed % 2**64).to_bytes(8, "little")
     digests = (
         hashlib.blake2b(
-            np.ascontiguousarray(x, dtype=np.float32).tobytes(), key=key, digest_size=24
+            np.ascontiguousarray(x, dtype=np.float32).tobytes(),
+            key=key,
+            person=purpose,
+            digest_size=24,
         ).digest()
         for x in X
     )
@@ -338,9 +359,8 @@ def _fixed_blocks(
     keys: NDArray[np.uint64],
     device: torch.device,
 ) -> Iterator[_Block]:
-    largest = _largest_block(_dim(X))
-    for row, values in enumerate(X):
-        x = torch.from_numpy(np.array(values)).to(device)
+    largest = _largest_block(_dim(X), device)
+    for row, x in enumerate(_on_device(X, np.arange(len(X)), device)):
         for index, start in enumerate(range(0, n_votes, largest)):
             size = min(largest, n_votes - start)
             yield _Block(row, x, size, _block_seed(keys[row], index, phase), 0, size)
@@ -349,9 +369,8 @@ def _fixed_blocks(
 def _view_blocks(
     X: NDArray[np.float32], n_views: int, device: torch.device
 ) -> Iterator[_Block]:
-    largest = _largest_block(_dim(X))
-    for row, values in enumerate(X):
-        x = torch.from_numpy(np.array(values)).to(device)
+    largest = _largest_block(_dim(X), device)
+    for row, x in enumerate(_on_device(X, np.arange(len(X)), device)):
         for start in range(0, n_views, largest):
             size = min(largest, n_views - start)
             yield _Block(row, x, size, start, 0, size)
@@ -366,10 +385,10 @@ def _requested_blocks(
     """Blocks that hold the votes: as long as the steps of `look_schedule` at most."""
     if not len(requests.rows):
         return
-    largest = _largest_block(_dim(X))
+    largest = _largest_block(_dim(X), device)
     edges = _block_edges(int(requests.stops.max()), largest)
-    for slot, (row, start, stop) in enumerate(zip(*requests, strict=True)):
-        x = torch.from_numpy(np.array(X[row])).to(device)
+    inputs = _on_device(X, requests.rows, device)
+    for slot, (x, row, start, stop) in enumerate(zip(inputs, *requests, strict=True)):
         index = int(np.searchsorted(edges, start, side="right")) - 1
         while edges[index] < stop:
             begin, size = int(edges[index]), int(edges[index + 1] - edges[index])
@@ -379,14 +398,37 @@ def _requested_blocks(
             index += 1
 
 
+def _on_device(
+    X: NDArray[np.float32], rows: NDArray[np.int64], device: torch.device
+) -> Iterator[torch.Tensor]:
+    """Inputs in the order of `rows`; to be read first, maybe, and to be copied."""
+    step = max(1, _tuning(device).copied_numbers // _dim(X))
+    for start in range(0, len(rows), step):
+        some = [np.asarray(X[row]) for row in rows[start : start + step]]
+        yield from _sent(np.stack(some), device)
+
+
+def _sent(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """On the device, which need not have done before what it was given before."""
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _tuning(device: torch.device) -> _Tuning:
+    return _ON_CPU if device.type == "cpu" else _ON_GPU
+
+
 def _dim(X: NDArray[np.float32]) -> int:
     """Number of coordinates of an input."""
     return int(max(X[:1].size, 1))
 
 
-def _largest_block(dim: int) -> int:
-    """Votes in a block: a power of two that depends on the inputs' size alone."""
-    largest = max(1, min(_MAX_BLOCK_VOTES, _BLOCK_NUMBERS // dim))
+def _largest_block(dim: int, device: torch.device) -> int:
+    """Votes in a block: a power of two."""
+    tuning = _tuning(device)
+    largest = max(1, min(tuning.block_votes, tuning.block_numbers // dim))
     return 1 << (largest.bit_length() - 1)
 
 
@@ -445,7 +487,7 @@ def _count_blocks(net: Any, blocks: Iterable[_Block], work: _Work) -> NDArray[np
     unmixed = torch.autocast(net_device(net).type, enabled=False)
     with torch.inference_mode(), unmixed:
         for rows, noisy in _noisy_batches(work, blocks):
-            tally.add(torch.as_tensor(rows, device=noisy.device), noisy)
+            tally.add(_sent(rows, noisy.device), noisy)
             if work.progress is not None:
                 work.progress(int((rows < work.n_rows).sum()))
         tally.settle()
@@ -484,9 +526,11 @@ def _drawn_groups(
     """Draw group after group, each into memory that begins with room for a batch.
 
     A GPU gets the next draws before the present batch, so that it has work while the
-    CPU waits for the answers.
+    CPU waits for the answers. As long as ties may be looked for in it, memory is not drawn
+    into again.
     """
     waiting: deque[tuple[list[_Block], torch.Tensor]] = deque()
+    spent: deque[torch.Tensor] = deque()
     spare: list[torch.Tensor] = []
     for group in _groups(blocks, work.batch_size):
         x = group[0].x
@@ -496,9 +540,12 @@ def _drawn_groups(
             buffer = torch.empty((size, *x.shape), dtype=x.dtype, device=x.device)
         _draw(work.draw, group, buffer[work.batch_size : size])
         waiting.append((group, buffer))
-        if len(waiting) > _GROUPS_AHEAD[x.device.type != "cpu"]:
+        ahead = _tuning(x.device).ahead
+        if len(waiting) > ahead:
             yield waiting[0]
-            spare.append(waiting.popleft()[1])
+            spent.append(waiting.popleft()[1])
+        if len(spent) > ahead:
+            spare.append(spent.popleft())
     yield from waiting
 
 
@@ -552,6 +599,20 @@ def _view_drawer(noise: Noise, X: NDArray[np.float32]) -> _Drawer:
 # From noisy inputs to counts
 
 
+class _Unread(NamedTuple):
+    """A batch that was classified, and what the device will say of it.
+
+    `report` is two numbers: how many inputs are in doubt, and how many outputs NaN decided
+    so far.
+    """
+
+    rows: torch.Tensor
+    noisy: torch.Tensor
+    doubtful: torch.Tensor
+    report: torch.Tensor
+    ready: torch.cuda.Event | None
+
+
 class _Tally:
     """Counts of the classes of noisy inputs.
 
@@ -564,11 +625,15 @@ class _Tally:
         self.n_classes = work.n_classes
         self.half = work.half
         self._padded_size = work.batch_size if work.padded else 0
+        device = net_device(net)
         # The last row takes what is not to be counted.
         self.counts = torch.zeros(
-            (work.n_rows + 1, work.n_classes), dtype=torch.int64, device=net_device(net)
+            (work.n_rows + 1, work.n_classes), dtype=torch.int64, device=device
         )
+        self._tuning = _tuning(device)
         self._largest_pass = work.largest_pass
+        self._n_nan = torch.zeros((), dtype=torch.int64, device=device)
+        self._unread: deque[_Unread] = deque()
         self._doubtful: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._n_doubtful = 0
 
@@ -577,28 +642,42 @@ class _Tally:
         outputs = self._forward(_pad(noisy, self._padded_size))[: len(noisy)]
         clear = _leaders(outputs, self.half) == 1
         self._count(rows, outputs.argmax(dim=1), clear)
-        doubtful = (~clear).nonzero().squeeze(1)
-        if len(doubtful):
-            self._doubtful.append((rows[doubtful], noisy[doubtful]))
-            self._n_doubtful += len(doubtful)
-            if self._n_doubtful >= _TIE_BATCH:
-                self.settle()
+        report = torch.stack([(~clear).sum(), self._n_nan])
+        self._unread.append(_Unread(rows, noisy, ~clear, *_fetched(report)))
+        if len(self._unread) > self._tuning.ahead:
+            self._read()
 
     def settle(self) -> None:
-        """Classify the inputs in doubt, in padded batches of a fixed size."""
+        """Classify what is in doubt, and make sure that no output was NaN."""
+        while self._unread:
+            self._read()
+        self._decide()
+        _check_no_nan(int(self._n_nan))
+
+    def _read(self) -> None:
+        """Set the inputs in doubt of a batch aside, and decide once they are many."""
+        rows, noisy, doubtful, report, ready = self._unread.popleft()
+        if ready is not None:
+            ready.synchronize()
+        n_doubtful, n_nan = report.tolist()
+        _check_no_nan(n_nan)
+        if n_doubtful:
+            places = _places(doubtful, n_doubtful)
+            self._doubtful.append((rows[places], noisy[places]))
+            self._n_doubtful += n_doubtful
+            if self._n_doubtful >= self._tuning.tie_batch:
+                self._decide()
+
+    def _decide(self) -> None:
+        """Classify the inputs that were set aside, in padded batches of a fixed size."""
         if not self._doubtful:
             return
+        size = self._tuning.tie_batch
         rows, noisy = (torch.cat(parts) for parts in zip(*self._doubtful, strict=True))
         self._doubtful, self._n_doubtful = [], 0
-        for some_rows, some in zip(
-            rows.split(_TIE_BATCH), noisy.split(_TIE_BATCH), strict=True
-        ):
-            outputs = self._forward(_pad(some, _TIE_BATCH))[: len(some)]
-            if outputs.isnan().any():
-                raise ValueError(
-                    "The net returned NaN for a noisy input: nothing can be certified. "
-                    "Check its weights, and whether training diverged."
-                )
+        for some_rows, some in zip(rows.split(size), noisy.split(size), strict=True):
+            outputs = self._forward(_pad(some, size))[: len(some)]
+            self._n_nan += outputs.isnan().any(dim=1).sum()
             self._count(some_rows, outputs.argmax(dim=1), torch.ones_like(some_rows))
 
     def _forward(self, noisy: torch.Tensor) -> torch.Tensor:
@@ -621,15 +700,38 @@ class _Tally:
                 torch.cuda.empty_cache()
 
     def _infer(self, noisy: torch.Tensor) -> torch.Tensor:
-        outputs = self.net.infer(to_net(self.net, noisy))
-        outputs = check_outputs(outputs, len(noisy), self.n_classes)
-        return outputs[:, : self.n_classes]
+        return infer_scores(self.net, noisy, self.n_classes)
 
     def _count(
         self, rows: torch.Tensor, classes: torch.Tensor, votes: torch.Tensor
     ) -> None:
         cells = rows * self.n_classes + classes
         self.counts.view(-1).scatter_add_(0, cells, votes.to(torch.int64))
+
+
+def _fetched(report: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    """On the CPU, from the event on if there is one."""
+    if report.device.type != "cuda":
+        return report.cpu(), None
+    fetched = report.to("cpu", non_blocking=True)  # into pinned memory
+    ready = torch.cuda.Event()
+    ready.record(torch.cuda.current_stream(report.device))
+    return fetched, ready
+
+
+def _places(flags: torch.Tensor, n_true: int) -> torch.Tensor:
+    """Where the flags are set; a GPU that is told how many are need not be waited for."""
+    if flags.device.type == "cuda":
+        return torch.nonzero_static(flags, size=n_true).squeeze(1)
+    return flags.nonzero().squeeze(1)
+
+
+def _check_no_nan(n_nan: int) -> None:
+    if n_nan:
+        raise ValueError(
+            "The net returned NaN for a noisy input: nothing can be certified. "
+            "Check its weights, and whether training diverged."
+        )
 
 
 def _pad(noisy: torch.Tensor, size: int) -> torch.Tensor:

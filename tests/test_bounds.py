@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from statsmodels.stats.proportion import proportion_confint
 
-from rs4a.bounds import ClopperPearson
+from rs4a.bounds import ClopperPearson, ConfidenceSequence
 
 BOUND = ClopperPearson()
 
@@ -118,3 +118,18 @@ def test_bad_alpha(alpha):
 def test_bad_votes(k, n):
     with pytest.raises(ValueError, match="successes must lie in"):
         BOUND.prob_lower(k, n, 0.001)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+@pytest.mark.parametrize(
+    "bound", [ClopperPearson(), ClopperPearson(randomized=True), ConfidenceSequence()]
+)
+def test_alpha_of_few_digits_costs_no_precision(kind, bound):
+    uniforms = {"uniforms": 0.5} if bound.randomized else {}
+    for alpha in (kind(0.001), kind(1e-5)):
+        for n in (12, 100, 1000):
+            args = [n, n - 1, 0], n
+            np.testing.assert_array_equal(
+                bound.prob_lower(*args, alpha, **uniforms),
+                bound.prob_lower(*args, float(alpha), **uniforms),
+            )

@@ -248,6 +248,20 @@ def test_only_the_inputs_of_the_record_are_taken(fitted, data):
     np.testing.assert_array_equal(flat.radius(), fitted.certify(X[:10]).radius())
 
 
+def test_only_the_inputs_of_joined_records_are_taken(fitted, data):
+    X, _ = data
+    clf = copy.deepcopy(fitted).set_params(box=None)
+    joined = Certification.concatenate(
+        [clf.set_params(random_state=seed).certify(X[5 * seed :][:5]) for seed in (0, 1)]
+    )
+    swapped = X[:10].copy()
+    swapped[[3, 4]] = swapped[[4, 3]]
+    for others in (X[:10][::-1], swapped):
+        with pytest.raises(ValueError, match="X must hold the inputs of the record in its"):
+            joined.recompute(box=BOX, X=others)
+    assert joined.recompute(box=BOX, X=X[:10]).box.reach is not None
+
+
 def test_a_box_is_compared_as_float32_has_it(data):
     X, y = (0.3 * (data[0] - 0.2) / 0.6).astype(np.float32), data[1]
     clf = make(Uniform(SIGMA), box=(0, 0.3)).fit(X, y)

@@ -14,11 +14,12 @@ from skorch.utils import noop
 
 from rs4a import CertificationWarning, SmoothedClassifier
 from rs4a.bounds import ClopperPearson
-from rs4a.callbacks import certified_epoch_scoring
+from rs4a.callbacks import certified_epoch_scoring, epoch_scoring
 from rs4a.callbacks.epoch_scoring import _evenly
 from rs4a.metrics import certified_accuracy_score
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import Stability
+from rs4a.sampling import stream_keys
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,23 @@ def test_score_is_the_certified_accuracy_of_the_validation_images(small):
     expected = certified_accuracy_score(y, certification, radius=radius)
     assert net.history[-1, "certified_accuracy"] == pytest.approx(expected, abs=0.03)
     assert 0.2 < expected < 1
+
+
+def test_certificates_are_by_other_votes(small, monkeypatch):
+    """Else the net whose certificates are luckiest would be kept."""
+    keys, draw_votes = [], epoch_scoring.draw_votes
+
+    def noted(voters, X, own_keys, plan):
+        keys.append((X, own_keys))
+        return draw_votes(voters, X, own_keys, plan)
+
+    monkeypatch.setattr(epoch_scoring, "draw_votes", noted)
+    scoring = certified_epoch_scoring(radius=0.2, n_images=20)
+    classifier(("certified", scoring), max_epochs=2).fit(*small)
+    (X, first), (_, second) = keys
+    np.testing.assert_array_equal(first, second)
+    for seed in range(10):
+        assert not np.isin(first, stream_keys(X, seed)).any()
 
 
 def test_images_are_at_even_distances(small):

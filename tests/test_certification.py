@@ -302,8 +302,8 @@ def test_tsv_round_trip(tmp_path, classes):
     y = np.array(classes)[[0, 0, 1, 2]]
     certification.to_tsv(tmp_path / "log.tsv", y)
     header = (tmp_path / "log.tsv").read_text().splitlines()[0]
-    assert header == "idx\tlabel\tpredict\tradius\tcorrect\ttime"
-    log = Certification.from_tsv(tmp_path / "log.tsv", norm=1)
+    assert header == "idx\tlabel\tpredict\tradius\tcorrect\ttime\tnorm"
+    log = Certification.from_tsv(tmp_path / "log.tsv")
     np.testing.assert_array_equal(log.y_true, y)
     np.testing.assert_array_equal(log.abstained, certification.abstained)
     np.testing.assert_array_equal(
@@ -411,6 +411,25 @@ def test_from_counts_with_labels():
 def test_from_counts_refuses(chosen, message):
     with pytest.raises(ValueError, match=message):
         Certification.from_counts(VOTES, noise=Uniform(sigma=1.0), dim=3, **chosen)
+
+
+def test_from_counts_refuses_the_votes_again():
+    for votes in (VOTES, VOTES.tolist()):
+        with pytest.raises(ValueError, match="must be other votes than counts"):
+            Certification.from_counts(
+                votes, selection_counts=votes, noise=Uniform(sigma=1.0), dim=3
+            )
+    unanimous = [[64, 0], [0, 64]]  # both times, maybe
+    Certification.from_counts(
+        unanimous, selection_counts=unanimous, noise=Uniform(sigma=1.0), dim=3
+    )
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_alpha_is_kept_in_double_precision(kind):
+    certification = make(alpha=kind(0.001))
+    assert type(certification.alpha) is float
+    assert same(certification, make(alpha=float(kind(0.001))))
 
 
 # Bounds, and how the votes were drawn

@@ -10,6 +10,7 @@ import pytest
 
 from rs4a import Certification
 from rs4a.certification_log import CertificationLog
+from rs4a.metrics import noise_name
 from rs4a.noises import Gaussian, Uniform
 from rs4a.utils.rounding import format_radius
 
@@ -91,3 +92,59 @@ def test_exact_noise_is_saved_with_its_levels(tmp_path):
         == record.radius()
         < Uniform(sigma=0.5).radius(record.prob_lower, norm=1, dim=64)
     )
+
+
+# What the radii are about
+
+
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+@pytest.mark.parametrize("noise", [None, Uniform(sigma=0.5), Gaussian(sigma=0.5)])
+def test_logs_state_the_norm_of_their_radii(tmp_path, norm, noise):
+    log_of([1.0, 0.5], norm).to_tsv(tmp_path / "log.tsv")
+    log = Certification.from_tsv(tmp_path / "log.tsv", noise=noise, dim=64)
+    assert log.norm == norm
+    np.testing.assert_array_equal(log.radius(norm), [1.0, 0.5])
+    assert Certification.from_tsv(tmp_path / "log.tsv", norm=norm).norm == norm
+    for other in {1, 2, math.inf} - {norm}:
+        with pytest.raises(ValueError, match=f"norm must be that of log.tsv, {norm:g}"):
+            Certification.from_tsv(tmp_path / "log.tsv", norm=other)
+
+
+def without(columns, path):
+    frame = pd.read_csv(path, sep="\t", dtype=str)
+    frame.drop(columns=columns).to_csv(path, sep="\t", index=False)
+
+
+def test_logs_of_other_codes_have_the_norm_of_the_noise(tmp_path):
+    path = tmp_path / "log.tsv"
+    log_of([1.0], norm=1).to_tsv(path)
+    without(["norm"], path)
+    assert Certification.from_tsv(path).norm == 2  # as in Cohen et al.
+    assert Certification.from_tsv(path, noise=Uniform(sigma=0.5), dim=64).norm == 1
+    assert Certification.from_tsv(path, noise=Gaussian(sigma=0.5), dim=64).norm == 2
+    assert Certification.from_tsv(path, norm=math.inf).norm == math.inf
+
+
+def test_logs_of_two_norms_are_refused(tmp_path):
+    path = tmp_path / "log.tsv"
+    log_of([1.0, 0.5]).to_tsv(path)
+    frame = pd.read_csv(path, sep="\t", dtype=str)
+    frame.loc[1, "norm"] = "1"
+    frame.to_csv(path, sep="\t", index=False)
+    with pytest.raises(ValueError, match=r"must state one norm, got \['2', '1'\]"):
+        Certification.from_tsv(path)
+
+
+def test_logs_keep_the_box(tmp_path):
+    noise = Uniform(lambd=4.0)
+    record = Certification.from_counts(
+        [[990, 10]], labels=[0], noise=noise, dim=784, box=(0, 0.1 + 0.2)
+    )
+    record.to_tsv(tmp_path / "log.tsv", [0])
+    log = Certification.from_tsv(tmp_path / "log.tsv", noise=noise, dim=784)
+    assert log.box.interval == (0, 0.1 + 0.2)
+    assert noise_name(log) == noise_name(record) != noise_name(noise)
+    with pytest.raises(ValueError, match="box needs noise"):
+        Certification.from_tsv(tmp_path / "log.tsv", noise=Gaussian(sigma=1.0), dim=784)
+    log.to_tsv(tmp_path / "again.tsv")
+    assert Certification.from_tsv(tmp_path / "again.tsv").box.interval == (0, 0.1 + 0.2)

@@ -8,15 +8,17 @@ import pytest
 import torch
 from conftest import Threshold, frozen, make_net
 from sklearn.base import clone
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.tree import DecisionTreeClassifier
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 
 from rs4a import CertificationWarning, SmoothedClassifier, UnsupportedNormError
+from rs4a.attacks import PGD
 from rs4a.bounds import ClopperPearson
-from rs4a.noises import Gaussian, Laplace, Uniform
+from rs4a.noises import Clean, Gaussian, Laplace, Uniform
 from rs4a.objectives import NoiseAugmentation
 
 NORMS = [1, 2, math.inf]
@@ -245,8 +247,49 @@ def test_other_scale_than_in_fit_is_refused(small):
     ):
         with pytest.raises(ValueError, match=rf"that fit saw, \[0, 1\].*X / {divisor}"):
             clf.certify(bad)
+    mixed = flat_test.copy()
+    mixed[1] = byte_valued[1]
+    with pytest.raises(ValueError, match=r"that fit saw, \[0, 1\].*X / 255"):
+        clf.certify(mixed)
     clf.certify(np.rint(flat_test))  # black and white is a picture in [0, 1]
     clf.certify(flat_test + 0.7)  # out of range, but no bytes: an input as any other
+
+
+@pytest.mark.parametrize("norm", [1, 2, math.inf])
+@pytest.mark.parametrize("kind", [np.float64, np.int64])
+def test_numbers_that_float32_cannot_hold_are_warned_of(norm, kind):
+    seconds = np.array([[1_700_000_000, 3], [1_700_000_063, 5]], dtype=kind)
+    base = DecisionTreeClassifier(max_depth=1).fit(seconds, [0, 1])
+    clf = SmoothedClassifier(
+        FrozenEstimator(base),
+        noise=Uniform(sigma=1.0),
+        bound=ClopperPearson(n=100),
+        norm=norm,
+        random_state=0,
+    ).fit(seconds, [0, 1])
+    for X in (seconds, pd.DataFrame(seconds), torch.from_numpy(seconds)):
+        with pytest.warns(CertificationWarning, match="moves an input by up to 63 in l"):
+            clf.certify(X)
+    clf.certify(seconds.astype(np.float32))
+
+
+@pytest.mark.parametrize("noise", [Uniform(sigma=0.01), Gaussian(sigma=0.01), Clean()])
+def test_images_in_double_precision_are_not_warned_of(noise):
+    images = np.random.default_rng(0).random((2, 3, 224, 224))
+    net = frozen(Threshold, [0, 1])
+    clf = SmoothedClassifier(net, noise=noise, bound=ClopperPearson(n=10), alpha=0.01)
+    clf.fit(images, [0, 1]).certify(images)
+
+
+def test_usual_tables_are_not_warned_of():
+    for load in (load_iris, load_wine, load_breast_cancer):
+        X, y = load(return_X_y=True)
+        clf = SmoothedClassifier(
+            FrozenEstimator(DecisionTreeClassifier().fit(X, y)),
+            noise=Uniform(sigma=1.0),
+            bound=ClopperPearson(n=100),
+        )
+        clf.fit(X, y).certify(X)
 
 
 # Labels
@@ -460,6 +503,54 @@ def test_net_that_returns_nan(small):
         clf.certify(X[:3])
     with pytest.raises(ValueError, match="returned NaN"):
         clf.predict(X[:3])
+
+
+class Distances(nn.Module):
+    """Outputs of which the smallest is the class."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, X):
+        return self.layer(X.flatten(1))
+
+
+class NearestIsRight(nn.Module):
+    def forward(self, distances, y):
+        return nn.functional.cross_entropy(-distances, y)
+
+
+def nearest(distances):
+    return torch.softmax(-distances, dim=1)
+
+
+def test_the_nonlinearity_of_a_net_decides_the_class(small):
+    """As in the net's own predict: in votes, and without noise."""
+    X, X_test, y, y_test = small
+    net = NeuralNetClassifier(
+        Distances,
+        criterion=NearestIsRight,
+        predict_nonlinearity=nearest,
+        optimizer=torch.optim.Adam,
+        lr=0.01,
+        max_epochs=30,
+        train_split=None,
+        verbose=0,
+    )
+    clf = quick(net, noise=Uniform(sigma=0.05)).fit(X, y)
+    right = clf.estimator_.predict(X_test) == y_test
+    assert right.mean() > 0.8
+    assert clf.base_score(X_test, y_test) == right.mean()
+    assert clf.score(X_test, y_test) > 0.8
+    record = clf.certify(X_test)
+    assert (record.labels == y_test).mean() > 0.8
+    attacked = PGD(2, 0.01, random_state=0).perturb(clf, X_test[:5], y_test[:5])
+    assert np.isfinite(attacked).all()
+    for usual in (None, "auto"):
+        clf.estimator_.set_params(predict_nonlinearity=usual)
+        assert clf.score(X_test, y_test) < 0.1
+        assert clf.certify(X_test).net_digest != record.net_digest
 
 
 # Parameters

@@ -121,7 +121,10 @@ def dask_client(environment):
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",  # with None dask serves HTTP at its usual port
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

@@ -12,8 +12,9 @@ import pytest
 import scipy.spatial
 import torch
 from sklearn.neighbors import BallTree, KDTree, KernelDensity
+from torch import nn
 
-from rs4a.utils.description import describe
+from rs4a.utils.description import _is_known, describe
 
 A, B = np.random.default_rng(0).random((2, 50, 3))
 
@@ -86,6 +87,11 @@ PAIRS = {
         with_attribute(torch.zeros(1), 2),
     ),
     "generator": (np.random.default_rng(0), np.random.default_rng(1)),
+    "mode of a module": (nn.Dropout(), nn.Dropout().eval()),
+    "tensor without content": (
+        torch.zeros(2, device="meta"),
+        torch.zeros(3, device="meta"),
+    ),
 }
 
 
@@ -124,3 +130,40 @@ def test_the_second_time_as_the_first():
     before = describe(thing)
     thing.__reduce_ex__(4)
     assert describe(thing) == before
+
+
+@pytest.mark.parametrize("kind", [KDTree, BallTree])
+def test_what_is_counted_is_no_difference(kind):
+    tree = kind(A)
+    before = describe(tree)
+    tree.query(B, k=3)
+    assert tree.get_n_calls()
+    assert describe(tree) == before
+
+
+@pytest.mark.parametrize("name", ["code", "xdrlib", "net_of_mine"])
+def test_files_with_names_of_the_library_are_described(tmp_path, name):
+    """Python's own modules are told by its version, but these are no longer they."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from {name} import Net;"
+        "from rs4a.utils.description import describe; print(describe(Net))"
+    )
+    found = set()
+    for sign in "+-":
+        module = f"class Net:\n    def forward(self, X):\n        return {sign}X\n"
+        (tmp_path / f"{name}.py").write_text(module)
+        found.add(
+            subprocess.run(
+                [sys.executable, "-B", "-c", code],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+    assert len(found) == 2
+
+
+def test_what_python_has_itself_is_known():
+    names = ("builtins", "os", "collections.abc", "_struct", "json.decoder")
+    assert all(_is_known(name) for name in names)
+    assert not _is_known("__main__")

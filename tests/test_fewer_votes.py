@@ -262,6 +262,29 @@ def test_votes_of_other_inputs_nets_or_kinds_are_refused(fit, fitted, X, expecte
         fit().certify(X, previous=fixed)
 
 
+class Strips(torch.nn.Module):
+    """Takes images of any shape, and sees how wide they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, X):
+        first = X[..., 0].mean(dim=1) - 0.5
+        return self.scale * torch.stack([first, -first], dim=1)
+
+
+def test_votes_of_inputs_in_another_shape_are_refused():
+    inputs = np.random.default_rng(0).random((10, 6), dtype=np.float32)
+    wide, high = inputs.reshape(10, 2, 3), inputs.reshape(10, 3, 2)
+    clf = SmoothedClassifier(
+        frozen(Strips, [0, 1]), bound=ConfidenceSequence(max_n=500), random_state=0
+    )
+    record = clf.fit(wide, [0, 1] * 5).certify(wide)
+    with pytest.raises(ValueError, match="other input shape"):
+        clf.fit(high, [0, 1] * 5).certify(high, previous=record)
+
+
 # Interruptions
 
 

@@ -330,6 +330,8 @@ def test_folding_while_other_threads_classify():
 @pytest.mark.skipif(
     not any(map(shutil.which, ["c++", "g++", "clang++"])), reason="needs a C++ compiler"
 )
+# Python 3.13.0 has a defect, gone in 3.13.1, which costs torch.compile time, no result.
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_compiled_outputs_agree(dtype):
     net = net_named("conv_net")

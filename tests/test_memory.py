@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import joblib
@@ -259,6 +260,23 @@ def power(exponent):
     return lambda x: x.abs() ** exponent
 
 
+class Fitted(NeuralNetClassifier):
+    """Keeps something of its fit beside the modules."""
+
+    def infer(self, x, **fit_params):
+        return super().infer(x + self._mean + self.mean_[0], **fit_params)
+
+
+def fitted_to(mean_, _mean):
+    net = Fitted(Padded).initialize()
+    net.mean_, net._mean = [mean_], _mean
+    return net
+
+
+def reversed_order(outputs):
+    return -outputs
+
+
 def hooked(net):
     net.module_.register_forward_hook(lambda module, inputs, outputs: -outputs)
     return net
@@ -278,6 +296,12 @@ VARIANTS = {
     "list": lambda: NeuralNetClassifier(Padded, module__table=[-1.0]),
     "wrapper": lambda: Shifting(Padded, shift=3.0),
     "other wrapper": lambda: Shifting(Padded, shift=-3.0),
+    "fitted": lambda: fitted_to(3.0, 0.0),
+    "fitted otherwise": lambda: fitted_to(-3.0, 0.0),
+    "fitted in private": lambda: fitted_to(0.0, torch.tensor(-3.0)),
+    "nonlinearity": lambda: NeuralNetClassifier(
+        Padded, predict_nonlinearity=reversed_order
+    ),
     "hook": lambda: hooked(NeuralNetClassifier(Padded).initialize()),
     "forward": lambda: replaced(NeuralNetClassifier(Padded).initialize()),
 }
@@ -300,6 +324,66 @@ def test_whatever_changes_what_a_net_computes_is_other_work(tmp_path, drawn, bou
         assert_same(kept, clf.set_params(memory=None).certify(X[:5]))
         digests.add(describe(*_voting_parts(net)))
     assert len(digests) == 1 + len(VARIANTS)
+
+
+class Strips(nn.Module):
+    """Takes images of any shape, and sees how wide they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, X):
+        first = X[..., 0].mean(dim=1) - 0.5
+        return self.scale * torch.stack([first, -first], dim=1)
+
+
+@pytest.mark.parametrize("max_votes", [None, 20_000])
+def test_the_shape_of_inputs_is_part_of_it(tmp_path, max_votes):
+    clf = make(tmp_path, bound=BOUNDS[1])
+    clf.set_params(estimator=frozen(Strips, [0, 1]))
+    for shape in [(2, 3), (3, 2), (1, 6)]:
+        images = X[:20].reshape(-1, *shape)
+        kept = clf.set_params(memory=tmp_path).fit(images, [0, 1] * 10)
+        kept = kept.certify(images, max_votes=max_votes)
+        fresh = clf.set_params(memory=None).certify(images, max_votes=max_votes)
+        assert_same(kept, fresh)
+
+
+class Helper:
+    def __init__(self, inner):
+        self.inner = inner
+
+
+class Beside(nn.Module):
+    """Has a module that is no submodule, which drops out unless it is told not to."""
+
+    def __init__(self, inner, wrap):
+        super().__init__()
+        self.inner = wrap(inner)
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, X):
+        inner = self.inner
+        inner = inner[0] if isinstance(inner, list) else inner
+        dropped = getattr(inner, "inner", inner)(X)
+        return self.weight * torch.stack([dropped[:, 0], 0.25 + 0 * X[:, 0]], dim=1)
+
+
+@pytest.mark.parametrize("wrap", [lambda m: [m], lambda m: m.forward, Helper])
+def test_votes_of_modules_in_another_mode_are_not_found(tmp_path, wrap):
+    dropout = nn.Dropout(0.5)
+    net = NeuralNetClassifier(
+        Beside(dropout, wrap), criterion=nn.CrossEntropyLoss, classes=[0, 1], verbose=0
+    )
+    net.initialize()
+    clf = make(tmp_path).set_params(estimator=FrozenEstimator(net))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CertificationWarning)  # it is no function of X
+        clf.fit(X[:2], [0, 1]).certify(X)
+    dropout.eval()
+    kept = clf.certify(X)
+    assert_same(kept, clf.set_params(memory=None).certify(X))
 
 
 def test_code_that_is_loaded_counts_not_the_file(tmp_path, monkeypatch):

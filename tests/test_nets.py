@@ -1,14 +1,18 @@
-"""What smoothing needs of a net: its fingerprint, twins, and answers by themselves."""
+"""What smoothing needs of a net: its fingerprint and twins."""
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from conftest import Threshold, frozen
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EarlyStopping
 from torch import nn
 
-from rs4a import CertificationWarning, Inference, SmoothedClassifier
-from rs4a.bounds import ClopperPearson
-from rs4a.nets import evaluating, fingerprint, voting_nets, warn_of_batch_dependence
+from rs4a import Inference
+from rs4a.nets import evaluating, fingerprint, hidden_modules, own_state, voting_nets
 
 X = np.random.default_rng(0).random((20, 4), dtype=np.float32)
 
@@ -21,50 +25,6 @@ class Net(nn.Sequential):
 @pytest.fixture
 def net():
     return frozen(Net, [0, 1]).estimator
-
-
-# Whether an answer depends on the batch
-
-
-class Stubborn(Net):
-    """Has a batch normalisation that stays in training mode."""
-
-    def forward(self, X):
-        self[1].training = len(X) > 1
-        return super().forward(X)
-
-
-class DropsOut(Net):
-    def forward(self, X):
-        return nn.functional.dropout(super().forward(X), 0.5, training=True)
-
-
-class Centres(Net):
-    def forward(self, X):
-        return super().forward(X - X.mean(dim=0))
-
-
-@pytest.mark.parametrize("module", [Stubborn, DropsOut, Centres])
-def test_batch_dependence_is_warned_of(module):
-    torch.manual_seed(0)
-    clf = SmoothedClassifier(
-        frozen(module, [0, 1]), bound=ClopperPearson(n=100), random_state=0
-    )
-    clf.fit(X, np.arange(20) % 2)
-    with pytest.warns(CertificationWarning, match="no function of one input"):
-        clf.certify(X[:3])
-
-
-@pytest.mark.parametrize("n", [1, 2, 20])
-def test_sound_nets_are_not_warned_of(net, n):
-    warn_of_batch_dependence(net, X[:n])
-    warn_of_batch_dependence(net, 1e20 * X[:n])
-
-
-def test_the_trial_leaves_the_modes_alone(net):
-    net.module_.train()
-    warn_of_batch_dependence(net, X)
-    assert all(module.training for module in net.module_.modules())
 
 
 # Fingerprints
@@ -101,6 +61,163 @@ def test_fingerprint_knows_classes_and_arguments():
     assert digest(Net) != digest(Other)
     assert digest(Threshold, module__t=0.5) == digest(Threshold, module__t=0.5)
     assert digest(Threshold, module__t=0.5) != digest(Threshold, module__t=0.6)
+
+
+class Beside(nn.Module):
+    """An ensemble whose members torch does not know of."""
+
+    def __init__(self, members):
+        super().__init__()
+        self.members = members
+        self.temperature = nn.Parameter(torch.ones(1))
+
+    def forward(self, X):
+        each = self.members
+        each = each.values() if isinstance(each, dict) else each
+        each = each.args if isinstance(each, partial) else each
+        each = [each] if callable(each) else each
+        return self.temperature * sum(member(X) for member in each)
+
+
+def wrapped(module, kind=NeuralNetClassifier, **kwargs):
+    return kind(
+        module, criterion=nn.CrossEntropyLoss, classes=[0, 1], verbose=0, **kwargs
+    ).initialize()
+
+
+def linear(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Dropout(), nn.Linear(4, 2))
+
+
+HIDING = {
+    "list": lambda module: [module],
+    "nested": lambda module: {"a": ((module,),)},
+    "method": lambda module: module.forward,
+    "partial": lambda module: partial(print, module),
+}
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_modules_that_torch_does_not_know_of_count(name):
+    if name == "nested":
+        members = [Beside(HIDING["list"](linear(seed))) for seed in (0, 0, 1)]
+        members = [[member] for member in members]
+    else:
+        members = [HIDING[name](linear(seed)) for seed in (0, 0, 1)]
+    same, again, other = (fingerprint(wrapped(Beside(each))) for each in members)
+    assert same == again != other
+
+
+@pytest.mark.parametrize("name", ["list", "method", "partial"])
+def test_modules_that_torch_does_not_know_of_are_in_evaluation(name):
+    member = linear(0)
+    net = wrapped(Beside(HIDING[name](member)))
+    assert hidden_modules(net)[:2] == [member, member[0]]
+    with evaluating(net):
+        assert not member[0].training
+    assert member[0].training
+
+
+def test_modules_that_are_registered_are_not_hidden():
+    class Lists(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = linear(0)
+            self.second = self.first
+            self.order = [self.first, self.second]
+            self.of = (self,)
+            self.forward = torch.nn.utils.parametrizations.weight_norm(
+                self.first[1]
+            ).forward
+
+    net = wrapped(Lists(), criterion__weight=torch.ones(2))
+    assert not hidden_modules(net)
+    assert not own_state(net)
+
+
+class Own(NeuralNetClassifier):
+    """Has a parameter, and what it keeps of its fit, in public and in private."""
+
+    def __init__(self, *args, scale=1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.scale = scale
+
+
+def set_to(net, **attributes):
+    for name, value in attributes.items():
+        setattr(net, name, value)
+    return net
+
+
+def reversed_order(outputs):
+    return -outputs
+
+
+def times(factor):
+    return lambda outputs: factor * outputs
+
+
+OWN = {
+    "parameter": lambda module: wrapped(module, Own, scale=2.0),
+    "fitted": lambda module: set_to(wrapped(module, Own), mean_=torch.zeros(3)),
+    "fitted otherwise": lambda module: set_to(wrapped(module, Own), mean_=torch.ones(3)),
+    "in private": lambda module: set_to(wrapped(module, Own), _mean=1.0),
+    "scaler": lambda module: set_to(wrapped(module, Own), scaler_=StandardScaler().fit(X)),
+    "other scaler": lambda module: set_to(
+        wrapped(module, Own), scaler_=StandardScaler().fit(2 * X)
+    ),
+    "nonlinearity": lambda module: wrapped(
+        module, Own, predict_nonlinearity=reversed_order
+    ),
+    "closure": lambda module: set_to(wrapped(module, Own), infer=times(1.0)),
+    "other closure": lambda module: set_to(wrapped(module, Own), infer=times(2.0)),
+    "list": lambda module: set_to(wrapped(module, Own), members_=[linear(1)]),
+    "other list": lambda module: set_to(wrapped(module, Own), members_=[linear(2)]),
+    "criterion": lambda module: wrapped(module, Own, criterion__weight=torch.ones(2)),
+    "attribute": lambda module: wrapped(set_to(module, _scale=2.0), Own),
+    "other attribute": lambda module: wrapped(set_to(module, _scale=3.0), Own),
+}
+
+
+def test_what_a_net_itself_knows_counts():
+    module = linear(0)
+    digests = [fingerprint(wrapped(module, Own))]
+    for make in OWN.values():
+        digests.append(fingerprint(make(linear(0))))
+        assert fingerprint(make(linear(0))) == digests[-1]
+    assert len(set(digests)) == 1 + len(OWN)
+
+
+class Sign(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.linear = linear(0)[1]
+        self.factor = factor
+
+    def forward(self, X):
+        return self.factor * self.linear(X)
+
+
+def test_code_of_graphs_counts():
+    trace = torch.fx.symbolic_trace
+    digests = [fingerprint(wrapped(trace(Sign(f)))) for f in (1.0, 1.0, -1.0)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_training_changes_nothing_where_it_makes_no_difference(net):
+    """The optimizer, callbacks and history are no part of what answers."""
+    before = fingerprint(net)
+    net.history.new_epoch()
+    net.set_params(lr=0.5, max_epochs=7, callbacks=[("end", EarlyStopping())])
+    net.trained_under_ = None, None
+    assert fingerprint(net) == before
+
+
+def test_nets_with_modules_of_their_own_vote_on_one_thread(net):
+    assert len(voting_nets(net, None, 2)) == 2
+    net.members_ = [linear(0)]
+    assert len(voting_nets(net, None, 2)) == 1
 
 
 # Nets for threads

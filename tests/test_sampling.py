@@ -14,7 +14,7 @@ from conftest import Threshold, frozen
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from rs4a import CertificationWarning, Inference, SmoothedClassifier
+from rs4a import CertificationWarning, Inference, SmoothedClassifier, sampling
 from rs4a.nets import check_outputs, evaluating
 from rs4a.noises import Exp2, Gaussian, Laplace, Uniform
 from rs4a.sampling import Phase, Requests, Voters, stream_keys
@@ -206,6 +206,9 @@ def test_keys_differ_by_input_and_seed(X):
     assert len(np.unique(keys)) == keys.size
     assert (keys[:, 1] % 2 == 1).all()
     np.testing.assert_array_equal(stream_keys(X, -1), stream_keys(X, 2**64 - 1))
+    others = stream_keys(X, 0, purpose=b"another")
+    assert not np.isin(others, keys).any()
+    np.testing.assert_array_equal(stream_keys(X, 0, purpose=b""), stream_keys(X, 0))
 
 
 # Memory, and shapes of batches
@@ -308,7 +311,8 @@ def test_votes_in_half_precision_do_not_depend_on_the_batch(net, X):
 @pytest.mark.parametrize("batch_size", [7, 100, 1024])
 def test_drawing_ahead_does_not_matter(net, X, expected, batch_size, monkeypatch):
     """As on a GPU."""
-    monkeypatch.setattr("rs4a.sampling._GROUPS_AHEAD", (1, 1))
+    ahead = sampling._ON_CPU._replace(ahead=1)
+    monkeypatch.setattr(sampling, "_ON_CPU", ahead)
     np.testing.assert_array_equal(votes(net, X, batch_size=batch_size), expected)
 
 

@@ -777,3 +777,48 @@ def test_only_fitted_classifiers_are_saved(path):
     with pytest.raises(TypeError, match="must be a SmoothedClassifier, got MLPSub"):
         save_classifier(type("MLPSub", (SmoothedClassifier,), {})(), path)
     assert not path.exists()
+
+
+# What no file holds
+
+
+class Centring(NeuralNetClassifier):
+    """Keeps the mean of its training set beside the modules."""
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.mean_ = torch.as_tensor(np.asarray(X)).mean(dim=0)
+        super().on_train_begin(net, X, y, **kwargs)
+
+    def infer(self, x, **fit_params):
+        return super().infer(x - getattr(self, "mean_", 0.0), **fit_params)
+
+
+class Ensemble(nn.Module):
+    """Members that torch does not know of."""
+
+    def __init__(self):
+        super().__init__()
+        self.members = [nn.Linear(64, 10)]
+        self.temperature = nn.Parameter(torch.ones(1))
+
+    def forward(self, X):
+        return self.temperature * sum(member(X.flatten(1)) for member in self.members)
+
+
+UNSAVED = {
+    "mean_: make it a buffer": lambda kwargs: Centring(OwnNet, **kwargs),
+    "no submodules .Linear.: put": lambda kwargs: NeuralNetClassifier(Ensemble, **kwargs),
+}
+
+
+@pytest.mark.parametrize("message", UNSAVED)
+def test_what_is_kept_beside_the_modules_is_refused(small, path, message):
+    X, y, _ = small
+    params = make_net(max_epochs=1).get_params(deep=False)
+    kept = {
+        name: params[name] for name in ("criterion", "max_epochs", "train_split", "verbose")
+    }
+    clf = smoothed(UNSAVED[message](kept)).fit(X, y)
+    with pytest.raises(ValueError, match=f"would not come back.*{message}"):
+        save_classifier(clf, path)
+    assert not path.exists()

@@ -25,6 +25,8 @@ __all__ = ["certified_epoch_scoring"]
 
 _N_SELECTION = 32
 _BATCH_SIZE = 1024
+#: Keeps the noise apart from that of certificates: epochs are chosen by it.
+_PURPOSE = b"epoch scoring"
 
 
 def certified_epoch_scoring(
@@ -41,7 +43,8 @@ def certified_epoch_scoring(
 
     Some images of the validation set are certified under the noise that the net is being
     trained for. Early stopping, checkpoints and learning-rate schedules can monitor the
-    score by its name. The images and their noise are the same in all epochs.
+    score by its name. The images and their noise are the same in all epochs; the noise is
+    independent of what `certify` draws, under any `random_state`.
 
     Parameters
     ----------
@@ -136,7 +139,7 @@ class _CertifiedEpochScore:
         voters = Voters(
             net, smoothing.noise, None, n_classes=n_classes, batch_size=_BATCH_SIZE
         )
-        keys = stream_keys(images, seed=0)
+        keys = stream_keys(images, seed=0, purpose=_PURPOSE)
         with voters:
             votes = draw_votes(voters, images, keys, self._plan(smoothing.noise, images))
         certification = Certification(

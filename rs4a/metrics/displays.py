@@ -78,7 +78,7 @@ class CertifiedAccuracyDisplay:
     >>> from rs4a.noises import Uniform
     >>> votes = np.array([[990, 10], [800, 200]])
     >>> certification = Certification(
-    ...     np.array([0, 1]), votes, votes, Uniform(lambd=1.0), dim=64
+    ...     np.array([0, 1]), votes // 10, votes, Uniform(lambd=1.0), dim=64
     ... )
     >>> display = CertifiedAccuracyDisplay.from_certifications(
     ...     [0, 0], {"Uniform": certification}, undefended=1.0

@@ -37,7 +37,8 @@ def make_certified_scorer(
         Whether a high score is good; if not, the scorer changes its sign.
 
     **kwargs : dict
-        Further arguments of `score_func`, such as `radius` and `norm`.
+        Further arguments of `score_func`, such as `radius` and `norm`. In a search over
+        noises name `norm`: without it each candidate is scored in its noise's own.
 
     Returns
     -------

@@ -100,7 +100,7 @@ def certified_accuracy_score(
     >>> from rs4a.noises import Uniform
     >>> votes = np.array([[1000, 0], [900, 100], [520, 480], [100, 900]])
     >>> certification = Certification(
-    ...     np.array([0, 1]), votes, votes, Uniform(lambd=1.0), dim=64
+    ...     np.array([0, 1]), votes // 10, votes, Uniform(lambd=1.0), dim=64
     ... )
     >>> certified_accuracy_score([0, 0, 0, 0], certification, radius=[0.5, 0.9])
     array([0.5 , 0.25])

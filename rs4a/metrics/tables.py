@@ -1,5 +1,6 @@
 """Certified accuracy of many certifications: the tables of papers."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from rs4a.metrics.drawing import common_norm
-from rs4a.metrics.results import Result, check_results
+from rs4a.metrics.results import NamedResult, Result, check_results
 from rs4a.metrics.scores import certified_accuracy_score
 from rs4a.utils.checks import format_norm
 
@@ -88,6 +89,24 @@ def certified_accuracy_frame(
     return pd.concat(frames, ignore_index=True)
 
 
+def _check_guarantees(named: Sequence[NamedResult]) -> None:
+    """Refuse results of one name whose certificates state different things."""
+    first: dict[str, dict[str, Any]] = {}
+    for name, record, _, _ in named:
+        box = record.box and record.box.interval
+        stated = {"box": box}
+        if alpha := getattr(record, "alpha", None):  # unknown of logs, 0 if all views vote
+            stated["alpha"] = alpha
+        known = first.setdefault(name, {})
+        for what, value in stated.items():
+            if known.setdefault(what, value) != value:
+                raise ValueError(
+                    f"results of one name must state the same, got {what}={known[what]} "
+                    f"and {value} of {name}. Give names= that tell them apart, or "
+                    f"recompute({what}=...) of the records."
+                )
+
+
 def _key(names: Sequence[str] | None) -> str:
     """What the column or the index of the names is called."""
     return "noise" if names is None else "name"
@@ -140,7 +159,8 @@ def certified_accuracy_table(
         If a certification does not know its noise, as a log that was read without it.
     ValueError
         If there is no certification, they are not of the same inputs, there is not a name
-        for each, their own norms differ and `norm` is not given, or a radius is negative.
+        for each, those of one name differ in alpha or box, their own norms differ and
+        `norm` is not given, or a radius is negative.
 
     References
     ----------
@@ -168,6 +188,7 @@ def certified_accuracy_table(
     Uniform    1.0  0.5  0.0
     """
     pairs = list(results)
+    _check_guarantees(check_results(pairs, names))
     frame = certified_accuracy_frame(pairs, radii=radii, norm=norm, names=names)
     norm = common_norm((record for record, _ in pairs), norm)
     key = _key(names)
@@ -199,9 +220,9 @@ def format_accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     text : pandas.DataFrame of shape (n_rows, n_radii)
-        Accuracies in percent, "70.5", or with the sigma that is best, "70.5 (0.75)"; "-"
-        where nothing is certified. Its `to_markdown` and `to_latex` make the table of a
-        paper; they need ``pip install 'rs4a[tables]'``.
+        Accuracies in percent, rounded down, "70.5", or with the sigma that is best, "70.5
+        (0.75)"; "-" where nothing is certified. Its `to_markdown` and `to_latex` make the
+        table of a paper; they need ``pip install 'rs4a[tables]'``.
 
     Examples
     --------
@@ -244,4 +265,6 @@ def format_accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _percent(accuracy: Any) -> str:
-    return f"{100.0 * accuracy:.1f}" if accuracy > 0.0 else "-"
+    # An accuracy is a share: what its division loses is not rounded down.
+    tenths = math.floor(round(1000.0 * accuracy, 6))
+    return f"{tenths / 10.0:.1f}" if accuracy > 0.0 else "-"

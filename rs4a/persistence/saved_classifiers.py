@@ -14,7 +14,7 @@ from skorch import NeuralNet
 
 from rs4a.bounds import Bound
 from rs4a.classifier import SmoothedClassifier
-from rs4a.nets import check_is_net, check_net
+from rs4a.nets import check_is_net, check_net, hidden_modules, own_state
 from rs4a.networks.checkpoint_files import State
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
@@ -258,7 +258,24 @@ def _check_comes_back(
     except ValueError as error:
         raise ValueError(
             f"The classifier cannot be saved, since it would not come back: {error}"
+            f"{_not_in_file(classifier.estimator_)}"
         ) from error
+
+
+def _not_in_file(net: NeuralNet) -> str:
+    """What of a net no file holds, in words."""
+    words = ""
+    if names := own_state(net).keys() - net.get_params(deep=False):
+        words += (
+            f" No file holds the net's {', '.join(sorted(names))}: make it a buffer of the "
+            "module, or a parameter of the net."
+        )
+    if kinds := sorted({type(module).__qualname__ for module in hidden_modules(net)}):
+        words += (
+            f" No file holds modules that are no submodules ({', '.join(kinds)}): put them "
+            "into a torch.nn.ModuleList or ModuleDict."
+        )
+    return words
 
 
 def _holders(classifier: SmoothedClassifier, name: str) -> tuple[Any, ...]:

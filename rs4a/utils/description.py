@@ -8,7 +8,9 @@ import copyreg
 import functools
 import hashlib
 import inspect
+import os
 import sys
+import sysconfig
 import types
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,9 +26,13 @@ _VERSIONED = (
     "torch", "torchvision", "skorch", "scikit-learn", "numpy", "scipy", "joblib",
     "safetensors",
 )  # fmt: skip
-_KNOWN_ROOTS = {
-    "builtins", "sklearn", "torchgen", *_VERSIONED, *sys.stdlib_module_names
-} - {"__main__"}  # fmt: skip
+_KNOWN_ROOTS = {"sklearn", "torchgen", *_VERSIONED}
+#: Where Python's own modules lie, and those of them in C.
+_STANDARD_FOLDERS = tuple(
+    os.path.join(folder, "")
+    for folder in (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
+    if folder
+)
 #: What a class has besides what its author wrote.
 _NOT_CODE = {
     "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__qualname__",
@@ -92,6 +98,7 @@ def describe_plain(identity: str, *parts: Any) -> str:
     return description.hexdigest()
 
 
+@functools.cache
 def installed_version(name: str) -> str | None:
     """Version of an installed package; None if there is no such package."""
     try:
@@ -115,7 +122,20 @@ def _versions() -> list[Any]:
 def _is_known(module: Any) -> bool:
     """Whether a module's code is told by a version."""
     root = str(module).partition(".")[0]
+    if root in sys.stdlib_module_names:
+        return _is_standard(root)
     return root in _KNOWN_ROOTS or root == "rs4a"
+
+
+def _is_standard(root: str) -> bool:
+    """Whether it is Python's own, and no file of the user's that has the name."""
+    spec = getattr(sys.modules.get(root), "__spec__", None)
+    origin = str(getattr(spec, "origin", None))
+    if origin in ("built-in", "frozen"):
+        return True
+    return origin.startswith(_STANDARD_FOLDERS) and not any(
+        f"{os.sep}{name}{os.sep}" in origin for name in ("site-packages", "dist-packages")
+    )
 
 
 class _Description:
@@ -209,9 +229,11 @@ class _Description:
     def _add_array(self, values: Any) -> None:
         if isinstance(values, torch.Tensor):
             self.add(getattr(values, "__dict__", None) or None)
-            values = values.detach().cpu().contiguous()
+            values = values.detach()
             self._write(tuple(values.shape), values.dtype)
-            self._write(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+            if not values.is_meta:  # which has no content
+                values = values.cpu().contiguous().reshape(-1)
+                self._write(values.view(torch.uint8).numpy().tobytes())
         elif values.dtype == object:
             self._add_all(values.shape, values.tolist())
         else:
@@ -219,9 +241,9 @@ class _Description:
             self._write(np.ascontiguousarray(values).tobytes())
 
     def _add_module(self, module: torch.nn.Module) -> None:
-        """Code, weights, settings and hooks; whether it is in training is left out."""
+        """Code, weights, settings, hooks, and whether it is in training."""
         self.add(type(module))
-        state = {name: value for name, value in vars(module).items() if name != "training"}
+        state = dict(vars(module))
         for name in ("_parameters", "_buffers", "_modules", *_HOOKS):
             state[name] = (
                 list(state.get(name, {}).items())
@@ -288,6 +310,8 @@ class _Description:
             self._write(getattr(thing, "__module__", None), kept)
             return
         make, arguments, *rest = kept
+        if rest:
+            rest[0] = _without_counters(thing, rest[0])
         # Iterators over items come fourth and fifth.
         self._add_all(
             make,
@@ -304,6 +328,17 @@ def _names(code: types.CodeType) -> set[str]:
     """Names that a function, and those inside it, look up."""
     inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
     return set(code.co_names).union(*map(_names, inner))
+
+
+def _without_counters(thing: Any, state: Any) -> Any:
+    """State of a search tree of scikit-learn's but for what it counts while it is asked."""
+    if not hasattr(type(thing), "get_tree_stats"):
+        return state
+    counters = (*thing.get_tree_stats(), thing.get_n_calls())
+    first, last = 7, 7 + len(counters)
+    if not isinstance(state, tuple) or state[first:last] != counters:
+        return state
+    return state[:first] + state[last:]
 
 
 def _is_slot(value: Any) -> bool:

@@ -20,11 +20,19 @@ from rs4a.utils.lazy_inputs import (
 )
 from rs4a.utils.mapped_inputs import MappedInputs, unmapped
 
-__all__ = ["as_array", "check_inputs", "check_training_data", "labelled"]
+__all__ = [
+    "as_array",
+    "check_inputs",
+    "check_training_data",
+    "labelled",
+    "lost_by_rounding",
+]
 
 
 #: Columns from which on rows of nothing but whole numbers mean another scale.
 _WIDE = 16
+#: Numbers that are looked at together.
+_PART = 2**20
 
 
 def as_array(values: Any) -> Any:
@@ -149,6 +157,43 @@ def labelled(estimator: Any, X: Any, targets: NDArray[np.int64]) -> Any:
     return LabelledInputs(X, targets, _like_fit(estimator)) if is_dataset(X) else X
 
 
+def lost_by_rounding(X: Any, order: float) -> tuple[float, float]:
+    """How far rounding to float32 moves an input, and a coordinate, at most.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
+        Inputs that `check_inputs` took; those that are read when they are needed are not
+        looked at.
+
+    order : float
+        Order of the norm.
+
+    Returns
+    -------
+    largest_norm : float
+        Largest norm of what an input loses.
+
+    largest : float
+        Largest loss of a coordinate.
+    """
+    X = unmapped(X)
+    if is_dataset(X):
+        return 0.0, 0.0
+    values = X.detach().cpu() if isinstance(X, torch.Tensor) else np.asarray(X)
+    if values.dtype.itemsize <= (4 if "float" in str(values.dtype) else 2):
+        return 0.0, 0.0
+    largest_norm = largest = 0.0
+    step = max(_PART // max(int(np.prod(values.shape[1:])), 1), 1)
+    for start in range(0, len(values), step):
+        part = np.asarray(values[start : start + step], dtype=np.float64)
+        lost = np.abs(part - part.astype(np.float32)).reshape(len(part), -1)
+        norms = np.linalg.norm(lost, order, axis=1)
+        largest_norm = max(largest_norm, float(norms.max()))
+        largest = max(largest, float(lost.max()))
+    return largest_norm, largest
+
+
 def _like_fit(estimator: Any, also: Check | None = None) -> Check:
     return partial(_check_one, estimator.input_shape_, estimator.unit_range_, also)
 
@@ -194,12 +239,17 @@ def _holds_fractions(X: NDArray[np.float32]) -> bool:
 
 
 def _refuse_bytes(X: NDArray[np.float32]) -> None:
-    """Refuse whole numbers up to 255 where fit saw fractions in [0, 1]."""
+    """Refuse inputs of whole numbers up to 255 where fit saw fractions in [0, 1]."""
     # A narrow table may well hold a row of small whole numbers; an image hardly does.
     largest = 1.0 if X.ndim > 2 or X.shape[1] >= _WIDE else 16.0
-    if largest < X.max() <= 255.0 and X.min() >= 0.0 and np.array_equal(X, np.rint(X)):
-        divisor = 16 if X.max() <= 16.0 else 255
+    rows = X.reshape(len(X), -1)
+    top = rows.max(axis=1)
+    rows = rows[(largest < top) & (top <= 255.0)]
+    bytes_only = (rows >= 0.0).all(axis=1) & (rows == np.rint(rows)).all(axis=1)
+    if bytes_only.any():
+        highest = rows[bytes_only].max()
+        divisor = 16 if highest <= 16.0 else 255
         raise ValueError(
             f"X must have the scale that fit saw, [0, 1], got whole numbers up to "
-            f"{X.max():g}. Scale it as then, by X / {divisor} perhaps."
+            f"{highest:g}. Scale it as then, by X / {divisor} perhaps."
         )

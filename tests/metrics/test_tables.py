@@ -281,3 +281,32 @@ def test_published_gaussian_log():
         (raw["correct"].eq(1) & (raw["radius"] >= r)).mean() for r in (0, 0.25, 0.5, 0.75)
     ]
     np.testing.assert_array_equal(scores, expected)
+
+
+def test_rows_hold_certificates_of_one_kind():
+    """A larger alpha or a box reaches further: it must not win for the others."""
+    votes, y = [[990, 10]] * 4, [0] * 4
+    plain = Certification.from_counts(votes, labels=y, noise=Uniform(lambd=4.0), dim=784)
+    loose, boxed = plain.recompute(alpha=0.5), plain.recompute(box=(0, 1))
+    with pytest.raises(ValueError, match=r"got alpha=0.001 and 0.5 of Uniform"):
+        certified_accuracy_table([(plain, y), (loose, y)], radii=[1.0])
+    with pytest.raises(ValueError, match=r"got box=None and \(0.0, 1.0\) of a"):
+        certified_accuracy_table([(plain, y), (boxed, y)], radii=[1.0], names=["a", "a"])
+    for other in (loose, boxed):
+        named = certified_accuracy_table(
+            [(plain, y), (other, y)], radii=[1.0], names=["a", "b"]
+        )
+        assert named.index.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "text"),
+    [(0.9996, "99.9"), (1.0, "100.0"), (0.57, "57.0"), (1 / 3, "33.3"), (2 / 3, "66.6")],
+)
+def test_accuracies_are_rounded_down(accuracy, text):
+    frame = pd.DataFrame({0.5: [accuracy]})
+    assert format_accuracy_table(frame).iloc[0, 0] == text
+    assert [
+        format_accuracy_table(pd.DataFrame({0.5: [k / 1000]})).iloc[0, 0]
+        for k in range(1, 1001)
+    ] == [f"{k / 10:.1f}" for k in range(1, 1001)]

@@ -1,0 +1,240 @@
+"""Nets that are no function of one input are noticed, and no others are."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import frozen
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, minmax_scale, scale
+from torch import nn
+
+from rs4a import CertificationWarning, SmoothedClassifier
+from rs4a.batch_trial import warn_of_batch_dependence
+from rs4a.bounds import ClopperPearson
+from rs4a.noises import Gaussian, Splitting, Uniform
+
+X = np.random.default_rng(0).random((20, 4), dtype=np.float32)
+Y = np.arange(20) % 2
+NOISE = Gaussian(sigma=0.25)
+
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return frozen(Net, [0, 1]).estimator
+
+
+def smoothed(base, **kwargs):
+    options = {"noise": NOISE, "bound": ClopperPearson(n=100), "random_state": 0}
+    return SmoothedClassifier(base, **{**options, **kwargs}).fit(X, Y)
+
+
+# What is no function of one input
+
+
+class Stubborn(Net):
+    """Has a batch normalisation that stays in training mode."""
+
+    def forward(self, X):
+        self[1].training = len(X) > 1
+        return super().forward(X)
+
+
+class DropsOut(Net):
+    def forward(self, X):
+        return nn.functional.dropout(super().forward(X), 0.5, training=True)
+
+
+class Centres(Net):
+    def forward(self, X):
+        return super().forward(X - X.mean(dim=0))
+
+
+class CentresByFirst(Net):
+    def forward(self, X):
+        return super().forward(X - X[:1])
+
+
+class Energies(Centres):
+    """Outputs whose common part is much larger than what decides."""
+
+    def forward(self, X):
+        return super().forward(X) - 5000.0
+
+
+class ByLength(Net):
+    def forward(self, X):
+        return super().forward(X) * (1.0 if len(X) % 2 else -1.0)
+
+
+@pytest.mark.parametrize(
+    "module", [Stubborn, DropsOut, Centres, CentresByFirst, Energies, ByLength]
+)
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.filterwarnings("ignore:The net changed")
+def test_batch_dependence_is_warned_of(module, n):
+    torch.manual_seed(0)
+    clf = smoothed(frozen(module, [0, 1]))
+    with pytest.warns(CertificationWarning, match="no function of one input"):
+        record = clf.certify(X[:n])
+    assert "the net's answer to an input changes with its batch" in record.report["warned"]
+
+
+def winsorised(X):
+    return np.clip(X, np.quantile(X, 0.05, axis=0), np.quantile(X, 0.95, axis=0))
+
+
+def centred(X):
+    return X - X.mean(axis=0)
+
+
+@pytest.mark.parametrize("by_batch", [centred, scale, minmax_scale, winsorised])
+@pytest.mark.parametrize("n", [1, 10])
+def test_transformers_that_go_by_the_batch_are_warned_of(by_batch, n):
+    y = (X[:, 0] > 0.5).astype(int)
+    base = make_pipeline(FunctionTransformer(by_batch), LogisticRegression())
+    base.fit(X.astype(np.float64), y)
+    clf = smoothed(FrozenEstimator(base), noise=Uniform(sigma=0.2))
+    with pytest.warns(CertificationWarning, match="no function of one input"):
+        clf.certify(X[:n])
+
+
+def test_a_nonlinearity_over_the_batch_is_warned_of():
+    torch.manual_seed(0)
+    clf = smoothed(
+        frozen(Net, [0, 1], predict_nonlinearity=lambda outputs: outputs.softmax(dim=0))
+    )
+    with pytest.warns(CertificationWarning, match="no function of one input"):
+        clf.certify(X[:3])
+
+
+class Adapts(Net):
+    """Subtracts a mean that follows its inputs, slowly."""
+
+    momentum = 1e-6
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, X):
+        self.follow(X.mean(dim=0) - self.mean)
+        return super().forward(X - self.mean)
+
+    def follow(self, step):
+        self.mean.add_(self.momentum * step)
+
+
+class AdaptsAnew(Adapts):
+    """Keeps the mean in new memory: copies of the net for threads have their own."""
+
+    def follow(self, step):
+        self.mean = self.mean + self.momentum * step
+
+
+@pytest.mark.parametrize("module", [Adapts, AdaptsAnew])
+def test_nets_that_change_as_they_vote_are_warned_of(module):
+    clf = smoothed(frozen(module, [0, 1]))
+    with pytest.warns(CertificationWarning, match="changed while it voted"):
+        record = clf.certify(X[:3])
+    assert record.report["warned"] == ["the net changed while it voted"]
+
+
+# What is one
+
+
+@pytest.mark.parametrize("n", [1, 2, 20])
+@pytest.mark.parametrize(
+    "noise", [NOISE, Uniform(sigma=1e-6), Splitting(lambd=0.2, seed=0)]
+)
+def test_sound_nets_are_not_warned_of(net, n, noise):
+    images = np.rint(255 * X) / np.float32(255)
+    assert not warn_of_batch_dependence(net, images[:n], noise, 2)
+
+
+def test_large_numbers_are_not_warned_of(net):
+    assert not warn_of_batch_dependence(net, 1e20 * X, NOISE, 2)
+    assert not warn_of_batch_dependence(net, 1e38 * X, NOISE, 2)
+
+
+class Deep(nn.Sequential):
+    """Random layers, after which the outputs nearly tie."""
+
+    def __init__(self, depth=30):
+        layers = [(nn.Linear(64, 64), nn.Tanh()) for _ in range(depth)]
+        super().__init__(nn.Linear(4, 64), *sum(layers, ()), nn.Linear(64, 10))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("seed", range(3))
+def test_near_ties_are_not_warned_of(dtype, seed):
+    torch.manual_seed(seed)
+    net = frozen(Deep, list(range(10))).estimator
+    net.module_.to(dtype)
+    assert not warn_of_batch_dependence(net, X, NOISE, 10)
+
+
+class Experts(nn.Module):
+    """Sends inputs to one of two nets: how many go there changes with the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.experts = nn.ModuleList([Deep(3), Deep(3)])
+
+    def forward(self, X):
+        outputs = X.new_zeros(len(X), 10)
+        goes_first = X[:, 0] > X[:, 1]
+        for expert, chosen in zip(self.experts, [goes_first, ~goes_first], strict=True):
+            outputs[chosen] = expert(X[chosen])
+        return outputs
+
+
+def test_experts_are_not_warned_of():
+    torch.manual_seed(0)
+    net = frozen(Experts, list(range(10))).estimator
+    assert not warn_of_batch_dependence(net, X, NOISE, 10)
+
+
+class Builds(Net):
+    """Makes a part of itself in its first forward pass."""
+
+    def forward(self, X):
+        if not hasattr(self, "offset"):
+            self.offset = torch.ones(4)
+        return super().forward(X - self.offset)
+
+
+def test_parts_that_are_built_at_first_are_no_change():
+    record = smoothed(frozen(Builds, [0, 1])).certify(X[:3])
+    assert record.report["warned"] == []
+
+
+def test_a_classifier_that_refuses_strangers_is_not_warned_of():
+    y = (X[:, 0] > 0.5).astype(int)
+    base = make_pipeline(FunctionTransformer(np.log1p), LogisticRegression()).fit(X, y)
+    clf = smoothed(FrozenEstimator(base), noise=Uniform(sigma=0.2))
+    assert clf.certify(X[:3]).report["warned"] == []
+
+
+# The trial itself
+
+
+def test_the_trial_leaves_the_modules_alone(net):
+    net.module_.train()
+    warn_of_batch_dependence(net, X, NOISE, 2)
+    assert all(module.training for module in net.module_.modules())
+
+
+def test_the_trial_draws_from_no_generator_but_its_own(net):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    warn_of_batch_dependence(net, X, NOISE, 2)
+    assert torch.equal(torch.rand(3), expected)
