@@ -12,7 +12,8 @@ from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
 from rs4a.exceptions import CertificationWarning
-from rs4a.nets import evaluating, learned_criteria, own_state
+from rs4a.net_parts import learned_criteria, own_state
+from rs4a.nets import evaluating
 from rs4a.packing import request_in_worker, vote_in_worker
 from rs4a.progress import VoteBar
 from rs4a.run_report import run_settings

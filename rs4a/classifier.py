@@ -40,6 +40,7 @@ from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.box import Box, as_box, coordinate_reach
 from rs4a.certification import Certification
 from rs4a.exceptions import CertificationWarning
+from rs4a.fingerprint import fingerprint
 from rs4a.guarantee import guarantee_in_words
 from rs4a.inference import Inference
 from rs4a.nets import (
@@ -47,7 +48,6 @@ from rs4a.nets import (
     class_indices,
     default_net,
     evaluating,
-    fingerprint,
     given_classes,
     infer_scores,
     output_classes,

@@ -1,15 +1,10 @@
 """What smoothing needs of a skorch net: its outputs, labels, device, dtype and modes."""
 
 import copy
-import hashlib
 import threading
-import types
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -20,8 +15,8 @@ from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rs4a.inference import Inference, optimized
+from rs4a.net_parts import all_modules, modules_in, own_state, roots
 from rs4a.networks import MLP
-from rs4a.utils.description import describe_plain
 
 __all__ = [
     "check_is_net",
@@ -32,18 +27,13 @@ __all__ = [
     "class_indices",
     "default_net",
     "evaluating",
-    "fingerprint",
     "given_classes",
-    "hidden_modules",
     "infer_log_proba",
     "infer_scores",
-    "learned_criteria",
     "log_probabilities",
     "net_device",
     "output_classes",
-    "own_state",
     "probe",
-    "roots",
     "to_device",
     "to_net",
     "voting_nets",
@@ -53,19 +43,6 @@ __all__ = [
 _TRIED = 8
 #: Logarithm of a probability of 0, finite so that products with 0 are 0.
 _LOWEST_LOG = -1e30
-#: Attributes of a module that are not settings: its parts, its mode, and torch's own.
-_NO_SETTINGS = {name for name in vars(torch.nn.Module()) if not name.endswith("_hooks")}
-#: Attributes of a net that are skorch's or this library's, and decide no vote.
-_NO_SAY = {
-    *signature(NeuralNet).parameters, *signature(NeuralNetClassifier).parameters,
-    "_modules", "_criteria", "_optimizers", "_params_to_validate", "callbacks_",
-    "classes_inferred_", "cuda_dependent_attributes_", "history_", "init_context_",
-    "initialized_", "prefixes_", "smoothing_", "trained_under_", "virtual_params_",
-}  # fmt: skip
-#: What may hold modules that torch does not know of.
-_MAY_HOLD = (
-    torch.nn.Module, dict, list, tuple, set, frozenset, types.MethodType, partial,
-)  # fmt: skip
 _MODES_LOCK = threading.Lock()
 #: By the id of a net in evaluation: its users, and its modules with their modes before.
 _MODES: dict[int, tuple[int, list[tuple[torch.nn.Module, bool]]]] = {}
@@ -81,7 +58,7 @@ def evaluating(net: Any) -> Iterator[None]:
     Threads may share a net: the first one in keeps the modes, the last one out restores
     them. Modules that torch does not know of vote too.
     """
-    modules = _all_modules(net)
+    modules = all_modules(net)
     with _MODES_LOCK:
         known = 0, [(module, module.training) for module in modules]
         users, modes = _MODES.get(id(net), known)
@@ -98,116 +75,6 @@ def evaluating(net: Any) -> Iterator[None]:
             else:
                 for module, mode in modes:
                     module.training = mode
-
-
-def roots(net: Any) -> list[torch.nn.Module]:
-    """Modules of a skorch net, which may have more than one."""
-    return [getattr(net, f"{name}_") for name in net._modules]
-
-
-def own_state(net: Any) -> dict[str, Any]:
-    """What a net knows besides skorch's own: of its class, of its user, or of its fit.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised net.
-
-    Returns
-    -------
-    state : dict
-        Attributes by name, on which votes may depend.
-    """
-    parts = {f"{name}_" for name in (*net._modules, *net._criteria, *net._optimizers)}
-    of_parts = tuple(f"{prefix}__" for prefix in net.prefixes_)
-    state = {
-        name: value
-        for name, value in sorted(vars(net).items())
-        if name not in _NO_SAY | parts and not name.startswith(of_parts)
-    }
-    if callable(getattr(net, "predict_nonlinearity", None)):
-        state["predict_nonlinearity"] = net.predict_nonlinearity
-    return state
-
-
-def _all_modules(net: Any) -> list[torch.nn.Module]:
-    """Modules of a net, also those that lists, attributes and methods hide from torch."""
-    return _modules_in([*roots(net), own_state(net), learned_criteria(net)])
-
-
-def hidden_modules(net: Any) -> list[torch.nn.Module]:
-    """Modules that a net may ask, though it and its modules do not register them.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised net.
-
-    Returns
-    -------
-    modules : list of torch.nn.Module
-        torch does not train, save or move them, nor put them into evaluation mode.
-    """
-    parts = (*roots(net), *learned_criteria(net).values())
-    known = {id(module) for part in parts for module in part.modules()}
-    return [module for module in _all_modules(net) if id(module) not in known]
-
-
-def learned_criteria(net: Any) -> dict[str, torch.nn.Module]:
-    """Criteria of a net that have weights, by which its own `infer` may go.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised net.
-
-    Returns
-    -------
-    criteria : dict of torch.nn.Module
-        By name.
-    """
-    criteria = {name: getattr(net, f"{name}_") for name in net._criteria}
-    return {
-        name: each
-        for name, each in criteria.items()
-        if isinstance(each, torch.nn.Module) and each.state_dict()
-    }
-
-
-def _modules_in(thing: Any) -> list[torch.nn.Module]:
-    """Modules that something refers to, each once, in an order that is always the same."""
-    modules, waiting = [], [thing]
-    met: dict[int, Any] = {}  # with the objects, lest an id be reused
-    while waiting:
-        each = waiting.pop()
-        if id(each) in met:
-            continue
-        met[id(each)] = each
-        if isinstance(each, torch.nn.Module):
-            modules.append(each)
-        inner = [part for part in _referred(each) if isinstance(part, _MAY_HOLD)]
-        waiting.extend(reversed(inner))
-    return modules
-
-
-def _referred(holder: Any) -> list[Any]:
-    if isinstance(holder, torch.nn.Module):
-        return [
-            *holder.children(),
-            *(
-                each
-                for name, each in vars(holder).items()
-                # A module has a dozen kinds of hooks, and mostly none.
-                if name not in _NO_SETTINGS and (type(each) is not OrderedDict or each)
-            ),
-        ]
-    if isinstance(holder, dict):
-        return list(holder.values())
-    if isinstance(holder, types.MethodType):
-        return [holder.__self__]
-    if isinstance(holder, partial):
-        return [holder.func, *holder.args, *holder.keywords.values()]
-    return list(holder)
 
 
 def net_device(net: Any) -> torch.device:
@@ -257,7 +124,7 @@ def voting_nets(net: Any, inference: Inference | None, n_nets: int) -> list[Any]
         they learned is shared. Just one where the modules cannot be copied, or the net
         has others that it does not count among them.
     """
-    if _modules_in(own_state(net)):
+    if modules_in(own_state(net)):
         n_nets = 1
     try:
         nets = [_with_modules(net, _twin) for _ in range(n_nets)] if n_nets > 1 else [net]
@@ -285,97 +152,6 @@ def _twin(module: torch.nn.Module) -> torch.nn.Module:
     """A copy of a module that shares its parameters and buffers."""
     shared = {id(each): each for each in (*module.parameters(), *module.buffers())}
     return copy.deepcopy(module, shared)
-
-
-def fingerprint(net: Any) -> str:
-    """Digest of a net: its modules' classes, what they learned, and their settings.
-
-    Settings are the attributes and arguments of the modules, and what the net's own class
-    or its user adds to it. Classes and functions with a name count by it, without their
-    code, and of hooks there is the number.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised net.
-
-    Returns
-    -------
-    digest : str
-        32 hexadecimal digits.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for prefix, root in zip(net._modules, roots(net), strict=True):
-        kinds = [type(module).__qualname__ for module in root.modules()]
-        arguments = _plain_items(net.get_params_for(prefix))
-        plain = [_plain_attributes(module) for module in root.modules()]
-        digest.update(f"{kinds} {arguments} {plain}".encode())
-        _add_tensors(digest, (*root.state_dict().items(), *root.named_buffers()))
-    if own := own_state(net):
-        digest.update(str(_plain_items(own)).encode())
-    for module in (*_modules_in(learned_criteria(net)), *hidden_modules(net)):
-        digest.update(f"{type(module).__qualname__} {_plain_attributes(module)}".encode())
-        _add_tensors(digest, (*module._parameters.items(), *module._buffers.items()))
-    return digest.hexdigest()
-
-
-def _add_tensors(digest: Any, named: Iterable[tuple[str, Any]]) -> None:
-    for name, value in named:
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            if not value.is_meta:  # which has no content
-                content = value.detach().cpu().contiguous().reshape(-1)
-                digest.update(content.view(torch.uint8).numpy().data)
-
-
-def _plain_attributes(module: torch.nn.Module) -> list[tuple[str, str]]:
-    if type(module).__module__.startswith("torch._dynamo"):
-        return []  # what is compiled is within; the wrapper has addresses of memory
-    settings = {
-        name: len(value) if name.endswith("_hooks") else value
-        for name, value in vars(module).items()
-        if name not in _NO_SETTINGS
-    }
-    if isinstance(module, torch.jit.ScriptModule):
-        settings["code"] = getattr(module, "code", "")  # its class is that of all
-    return _plain_items(settings)
-
-
-def _plain_items(settings: dict[str, Any]) -> list[tuple[str, str]]:
-    return sorted((name, _plain(value)) for name, value in settings.items())
-
-
-def _plain(value: Any) -> str:
-    """A setting as text that is the same wherever the net is."""
-    if isinstance(value, bool | int | float | str | bytes | torch.dtype | None):
-        return repr(value)
-    if isinstance(value, dict):
-        return str({str(key): _plain(each) for key, each in value.items()})
-    if isinstance(value, list | tuple):
-        return str([_plain(each) for each in value])
-    if isinstance(value, set | frozenset):
-        return str(sorted(_plain(each) for each in value))
-    if isinstance(value, types.MethodType):
-        return _plain(value.__func__)
-    name = str(getattr(value, "__qualname__", type(value).__qualname__))
-    return name if _is_told_by_name(value, name) else _described(value, name)
-
-
-def _is_told_by_name(value: Any, name: str) -> bool:
-    """Modules are met elsewhere, and what torch keeps in them depends on the machine."""
-    if isinstance(value, types.FunctionType):
-        return "<" not in name  # not a lambda, nor made by a function
-    if isinstance(value, torch.Tensor):
-        return False
-    is_torch = type(value).__module__.partition(".")[0] == "torch"
-    return is_torch or isinstance(value, type | torch.nn.Module | types.BuiltinFunctionType)
-
-
-def _described(value: Any, name: str) -> str:
-    try:
-        return describe_plain("setting", value)
-    except (RuntimeError, ValueError):  # a lock, say, or a tensor that is not dense
-        return name
 
 
 def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> torch.Tensor:

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 
-from rs4a.nets import net_device, roots, to_device
+from rs4a.net_parts import roots
+from rs4a.nets import net_device, to_device
 from rs4a.sampling import Requests, Voters
 from rs4a.vote_plans import VotePlan, Votes, draw_votes
 

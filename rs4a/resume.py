@@ -13,7 +13,7 @@ import torch
 from skorch.callbacks import Callback, PrintLog
 from skorch.history import History
 
-from rs4a.nets import fingerprint
+from rs4a.fingerprint import fingerprint
 from rs4a.utils.files import whole_file
 from rs4a.utils.sealed import seal, unseal
 from rs4a.utils.validation import as_array

@@ -22,12 +22,12 @@ from skorch.callbacks import Checkpoint, LoadInitState
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
 
+from rs4a.fingerprint import fingerprint
 from rs4a.kept_training import KeptTraining
 from rs4a.nets import (
     check_loss,
     check_outputs,
     evaluating,
-    fingerprint,
     infer_log_proba,
     log_probabilities,
     net_device,

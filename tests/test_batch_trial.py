@@ -84,7 +84,9 @@ def test_batch_dependence_is_warned_of(module, n):
     clf = smoothed(frozen(module, [0, 1]))
     with pytest.warns(CertificationWarning, match="no function of one input"):
         record = clf.certify(X[:n])
-    assert "the net's answer to an input changes with its batch" in record.report["warned"]
+    reason = "the net's answer to an input changes with its batch"
+    assert reason in record.report["warned"]
+    assert f"No certificate holds: {reason}." in str(record)
 
 
 def winsorised(X):

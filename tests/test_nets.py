@@ -12,7 +12,9 @@ from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from rs4a import Inference
-from rs4a.nets import evaluating, fingerprint, hidden_modules, own_state, voting_nets
+from rs4a.fingerprint import fingerprint
+from rs4a.net_parts import hidden_modules, own_state
+from rs4a.nets import evaluating, voting_nets
 
 X = np.random.default_rng(0).random((20, 4), dtype=np.float32)
 

@@ -26,7 +26,7 @@ from torch import nn
 
 from rs4a import Inference, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
-from rs4a.nets import fingerprint
+from rs4a.fingerprint import fingerprint
 from rs4a.networks import load_checkpoint, make_network, save_checkpoint
 from rs4a.noises import ExpInf, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import (

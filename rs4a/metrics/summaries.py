@@ -85,6 +85,7 @@ def summarize(
     lines = [
         f"{len(certification)} inputs under {certification.noise}",
         *wrap(_guarantee(certification, norm), _WIDTH),
+        *(f"No certificate holds: {reason}." for reason in _warned(certification)),
     ]
     if not len(certification):
         return "\n".join(lines)
@@ -117,6 +118,11 @@ def _guarantee(certification: Certification, norm: float) -> str:
     return guarantee_in_words(
         certification.noise, alpha=certification.alpha, norm=norm, box=box
     )
+
+
+def _warned(certification: Certification) -> list[str]:
+    """Why `certify` warned that nothing is proven."""
+    return sorted({each for run in certification.runs for each in run.get("warned", ())})
 
 
 def _votes(certification: Certification) -> str:

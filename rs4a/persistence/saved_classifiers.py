@@ -14,7 +14,8 @@ from skorch import NeuralNet
 
 from rs4a.bounds import Bound
 from rs4a.classifier import SmoothedClassifier
-from rs4a.nets import check_is_net, check_net, hidden_modules, own_state
+from rs4a.net_parts import hidden_modules, own_state
+from rs4a.nets import check_is_net, check_net
 from rs4a.networks.checkpoint_files import State
 from rs4a.noises import Noise
 from rs4a.objectives import Objective

@@ -7,7 +7,7 @@ import torch
 from skorch import NeuralNet
 from skorch.history import History
 
-from rs4a.nets import fingerprint
+from rs4a.fingerprint import fingerprint
 from rs4a.networks.checkpoint_files import State
 from rs4a.persistence.plain_values import (
     PlainReader,

@@ -1,0 +1,144 @@
+"""What a skorch net consists of, as far as votes depend on it."""
+
+import types
+from collections import OrderedDict
+from functools import partial
+from inspect import signature
+from typing import Any
+
+import torch
+from skorch import NeuralNet, NeuralNetClassifier
+
+__all__ = [
+    "NO_SETTINGS",
+    "all_modules",
+    "hidden_modules",
+    "learned_criteria",
+    "modules_in",
+    "own_state",
+    "roots",
+]
+
+#: Attributes of a module that are not settings: its parts, its mode, and torch's own.
+NO_SETTINGS = {name for name in vars(torch.nn.Module()) if not name.endswith("_hooks")}
+#: Attributes of a net that are skorch's or this library's, and decide no vote.
+_NO_SAY = {
+    *signature(NeuralNet).parameters, *signature(NeuralNetClassifier).parameters,
+    "_modules", "_criteria", "_optimizers", "_params_to_validate", "callbacks_",
+    "classes_inferred_", "cuda_dependent_attributes_", "history_", "init_context_",
+    "initialized_", "prefixes_", "smoothing_", "trained_under_", "virtual_params_",
+}  # fmt: skip
+#: What may hold modules that torch does not know of.
+_MAY_HOLD = (
+    torch.nn.Module, dict, list, tuple, set, frozenset, types.MethodType, partial,
+)  # fmt: skip
+
+
+def roots(net: Any) -> list[torch.nn.Module]:
+    """Modules of a skorch net, which may have more than one."""
+    return [getattr(net, f"{name}_") for name in net._modules]
+
+
+def own_state(net: Any) -> dict[str, Any]:
+    """What a net knows besides skorch's own: of its class, of its user, or of its fit.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    Returns
+    -------
+    state : dict
+        Attributes by name, on which votes may depend.
+    """
+    parts = {f"{name}_" for name in (*net._modules, *net._criteria, *net._optimizers)}
+    of_parts = tuple(f"{prefix}__" for prefix in net.prefixes_)
+    state = {
+        name: value
+        for name, value in sorted(vars(net).items())
+        if name not in _NO_SAY | parts and not name.startswith(of_parts)
+    }
+    if callable(getattr(net, "predict_nonlinearity", None)):
+        state["predict_nonlinearity"] = net.predict_nonlinearity
+    return state
+
+
+def all_modules(net: Any) -> list[torch.nn.Module]:
+    """Modules of a net, also those that lists, attributes and methods hide from torch."""
+    return modules_in([*roots(net), own_state(net), learned_criteria(net)])
+
+
+def hidden_modules(net: Any) -> list[torch.nn.Module]:
+    """Modules that a net may ask, though it and its modules do not register them.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    Returns
+    -------
+    modules : list of torch.nn.Module
+        torch does not train, save or move them, nor put them into evaluation mode.
+    """
+    parts = (*roots(net), *learned_criteria(net).values())
+    known = {id(module) for part in parts for module in part.modules()}
+    return [module for module in all_modules(net) if id(module) not in known]
+
+
+def learned_criteria(net: Any) -> dict[str, torch.nn.Module]:
+    """Criteria of a net that have weights, by which its own `infer` may go.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    Returns
+    -------
+    criteria : dict of torch.nn.Module
+        By name.
+    """
+    criteria = {name: getattr(net, f"{name}_") for name in net._criteria}
+    return {
+        name: each
+        for name, each in criteria.items()
+        if isinstance(each, torch.nn.Module) and each.state_dict()
+    }
+
+
+def modules_in(thing: Any) -> list[torch.nn.Module]:
+    """Modules that something refers to, each once, in an order that is always the same."""
+    modules, waiting = [], [thing]
+    met: dict[int, Any] = {}  # with the objects, lest an id be reused
+    while waiting:
+        each = waiting.pop()
+        if id(each) in met:
+            continue
+        met[id(each)] = each
+        if isinstance(each, torch.nn.Module):
+            modules.append(each)
+        inner = [part for part in _referred(each) if isinstance(part, _MAY_HOLD)]
+        waiting.extend(reversed(inner))
+    return modules
+
+
+def _referred(holder: Any) -> list[Any]:
+    if isinstance(holder, torch.nn.Module):
+        return [
+            *holder.children(),
+            *(
+                each
+                for name, each in vars(holder).items()
+                # A module has a dozen kinds of hooks, and mostly none.
+                if name not in NO_SETTINGS and (type(each) is not OrderedDict or each)
+            ),
+        ]
+    if isinstance(holder, dict):
+        return list(holder.values())
+    if isinstance(holder, types.MethodType):
+        return [holder.__self__]
+    if isinstance(holder, partial):
+        return [holder.func, *holder.args, *holder.keywords.values()]
+    return list(holder)
