@@ -1,7 +1,6 @@
 """The votes of all inputs: drawn here or by workers, and kept where that is asked for."""
 
 import copy
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -11,7 +10,6 @@ import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
-from rs4a.exceptions import CertificationWarning
 from rs4a.net_parts import learned_criteria, own_state
 from rs4a.nets import evaluating
 from rs4a.packing import request_in_worker, vote_in_worker
@@ -19,6 +17,7 @@ from rs4a.progress import VoteBar
 from rs4a.run_report import run_settings
 from rs4a.sampling import Requests, Voters
 from rs4a.utils.description import describe, describe_plain
+from rs4a.utils.user_warnings import warn_user
 from rs4a.vote_plans import VotePlan, Votes, draw_votes
 from rs4a.vote_store import VoteStore
 from rs4a.workers import TASKS_PER_JOB, Workers
@@ -73,9 +72,9 @@ class Ballot:
         self._workers = self._stack.enter_context(Workers(self.voters, self.n_jobs))
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._opened = None
-        self._stack.close()
+        self._stack.__exit__(*error)  # voters tell an error from an end
 
     def _here(self) -> Voters:
         """The voters of this process, opened where they are needed first."""
@@ -214,11 +213,9 @@ class Ballot:
             with evaluating(voters.net):
                 return describe(*_voting_parts(voters.net), *parts)
         except ValueError as error:
-            warnings.warn(
+            warn_user(
                 f"memory keeps no votes of this net and noise: {error} They could not be "
-                "told from those of others.",
-                CertificationWarning,
-                stacklevel=2,
+                "told from those of others."
             )
             return ""
 

@@ -1,57 +1,33 @@
-"""A trial, before votes are drawn, of whether a net answers to each input by itself."""
+"""Trials of whether a net answers to each input by itself, whatever it was asked before."""
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-from rs4a.exceptions import CertificationWarning
-from rs4a.nets import check_outputs, evaluating, infer_scores, to_net
+from rs4a.nets import evaluating, infer_scores
 from rs4a.noises import Noise
+from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["warn_of_batch_dependence", "warn_of_change"]
+__all__ = ["Watch", "warn_of_batch_dependence", "warn_of_change"]
 
 #: Noisy inputs in a batch, of which there are as many as tried inputs or twice that.
 _TRIED, _BATCH = 8, 16
 
 
-def warn_of_change(before: str, after: str) -> bool:
-    """Warn of a net that changed while it voted.
-
-    Parameters
-    ----------
-    before, after : str
-        Its fingerprints.
-
-    Returns
-    -------
-    changed : bool
-        Whether they differ.
-
-    Warns
-    -----
-    CertificationWarning
-        If they do.
-    """
-    if before != after:
-        warnings.warn(
-            "The net changed while it voted: its forward pass writes to its weights, "
-            "buffers or attributes. What it answers depends on what it was asked before, "
-            "so no certificate holds for it.",
-            CertificationWarning,
-            stacklevel=3,
-        )
-    return before != after
+# Before the votes
 
 
 def warn_of_batch_dependence(net: Any, X: Any, noise: Noise, n_classes: int) -> bool:
     """Warn where a net's answer to an input depends on what else is in its batch.
 
     Noisy copies are tried as they come in votes. They keep their places in batches of one
-    size, so that not even the last bits may change with the company: other copies, or
-    strangers to one side and to the other. Batches of another size round differently: with
-    them only larger changes are seen.
+    size, so that not even the last bits may change with the company: copies of one of
+    them, then strangers. Batches of another size round differently: with them only larger
+    changes are seen.
 
     Parameters
     ----------
@@ -75,21 +51,18 @@ def warn_of_batch_dependence(net: Any, X: Any, noise: Noise, n_classes: int) -> 
     Warns
     -----
     CertificationWarning
-        If the outputs differ by more than rounding. Then the net is no function of one
-        input, and no certificate holds.
+        If the leading outputs differ by more than rounding. Then the net is no function of
+        one input, and no certificate holds.
     """
     copies = _copies(X, noise)
-    # Strangers may be nothing that numpy can take the root of.
-    with evaluating(net), torch.inference_mode(), np.errstate(all="ignore"):
+    with evaluating(net), torch.inference_mode():
         depends = _depends_on_size(net, copies, n_classes)
         depends = depends or _depends_on_company(net, copies, n_classes)
     if depends:
-        warnings.warn(
+        warn_user(
             "The net's answer to an input changes with what else is in its batch, or from "
             "call to call: batch statistics or dropout may be at work in evaluation mode. "
-            "It is no function of one input, so no certificate holds for it.",
-            CertificationWarning,
-            stacklevel=3,
+            "It is no function of one input, so no certificate holds for it."
         )
     return depends
 
@@ -101,32 +74,28 @@ def _copies(X: Any, noise: Noise) -> torch.Tensor:
     return noise.sample(some, torch.Generator().manual_seed(0))
 
 
-def _strangers(copies: torch.Tensor, seed: int) -> torch.Tensor:
-    """Inputs far from all others: to one side first, then in random directions."""
-    far = 3.0 * copies + 1.0
-    if seed == 0:
-        return far
-    generator = torch.Generator().manual_seed(seed)
-    return far * (2.0 * torch.randint(2, far.shape[1:], generator=generator) - 1.0)
+def _depends_on_size(net: Any, copies: torch.Tensor, n_classes: int) -> bool:
+    alone = infer_scores(net, copies[:_TRIED], n_classes)
+    shifted = torch.cat([copies[-1:], copies])  # an odd number, and other places
+    among = infer_scores(net, shifted, n_classes)[1 : 1 + _TRIED]
+    return _differ(alone, among, _rounding(alone) * _size_of_leaders(alone))
 
 
 def _depends_on_company(net: Any, copies: torch.Tensor, n_classes: int) -> bool:
     answers = infer_scores(net, copies, n_classes)
-    expected = answers.double()
-    epsilon = torch.finfo(answers.dtype).eps if answers.is_floating_point() else 0.0
-    spread = (expected.amax(dim=1) - expected.amin(dim=1)).max()
-    tolerance = _rounding(answers) * spread + 8.0 * epsilon * expected.abs().max()
-    for seed, tried in enumerate(_tried_together(expected)):
-        far = _strangers(copies, seed)
-        for company in (far, -far):
-            company[tried] = copies[tried]
+    tolerance = _same_shape_tolerance(answers)
+    places = _tried_together(answers)
+    # Strangers last: a GPU whose kernel fails at them answers to nothing any more.
+    for company in (_alike, _strangers):
+        for seed, tried in enumerate(places):
+            batch = company(copies, tried, seed)
+            batch[tried] = copies[tried]
             try:
-                among = infer_scores(net, company, n_classes)[tried].double()
+                with _unheard():
+                    among = infer_scores(net, batch, n_classes)[tried]
             except Exception:  # a classifier need not take any input that there is
                 continue
-            same = (among - expected[tried]).abs() <= tolerance
-            # Of NaN the votes say more, unless it is the company's.
-            if (expected[tried].isfinite() & ~same).any():
+            if _differ(answers[tried], among, tolerance):
                 return True
     return False
 
@@ -142,21 +111,135 @@ def _tried_together(answers: torch.Tensor) -> list[slice]:
     return [slice(0, _BATCH // 2), slice(_BATCH // 2, _BATCH)]
 
 
-def _depends_on_size(net: Any, copies: torch.Tensor, n_classes: int) -> bool:
-    some = copies[:_TRIED]
-    far = _strangers(some, 0)
-    alone = _outputs(net, some, n_classes)
-    try:
-        among = _outputs(net, torch.cat([far[:1], some, far]), n_classes)[1 : 1 + _TRIED]
-    except Exception:  # as above
-        among = _outputs(net, copies.roll(1, dims=0), n_classes)[1 : 1 + _TRIED]
-    tolerance = _rounding(alone) * float(alone.abs().max())
-    return bool(((alone - among).abs() > tolerance).any())
+def _alike(copies: torch.Tensor, tried: slice, seed: int) -> torch.Tensor:
+    """One of the tried inputs, again and again: whoever takes it takes this."""
+    return copies[tried][:1].expand_as(copies).clone()
 
 
-def _outputs(net: Any, X: torch.Tensor, n_classes: int) -> torch.Tensor:
-    outputs = check_outputs(net.infer(to_net(net, X)), len(X), n_classes)
-    return outputs[:, :n_classes]
+def _strangers(copies: torch.Tensor, tried: slice, seed: int) -> torch.Tensor:
+    """Inputs far from all others: to one side, to the other, then anywhere."""
+    far = 3.0 * copies + 1.0
+    if seed < 2:
+        return -far if seed else far
+    generator = torch.Generator().manual_seed(seed)
+    return far * (2.0 * torch.randint(2, far.shape[1:], generator=generator) - 1.0)
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Nobody need hear of inputs that only the trial has."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+# While it votes
+
+
+class Watch:
+    """Notices whether nets answer to some inputs after their votes as they did before.
+
+    Copies of `Voters` share it. It is not sent to other processes: they have None.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...), float32, or LazyInputs
+        Inputs, of which the first are asked about.
+
+    noise : Noise
+        Smoothing noise.
+
+    Attributes
+    ----------
+    copies : torch.Tensor of shape (n_tried, ...)
+        Noisy copies of them.
+
+    changed : bool
+        Whether a net has answered otherwise.
+    """
+
+    def __init__(self, X: Any, noise: Noise):
+        self.copies = _copies(X, noise)[:_TRIED]
+        self.changed = False
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return type(None), ()
+
+    def compare(self, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Note if answers differ.
+
+        Parameters
+        ----------
+        before, after : torch.Tensor of shape (n, n_classes)
+            Answers to the same batch. On a CPU they are equal but for the last bits.
+        """
+        on_cpu = before.device.type == "cpu"
+        tolerance = _last_bits(before) if on_cpu else _same_shape_tolerance(before)
+        self.changed = self.changed or _differ(before, after, tolerance)
+
+
+def warn_of_change(watch: Watch) -> bool:
+    """Warn of a net that answers otherwise than before it voted.
+
+    Parameters
+    ----------
+    watch : Watch
+        What was seen of it.
+
+    Returns
+    -------
+    changed : bool
+        Whether it does.
+
+    Warns
+    -----
+    CertificationWarning
+        If it does.
+    """
+    if watch.changed:
+        warn_user(
+            "The net changed while it voted: it answers otherwise to the same inputs than "
+            "before. What it answers depends on what it was asked, so no certificate holds "
+            "for it."
+        )
+    return watch.changed
+
+
+# What counts as a difference
+
+
+def _differ(before: torch.Tensor, after: torch.Tensor, tolerance: float) -> bool:
+    """Whether outputs differ that lead, before or after: others decide no vote."""
+    before, after = before.double(), after.double()
+    leading = (before >= _leaders(before)[:, 1:]) | (after >= _leaders(after)[:, 1:])
+    # Of NaN the votes say more, unless it came only now.
+    same = (before == after) | ((before - after).abs() <= tolerance) | before.isnan()
+    return bool((leading & ~same).any())
+
+
+def _leaders(outputs: torch.Tensor) -> torch.Tensor:
+    """The two largest of each row."""
+    return outputs.double().topk(2, dim=1).values
+
+
+def _size_of_leaders(outputs: torch.Tensor) -> float:
+    return float(_finite(_leaders(outputs)).abs().max())
+
+
+def _same_shape_tolerance(outputs: torch.Tensor) -> float:
+    """What may change in a batch of the same shape: how many rows go to an expert, say."""
+    gap = float(_finite(-_leaders(outputs).diff(dim=1)).max())
+    return _rounding(outputs) * gap + _last_bits(outputs)
+
+
+def _last_bits(outputs: torch.Tensor) -> float:
+    epsilon = torch.finfo(outputs.dtype).eps if outputs.is_floating_point() else 0.0
+    return 8.0 * epsilon * _size_of_leaders(outputs)
+
+
+def _finite(values: torch.Tensor) -> torch.Tensor:
+    """Zeros in place of what is infinite, as logits of classes that are excluded."""
+    return values.where(values.isfinite(), 0.0)
 
 
 def _rounding(outputs: torch.Tensor) -> float:

@@ -32,6 +32,8 @@ _ARRAYS = ("classes", "selection_counts", "counts")
 _OPTIONAL_ARRAYS = ("tokens", "reach")
 #: So many tokens are not all below this one, but once in 2^64 cases.
 _FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
+#: Inputs whose votes are split, and the same for selection and estimation, but by chance.
+_TOO_MANY = 10
 _KNOWN = {"noise": known_classes(noises), "bound": known_classes(bounds)}
 
 
@@ -939,9 +941,9 @@ def _one_vote_each(labels: ArrayLike | None, classes: NDArray, n: int) -> NDArra
 
 
 def _refuse_same_votes(counts: NDArray[np.int64], selection_counts: ArrayLike) -> None:
-    """Refuse votes that were given twice; unanimous ones may be alike by chance."""
+    """Refuse votes that were given twice; a few inputs' may be alike by chance."""
     are_split = counts.max(axis=1, initial=0) < counts.sum(axis=1)
-    if are_split.any() and np.array_equal(counts, selection_counts):
+    if are_split.sum() >= _TOO_MANY and np.array_equal(counts, selection_counts):
         raise ValueError(
             "selection_counts must be other votes than counts, independent of them, got "
             "the same numbers. A class that is read off the estimation votes has no "

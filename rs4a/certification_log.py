@@ -64,9 +64,9 @@ class CertificationLog:
         Noise of the votes. The format does not state it; tables and figures that
         compare noises need it, and `dim` with it. The radii do not come from it.
 
-    box : tuple of two floats or None
+    box : tuple of two floats or rs4a.box.Box, default=None
         Smallest and largest value of a coordinate, where the radii hold for attacks that
-        stay between them.
+        stay between them. Kept as a `Box`.
 
     Raises
     ------
@@ -277,7 +277,7 @@ def _norm(
     if text is None:
         usual = 2 if noise is None else noise.norms[0]
         return check_norm(usual if given is None else given)
-    stated = check_norm(float(text))
+    stated = check_norm(_numbers(text, _NORM, "1, 2 or inf", 1, path)[0])
     if given is not None and check_norm(given) != stated:
         raise ValueError(
             f"norm must be that of {Path(path).name}, {stated:g}, or None, got {given!r}: "
@@ -288,7 +288,21 @@ def _norm(
 
 def _box(frame: pd.DataFrame, path: str | os.PathLike[str]) -> tuple[float, ...] | None:
     text = _stated(frame, _BOX, path)
-    return None if text is None else tuple(map(float, text.split()))
+    return None if text is None else _numbers(text, _BOX, "two numbers", 2, path)
+
+
+def _numbers(
+    text: str, name: str, wanted: str, n: int, path: str | os.PathLike[str]
+) -> tuple[float, ...]:
+    try:
+        numbers = tuple(map(float, text.split()))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != n:
+        raise ValueError(
+            f"The column {name} of {Path(path).name} must be {wanted}, got {text!r}."
+        )
+    return numbers
 
 
 def _stated(frame: pd.DataFrame, name: str, path: str | os.PathLike[str]) -> str | None:

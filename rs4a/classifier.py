@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from copy import deepcopy
 from dataclasses import replace
 from html import escape
@@ -32,14 +31,10 @@ from skorch import NeuralNet
 
 from rs4a.ballot import Ballot
 from rs4a.batch_sizes import find_batch_size
-from rs4a.batch_trial import (
-    warn_of_batch_dependence,
-    warn_of_change,
-)
+from rs4a.batch_trial import Watch, warn_of_batch_dependence, warn_of_change
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.box import Box, as_box, coordinate_reach
 from rs4a.certification import Certification
-from rs4a.exceptions import CertificationWarning
 from rs4a.fingerprint import fingerprint
 from rs4a.guarantee import guarantee_in_words
 from rs4a.inference import Inference
@@ -72,6 +67,7 @@ from rs4a.stopping import StoppingRule
 from rs4a.training import noise_of_training, train
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
+from rs4a.utils.user_warnings import warn_user
 from rs4a.utils.validation import (
     as_array,
     check_inputs,
@@ -662,31 +658,35 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         -----
         CertificationWarning
             If the bound draws too few votes to certify anything at this `alpha`, if the
-            net's answer to an input depends on its batch, if the net changes while it votes
-            (of both the record's `report` has a note, `warned`), if `noise` has changed
-            since the fit, if X is rounded by much to float32, or after an interruption.
+            net's answer to an input depends on its batch, if it is another after the votes
+            than before, where they are drawn in this process (of both the record's `report`
+            has a note, `warned`), if `noise` has changed since the fit, if X is rounded by
+            much to float32, or after an interruption.
         """
         given, X = X, self._checked(X)
         self._warn_of_other_noise()
         self._warn_of_rounding(given, X[0].size)
         bound = self._checked_bound(max_votes, previous)
-        before, warned = self._try_net(X)
+        depends = warn_of_batch_dependence(self._net, X, self.noise_, len(self.classes_))
+        digest = fingerprint(self._net)  # once the trial has built what was missing
+        watch = Watch(X, self.noise_)
         box = self._box_of(X)
         start = time.perf_counter()
-        with self._ballot(X) as ballot:
-            votes = self._votes(ballot, bound, box, max_votes, previous)
+        with self._ballot(X, watch) as ballot:
+            so_far = self._counts_so_far(ballot, previous, digest)
+            votes = self._votes(ballot, bound, box, max_votes, so_far)
         if votes.interrupted:
-            warnings.warn(
+            warn_user(
                 "certify was interrupted: inputs that were still undecided have fewer "
-                "votes. What the record certifies holds.",
-                CertificationWarning,
-                stacklevel=2,
+                "votes. What the record certifies holds."
             )
         seconds = time.perf_counter() - start
-        digest = fingerprint(self._net)
-        if before is not None and warn_of_change(before, digest):
-            warned.append("the net changed while it voted")
+        warned = {
+            "the net's answer to an input changes with its batch": depends,
+            "the net changed while it voted": not depends and warn_of_change(watch),
+        }
         run = self._run(ballot, votes, seconds, previous)
+        run["warned"] = [reason for reason, is_so in warned.items() if is_so]
         return Certification(
             classes=self.classes_,
             selection_counts=votes.selection,
@@ -702,18 +702,16 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             inference=self.inference,
             net_digest=digest,
             box=box,
-            runs=(*(previous.runs if previous else ()), {**run, "warned": warned}),
+            runs=(*(previous.runs if previous else ()), run),
         )
 
     def _warn_of_other_noise(self) -> None:
         asked = getattr(self, "_noise_of_fit", None)
         if asked is None or asked == str(self.noise):
             return
-        warnings.warn(
+        warn_user(
             f"Certificates are about the noise of the fit, {self.noise_}, and noise is "
-            f"{self.noise} by now: call fit again, which leaves a frozen net as it is.",
-            CertificationWarning,
-            stacklevel=3,
+            f"{self.noise} by now: call fit again, which leaves a frozen net as it is."
         )
 
     def _warn_of_rounding(self, X: Any, dim: int) -> None:
@@ -722,23 +720,12 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         std = self.noise_.std(dim)
         # Fractions in [0, 1] lose 3e-8 a coordinate at most, however many there are.
         if 0.0 < std < min(1e3 * distance, 1e5 * step):
-            warnings.warn(
+            warn_user(
                 f"X is rounded to float32, which moves an input by up to {distance:.2g} in "
                 f"{format_norm(min(norm, 2))} norm, where the noise has sigma={std:.3g}. "
                 "Certificates are about the rounded inputs. Subtract an offset, such as "
-                "each column's mean, before fit and certify.",
-                CertificationWarning,
-                stacklevel=3,
+                "each column's mean, or scale what is that wide, before fit and certify."
             )
-
-    def _try_net(self, X: Any) -> tuple[str | None, list[str]]:
-        """Fingerprint of a net before it votes, and what must be said about its votes."""
-        n_classes = len(self.classes_)
-        depends = warn_of_batch_dependence(self._net, X, self.noise_, n_classes)
-        warned = ["the net's answer to an input changes with its batch"] if depends else []
-        if is_plain(self.estimator_):  # whose trees count how often they were asked
-            return None, warned
-        return fingerprint(self._net), warned  # once the trial has built what was missing
 
     def _box_of(self, X: Any) -> Box | None:
         box = as_box(self.box)
@@ -768,7 +755,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         bound: Bound | None,
         box: Box | None,
         max_votes: int | None,
-        previous: Certification | None,
+        so_far: NDArray[np.int64] | None,
     ) -> Votes:
         dim, n = ballot.X[0].size, len(ballot.X)
         if bound is None:
@@ -784,7 +771,6 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             rule = StoppingRule(
                 bound, self.noise_, norm, dim, float(self.alpha), len(self.classes_), reach
             )
-            so_far = self._counts_so_far(ballot, previous)
             if max_votes is None:
                 plan = VotePlan(self.n_selection, rule=rule)
                 return ballot.votes(plan, so_far=so_far, bar=bar)
@@ -833,17 +819,15 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if bound.runner_up:
             self.noise_.check_two_bounds()
         if not bound.can_certify(self.alpha):
-            warnings.warn(
+            warn_user(
                 f"bound={bound} with alpha={self.alpha} certifies nothing: not even a "
                 "unanimous vote bounds a probability above 1/2. Draw more votes or take "
-                "a larger alpha.",
-                CertificationWarning,
-                stacklevel=3,
+                "a larger alpha."
             )
         return bound
 
     def _counts_so_far(
-        self, ballot: Ballot, previous: Certification | None
+        self, ballot: Ballot, previous: Certification | None, net_digest: str
     ) -> NDArray[np.int64] | None:
         """Estimation votes of an earlier record, if they are of the same stream."""
         if previous is None:
@@ -864,7 +848,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             ),
             "selection votes": (n_selection == self.n_selection).all(),
             "inference": _same_params(previous.inference, self.inference),
-            "net": previous.net_digest == fingerprint(self._net),
+            "net": previous.net_digest == net_digest,
         }
         other = [name for name, is_same in same.items() if not is_same]
         if other:
@@ -1023,13 +1007,14 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return int(self.random_state)
         return self._sampling_seed
 
-    def _ballot(self, X: Any) -> Ballot:
+    def _ballot(self, X: Any, watch: Watch | None = None) -> Ballot:
         voters = Voters(
             self._net,
             self.noise_,
             self.inference,
             n_classes=len(self.classes_),
             batch_size=self._resolved_batch_size(X),
+            watch=watch,
         )
         folder = store_folder(self.memory)
         store = None if folder is None else VoteStore(folder / "votes")

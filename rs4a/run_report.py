@@ -107,8 +107,9 @@ def merge_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     report : dict
-        Where runs differ, the list of what they have. Votes a second count those that
-        were drawn, over the time of the runs one after the other.
+        Where runs differ, the list of what they have; what any of them `warned` of, sorted.
+        Votes a second count those that were drawn, over the time of the runs one after the
+        other.
     """
     totals = {
         name: sum(run[name] for run in runs)
@@ -121,7 +122,8 @@ def merge_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
             values = [run.get(name) for run in runs]
             same = all(value == values[0] for value in values)
             report[name] = values[0] if same else values
-    return report
+    warned = {reason for run in runs for reason in run.get("warned", ())}
+    return {**report, "warned": sorted(warned)}
 
 
 def _range(X: Any) -> list[float] | None:

@@ -12,11 +12,10 @@ its weights: torch draws on one thread only, and so no core waits for another.
 
 import hashlib
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from enum import IntEnum
 from typing import Any, NamedTuple, Self
 
@@ -24,11 +23,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rs4a.exceptions import CertificationWarning
+from rs4a.batch_trial import Watch
 from rs4a.inference import Inference
 from rs4a.nets import evaluating, infer_scores, net_device, voting_nets
 from rs4a.noises import Noise
 from rs4a.stopping import look_schedule
+from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["Phase", "Requests", "Voters", "stream_keys"]
 
@@ -163,6 +163,9 @@ class Voters:
         Noisy inputs in the forward passes that run at a time. The votes do not depend
         on it.
 
+    watch : Watch, default=None
+        Notices whether the nets of this process change while they vote. None: nobody asks.
+
     Warns
     -----
     CertificationWarning
@@ -177,12 +180,14 @@ class Voters:
         *,
         n_classes: int,
         batch_size: int,
+        watch: Watch | None = None,
     ):
         self.net = net
         self.noise = noise
         self.inference = inference
         self.n_classes = n_classes
         self.batch_size = batch_size
+        self.watch = watch
         #: Size of the largest forward pass that fits into memory, once one did not.
         self._largest_pass: list[int] = []
 
@@ -197,11 +202,26 @@ class Voters:
             if len(self._nets) > 1:
                 self._pool = stack.enter_context(_single_threads(len(self._nets)))
             self._stack = stack.pop_all()
+        #: Answers to what is watched, of the nets that were to vote so far.
+        self._before: list[torch.Tensor] = []
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-        del self._nets
+    def __exit__(self, kind: type[BaseException] | None = None, *error: object) -> None:
+        try:
+            if self.watch is not None and kind is None:
+                for net, before in zip(self._nets, self._before, strict=False):
+                    self.watch.compare(before, self._watched_answers(net, self.watch))
+        finally:
+            self._stack.close()
+            del self._nets, self._before
+
+    def _watched_answers(self, net: Any, watch: Watch) -> torch.Tensor:
+        batch = watch.copies
+        if self.inference is not None and self.inference.compile:
+            # A shape that is compiled anyway.
+            batch = _pad(batch, _tuning(net_device(net)).tie_batch)
+        with _voting(net):
+            return infer_scores(net, batch, self.n_classes)[: len(watch.copies)]
 
     def fixed(
         self,
@@ -334,6 +354,9 @@ class Voters:
             largest_pass=self._largest_pass,
             progress=progress,
         )
+        if self.watch is not None:
+            for net in self._nets[len(self._before) : n_threads]:
+                self._before.append(self._watched_answers(net, self.watch))
         if n_threads == 1:
             return _count_blocks(self._nets[0], blocks, work)
         queue = _Queue(blocks)
@@ -480,12 +503,18 @@ def _single_threads(n_threads: int) -> ThreadPoolExecutor:
     return pool
 
 
+@contextmanager
+def _voting(net: Any) -> Iterator[None]:
+    """Modes of a thread. How the net is run is for `inference` to say."""
+    unmixed = torch.autocast(net_device(net).type, enabled=False)
+    with torch.inference_mode(), unmixed:
+        yield
+
+
 def _count_blocks(net: Any, blocks: Iterable[_Block], work: _Work) -> NDArray[np.int64]:
     """Draw and classify blocks, in full batches, until there are no more."""
     tally = _Tally(net, work)
-    # Modes are properties of the thread. How the net is run is for `inference` to say.
-    unmixed = torch.autocast(net_device(net).type, enabled=False)
-    with torch.inference_mode(), unmixed:
+    with _voting(net):
         for rows, noisy in _noisy_batches(work, blocks):
             tally.add(_sent(rows, noisy.device), noisy)
             if work.progress is not None:
@@ -690,11 +719,9 @@ class _Tally:
                 if size == 1 or not _out_of_memory(error):
                     raise
                 self._largest_pass[:] = [size // 2]
-                warnings.warn(
+                warn_user(
                     f"A forward pass of {size} noisy inputs does not fit into memory: "
-                    f"passes of {size // 2} are used. Set batch_size to it.",
-                    CertificationWarning,
-                    stacklevel=2,
+                    f"passes of {size // 2} are used. Set batch_size to it."
                 )
             if noisy.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -1,5 +1,7 @@
 """Nets that are no function of one input are noticed, and no others are."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import nn
 
 from rs4a import CertificationWarning, SmoothedClassifier
 from rs4a.batch_trial import warn_of_batch_dependence
-from rs4a.bounds import ClopperPearson
+from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.noises import Gaussian, Splitting, Uniform
 
 X = np.random.default_rng(0).random((20, 4), dtype=np.float32)
@@ -74,11 +76,37 @@ class ByLength(Net):
         return super().forward(X) * (1.0 if len(X) % 2 else -1.0)
 
 
+def masked(module):
+    """With a third class that is excluded."""
+
+    class Masked(module):
+        def __init__(self, mask):
+            super().__init__()
+            self.mask = mask
+
+        def forward(self, X):
+            excluded = torch.full((len(X), 1), self.mask)
+            return torch.cat([super().forward(X), excluded], dim=1)
+
+    return Masked
+
+
+@pytest.mark.parametrize("mask", [-np.inf, -1e9, -1e4])
+@pytest.mark.parametrize("module", [Net, Centres, ByLength])
+def test_an_excluded_class_hides_nothing(module, mask):
+    torch.manual_seed(0)
+    net = frozen(masked(module), [0, 1, 2], module__mask=mask).estimator
+    if module is Net:
+        assert not warn_of_batch_dependence(net, X, NOISE, 3)
+    else:
+        with pytest.warns(CertificationWarning, match="no function of one input"):
+            assert warn_of_batch_dependence(net, X, NOISE, 3)
+
+
 @pytest.mark.parametrize(
     "module", [Stubborn, DropsOut, Centres, CentresByFirst, Energies, ByLength]
 )
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.filterwarnings("ignore:The net changed")
 def test_batch_dependence_is_warned_of(module, n):
     torch.manual_seed(0)
     clf = smoothed(frozen(module, [0, 1]))
@@ -103,6 +131,22 @@ def test_transformers_that_go_by_the_batch_are_warned_of(by_batch, n):
     y = (X[:, 0] > 0.5).astype(int)
     base = make_pipeline(FunctionTransformer(by_batch), LogisticRegression())
     base.fit(X.astype(np.float64), y)
+    clf = smoothed(FrozenEstimator(base), noise=Uniform(sigma=0.2))
+    with pytest.warns(CertificationWarning, match="no function of one input"):
+        clf.certify(X[:n])
+
+
+def in_range(X):
+    if np.abs(X).max() > 2.0:
+        raise ValueError("out of range")
+    return X
+
+
+@pytest.mark.parametrize("n", [1, 10])
+def test_a_pipeline_that_refuses_strangers_is_tried_all_the_same(n):
+    y = (X[:, 0] > 0.5).astype(int)
+    steps = FunctionTransformer(in_range), FunctionTransformer(scale), LogisticRegression()
+    base = make_pipeline(*steps).fit(X.astype(np.float64), y)
     clf = smoothed(FrozenEstimator(base), noise=Uniform(sigma=0.2))
     with pytest.warns(CertificationWarning, match="no function of one input"):
         clf.certify(X[:n])
@@ -141,12 +185,81 @@ class AdaptsAnew(Adapts):
         self.mean = self.mean + self.momentum * step
 
 
+@pytest.fixture(params=[1, 2])
+def n_threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("n_threads")
 @pytest.mark.parametrize("module", [Adapts, AdaptsAnew])
 def test_nets_that_change_as_they_vote_are_warned_of(module):
-    clf = smoothed(frozen(module, [0, 1]))
+    clf = smoothed(frozen(module, [0, 1]), bound=ClopperPearson(n=1000))
     with pytest.warns(CertificationWarning, match="changed while it voted"):
         record = clf.certify(X[:3])
     assert record.report["warned"] == ["the net changed while it voted"]
+
+
+class Keeps(Net):
+    """Keeps what it saw last."""
+
+    def forward(self, X):
+        self.last = X
+        return super().forward(X)
+
+
+class Counts(Net):
+    n_calls = 0
+
+    def forward(self, X):
+        self.n_calls += 1
+        return super().forward(X)
+
+
+class Resets(Net):
+    """Has a state that each call begins anew."""
+
+    def forward(self, X):
+        self.potential = torch.zeros(len(X), 2)
+        for _ in range(3):
+            self.potential = 0.5 * self.potential + super().forward(X)
+        return self.potential
+
+
+@pytest.mark.usefixtures("n_threads")
+@pytest.mark.parametrize("module", [Keeps, Counts, Resets])
+def test_state_that_no_answer_depends_on_is_no_change(module):
+    clf = smoothed(frozen(module, [0, 1]), bound=ClopperPearson(n=1000))
+    assert clf.certify(X[:3]).report["warned"] == []
+
+
+class Fails(Counts):
+    """Fails as it votes, after the trial."""
+
+    def forward(self, X):
+        outputs = super().forward(X)
+        if self.n_calls == 10:
+            raise ValueError("of the net")
+        return outputs
+
+
+def test_a_net_that_failed_is_not_asked_again():
+    clf = smoothed(frozen(Fails, [0, 1]), batch_size=64)
+    with pytest.raises(ValueError, match="of the net"):
+        clf.certify(X[:3])
+    assert clf.estimator_.module_.n_calls == 10
+
+
+@pytest.mark.parametrize("module", [Keeps, Resets])
+@pytest.mark.parametrize("batch_size", [64, "auto"])
+def test_a_record_goes_on_whatever_the_votes_left_in_the_net(module, batch_size):
+    bound = ConfidenceSequence(max_n=500)
+    clf = smoothed(frozen(module, [0, 1]), bound=bound, batch_size=batch_size)
+    first = clf.certify(X[:3], max_votes=300)
+    again = clf.certify(X[:3], previous=first)
+    assert again.n_votes.sum() > first.n_votes.sum()
 
 
 # What is one
@@ -226,6 +339,49 @@ def test_a_classifier_that_refuses_strangers_is_not_warned_of():
 
 
 # The trial itself
+
+
+class Ranges(Net):
+    """Notes how large its inputs are, and how many."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, X):
+        self.seen.append((float(X.abs().max()), len(X)))
+        return super().forward(X)
+
+
+class Decides(Ranges):
+    def forward(self, X):
+        return nn.functional.one_hot(super().forward(X).argmax(dim=1), 2).float()
+
+
+@pytest.mark.parametrize(("module", "n_rows"), [(Ranges, 105), (Decides, 297)])
+def test_strangers_come_last_and_the_trial_is_short(module, n_rows):
+    net = frozen(module, [0, 1]).estimator
+    assert not warn_of_batch_dependence(net, X, Uniform(sigma=0.1), 2)
+    ranges, sizes = zip(*net.module_.seen, strict=True)
+    strange = np.array(ranges) > 1.2
+    assert strange.any()
+    assert (np.sort(strange) == strange).all()
+    assert sum(sizes) == n_rows
+
+
+def test_nobody_hears_of_strangers():
+    def loud(X):
+        if np.abs(X).max() > 2.0:
+            warnings.warn("out of range", RuntimeWarning, stacklevel=1)
+        return np.sqrt(X + 1.0)
+
+    y = (X[:, 0] > 0.5).astype(int)
+    base = make_pipeline(FunctionTransformer(loud), LogisticRegression()).fit(X, y)
+    clf = smoothed(FrozenEstimator(base), noise=Uniform(sigma=0.2))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        clf.certify(X[:3])
+    assert heard == []
 
 
 def test_the_trial_leaves_the_modules_alone(net):

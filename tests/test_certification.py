@@ -414,15 +414,16 @@ def test_from_counts_refuses(chosen, message):
 
 
 def test_from_counts_refuses_the_votes_again():
-    for votes in (VOTES, VOTES.tolist()):
+    many = np.tile(VOTES, (5, 1))
+    for votes in (many, many.tolist()):
         with pytest.raises(ValueError, match="must be other votes than counts"):
             Certification.from_counts(
                 votes, selection_counts=votes, noise=Uniform(sigma=1.0), dim=3
             )
-    unanimous = [[64, 0], [0, 64]]  # both times, maybe
-    Certification.from_counts(
-        unanimous, selection_counts=unanimous, noise=Uniform(sigma=1.0), dim=3
-    )
+    for by_chance in ([[97, 3]], [[64, 0], [0, 64]] * 10):
+        Certification.from_counts(
+            by_chance, selection_counts=by_chance, noise=Uniform(sigma=1.0), dim=3
+        )
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32])

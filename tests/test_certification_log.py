@@ -125,6 +125,20 @@ def test_logs_of_other_codes_have_the_norm_of_the_noise(tmp_path):
     assert Certification.from_tsv(path, norm=math.inf).norm == math.inf
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "wanted"),
+    [("norm", "l2", "1, 2 or inf"), ("box", "0", "two numbers"), ("box", "a b", "two")],
+)
+def test_columns_of_another_meaning_are_refused(tmp_path, column, value, wanted):
+    path = tmp_path / "log.tsv"
+    log_of([1.0, 0.5]).to_tsv(path)
+    frame = pd.read_csv(path, sep="\t", dtype=str)
+    frame[column] = value
+    frame.to_csv(path, sep="\t", index=False)
+    with pytest.raises(ValueError, match=f"column {column} of log.tsv must be {wanted}"):
+        Certification.from_tsv(path)
+
+
 def test_logs_of_two_norms_are_refused(tmp_path):
     path = tmp_path / "log.tsv"
     log_of([1.0, 0.5]).to_tsv(path)

@@ -1,6 +1,7 @@
 """Inputs, labels, nets and parameters of SmoothedClassifier; errors in words."""
 
 import math
+import threading
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,10 @@ from torch import nn
 
 from rs4a import CertificationWarning, SmoothedClassifier, UnsupportedNormError
 from rs4a.attacks import PGD
-from rs4a.bounds import ClopperPearson
+from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.noises import Clean, Gaussian, Laplace, Uniform
 from rs4a.objectives import NoiseAugmentation
+from rs4a.run_report import merge_runs
 
 NORMS = [1, 2, math.inf]
 
@@ -633,3 +635,86 @@ def test_frozen_threshold_net():
     clf = quick(frozen(Threshold, ["low", "high"]), noise=Gaussian(sigma=0.1))
     X = np.array([[-1.0, 0.0], [1.0, 0.0]], dtype=np.float32)
     assert clf.fit(X, ["low", "high"]).predict(X).tolist() == ["low", "high"]
+
+
+# Where warnings point to
+
+
+class Means(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 2)
+
+    def forward(self, X):
+        return super().forward(X - X.mean(dim=0))
+
+
+class Follows(Means):
+    """Subtracts a mean of all that it saw, which a trial is too short to notice."""
+
+    mean = 0.0
+
+    def forward(self, X):
+        self.mean = self.mean + 1e-6 * X.mean()
+        return nn.Linear.forward(self, X - self.mean)
+
+
+class Locked(Threshold):
+    """Has what nobody can describe."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Tight(Threshold):
+    """Has memory for 100 inputs at a time."""
+
+    def forward(self, X):
+        if len(X) > 100:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().forward(X)
+
+
+class Stopped(Threshold):
+    """Is interrupted in a forward pass after the trial and the selection votes."""
+
+    def __init__(self):
+        super().__init__(t=0.5)
+        self.passes = 0
+
+    def forward(self, X):
+        self.passes += 1
+        if self.passes == 20:
+            raise KeyboardInterrupt
+        return super().forward(X)
+
+
+@pytest.mark.parametrize(
+    ("module", "after_fit", "words"),
+    [
+        (Means, {}, "with what else is in its batch"),
+        (Follows, {}, "changed while it voted"),
+        (Threshold, {"noise": Uniform(sigma=0.2)}, "the noise of the fit"),
+        (Threshold, {"bound": ClopperPearson(n=2)}, "certifies nothing"),
+        (Locked, {"memory": "kept"}, "keeps no votes"),
+        (Tight, {}, "does not fit into memory"),
+        (Stopped, {"bound": ConfidenceSequence(), "batch_size": 64}, "was interrupted"),
+    ],
+)
+def test_warnings_point_to_who_asked(module, after_fit, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inputs = np.random.default_rng(0).random((4, 4), dtype=np.float32)
+    clf = quick(frozen(module, [0, 1])).fit(inputs, [0, 1, 0, 1]).set_params(**after_fit)
+    with pytest.warns(CertificationWarning, match=words) as caught:
+        clf.certify(inputs)
+    assert {each.filename for each in caught} == {__file__}
+
+
+def test_reasons_of_several_runs_are_one_list():
+    def run(**more):
+        return {"votes": 1, "votes_from_memory": 0, "seconds": 1.0, **more}
+
+    assert merge_runs([run(), run()])["warned"] == []
+    runs = [run(warned=["b"]), run(), run(warned=["b", "a"])]
+    assert merge_runs(runs)["warned"] == ["a", "b"]
+    assert merge_runs(runs[:1])["warned"] == ["b"]

@@ -1,11 +1,14 @@
 """Descriptions of objects are equal only if the objects are: pairs with one difference."""
 
 import collections
+import dataclasses
 import datetime
 import decimal
 import re
 import subprocess
 import sys
+import threading
+import types
 
 import numpy as np
 import pytest
@@ -55,6 +58,17 @@ def function(value):
 
 Point = collections.namedtuple("Point", "x")
 
+
+@dataclasses.dataclass
+class Config:
+    x: object
+
+
+@dataclasses.dataclass
+class OtherConfig:
+    x: object = 1
+
+
 PAIRS = {
     "kd-tree": (KDTree(A), KDTree(B)),
     "ball tree": (BallTree(A), BallTree(B)),
@@ -72,6 +86,10 @@ PAIRS = {
     ),
     "float's subclass": (Number(1.0), Number(2.0)),
     "named tuple": (Point(1), Point(2)),
+    "dataclass": (Config(1), Config(2)),
+    "fields of dataclasses": (Config, OtherConfig),
+    "proxy": (types.MappingProxyType({0: 1}), types.MappingProxyType({0: 2})),
+    "sparse tensor": (torch.eye(2).to_sparse(), 2 * torch.eye(2).to_sparse()),
     "date": (datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)),
     "decimal": (decimal.Decimal("1.0"), decimal.Decimal("1.1")),
     "mask": (np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0])),
@@ -108,6 +126,37 @@ def test_what_cannot_be_told_apart_is_refused(thing):
         describe(thing)
 
 
+def test_what_cannot_be_described_is_named():
+    thing = {"nets": [nn.Linear(1, 1)]}
+    thing["nets"][0].config = Config(threading.Lock())
+    with pytest.raises(ValueError, match=r"^lock at nets.config.x cannot be described.$"):
+        describe(thing)
+
+
+def test_sets_that_are_members_of_their_members():
+    def node(value):
+        thing = with_attribute(Listed(), value)
+        thing.neighbours = {slotted(1)}
+        next(iter(thing.neighbours)).kept = thing
+        return thing
+
+    assert describe(node(1)) == describe(node(1)) != describe(node(2))
+
+
+def test_functions_as_keys_in_another_process():
+    code = (
+        "from rs4a.utils.description import describe; import torch.nn.functional as F;"
+        "print(describe({F.relu: 1, F.silu: 2, F.softmax: 3, F.mish: 4}))"
+    )
+    assert len({output_of(code) for _ in range(3)}) == 1
+
+
+def output_of(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
 def test_the_same_in_another_process():
     code = (
         "from sklearn.datasets import load_iris; from sklearn.svm import SVC;"
@@ -115,13 +164,7 @@ def test_the_same_in_another_process():
         "from rs4a.utils.description import describe; X, y = load_iris(return_X_y=True);"
         "print(describe(Forest(3, random_state=0).fit(X, y), SVC().fit(X, y)))"
     )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        for _ in range(2)
-    }
-    assert len(found) == 1
+    assert len({output_of(code) for _ in range(2)}) == 1
 
 
 def test_the_second_time_as_the_first():

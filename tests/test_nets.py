@@ -1,6 +1,15 @@
 """What smoothing needs of a net: its fingerprint and twins."""
 
-from functools import partial
+import dataclasses
+import enum
+import logging
+import subprocess
+import sys
+import threading
+from collections import OrderedDict
+from functools import partial, wraps
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +21,7 @@ from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from rs4a import Inference
-from rs4a.fingerprint import fingerprint
+from rs4a.fingerprint import _plain, fingerprint
 from rs4a.net_parts import hidden_modules, own_state
 from rs4a.nets import evaluating, voting_nets
 
@@ -198,13 +207,209 @@ class Sign(nn.Module):
         self.factor = factor
 
     def forward(self, X):
-        return self.factor * self.linear(X)
+        return self.times(self.linear(X))
+
+    def times(self, X):
+        return self.factor * X
 
 
-def test_code_of_graphs_counts():
-    trace = torch.fx.symbolic_trace
-    digests = [fingerprint(wrapped(trace(Sign(f)))) for f in (1.0, 1.0, -1.0)]
+@dataclasses.dataclass
+class Config:
+    sign: float
+
+
+@dataclasses.dataclass(slots=True)
+class SlottedConfig:
+    sign: float
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenConfig:
+    sign: float
+
+
+class Unpicklable:
+    def __init__(self, sign):
+        self.lock = threading.Lock()
+        self.sign = sign
+
+
+class SlottedUnpicklable:
+    __slots__ = ("lock", "sign")
+    __init__ = Unpicklable.__init__
+
+
+class Incomplete:
+    """Pickle does not keep what decides."""
+
+    def __init__(self, sign):
+        self.sign = sign
+
+    def __getstate__(self):
+        return {}
+
+
+class Node:
+    def __init__(self, sign):
+        self.sign = sign
+        self.neighbours = {self}
+
+
+class Items(dict):
+    def __reduce__(self):
+        raise TypeError
+
+
+class Choice(enum.Enum):
+    PLUS, MINUS = 1.0, -1.0
+
+
+def named(factor):
+    @wraps(reversed_order)
+    def decorated(outputs):
+        return factor * reversed_order(outputs)
+
+    return decorated
+
+
+SETTINGS = {
+    "dataclass": Config,
+    "slots": SlottedConfig,
+    "namespace": lambda sign: SimpleNamespace(sign=sign),
+    "nested": lambda sign: {"a": [Config(Config(sign))]},
+    "lock": Unpicklable,
+    "lock in slots": SlottedUnpicklable,
+    "state of its own": Incomplete,
+    "cycle": Node,
+    "set": lambda sign: {FrozenConfig(sign), "a", "b", "c", None},
+    "proxy": lambda sign: MappingProxyType({"sign": sign}),
+    "dict": lambda sign: Items(sign=sign),
+    "enum": Choice,
+    "method of a dict": lambda sign: {0: sign}.get,
+    "method": lambda sign: Config(sign).__eq__,
+    "partial": lambda sign: partial(max, Config(sign)),
+    "keyed by functions": lambda sign: {len: sign, max: 0, linear: 1, times: 2},
+    "distribution": lambda sign: torch.distributions.Normal(sign, 1.0),
+    "sparse tensor": lambda sign: sign * torch.eye(3).to_sparse(),
+    "closed over": lambda sign: times(Config(sign)),
+    "decorated": named,
+    "default": lambda sign: lambda x, by=sign: by * x,
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_values_in_settings_count(name):
+    digests = [
+        fingerprint(wrapped(set_to(linear(0), config=SETTINGS[name](sign))))
+        for sign in (1.0, 1.0, -1.0)
+    ]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_settings_are_the_same_in_another_process():
+    code = (
+        "import test_nets; from rs4a.fingerprint import _plain;"
+        "print(*(_plain(make(1.0)) for make in test_nets.SETTINGS.values()))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent,
+    )
+    assert run.stdout.split() == [_plain(make(1.0)) for make in SETTINGS.values()]
+
+
+def test_code_of_settings_does_not_count():
+    class Config:
+        def __init__(self):
+            self.sign = 1.0
+
+    def digest():
+        return fingerprint(wrapped(set_to(linear(0), config=[Config(), Config])))
+
+    before = digest()
+    Config.__len__ = lambda self: 3
+    assert digest() == before
+
+
+LAMBDAS = [
+    lambda x: x,
+    lambda x: -x,
+    lambda x: 2 * x,
+    lambda x: 3 * x,
+    lambda x: 2 + x,
+    lambda x: x.relu(),
+    lambda x: x.clamp(min=0),
+    lambda x: x.clamp(max=0),
+    lambda x: x > 0,
+    lambda x: x < 0,
+    lambda x: (lambda y: y.exp())(x),
+]
+
+
+def test_lambdas_are_told_by_their_words():
+    assert len({_plain(each) for each in LAMBDAS}) == len(LAMBDAS)
+
+    def one(x):
+        return x.relu() + 1
+
+    def two(y):
+        """The same, otherwise written."""
+        z = y.relu()
+        return z + 1
+
+    two.__qualname__ = one.__qualname__
+    assert one.__code__.co_code != two.__code__.co_code
+    assert _plain(one) == _plain(two)
+
+
+def test_loggers_are_told_by_name():
+    logger = logging.getLogger("a net's")
+    before = _plain(logger)
+    logging.getLogger("another net's").addHandler(logging.NullHandler())
+    logger.setLevel("INFO")
+    assert _plain(logger) == before != _plain(logging.getLogger("another net's"))
+
+
+class OwnConv(nn.Conv2d):
+    def __init__(self):
+        super().__init__(1, 1, 3)
+        self._own = 1
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Conv2d(1, 1, 3), OwnConv])
+def test_what_torch_keeps_in_private_does_not_count(make):
+    """Another release of torch may keep other things."""
+
+    def digest(**attributes):
+        torch.manual_seed(0)
+        return fingerprint(wrapped(set_to(make(), **attributes)))
+
+    before = digest()
+    assert digest(_reversed_padding_repeated_twice=None) == before
+    assert digest(_hooks_of_a_later_release_hooks=OrderedDict()) == before
+    assert digest(_own=2) != before
+    assert digest(own_hooks=[1]) != digest(own_hooks=[2])
+
+
+COMPILED = {
+    "graph": torch.fx.symbolic_trace,
+    "traced": lambda module: torch.jit.trace(module, torch.ones(1, 4)),
+    "scripted": torch.jit.script,
+    "part": lambda module: nn.Sequential(torch.jit.script(nn.Sequential(module))),
+}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:")
+def test_code_and_values_of_what_is_compiled_count(name):
+    digests = [
+        fingerprint(wrapped(COMPILED[name](Sign(f)))) for f in (1.0, 1.0, -1.0, 1 + 1e-9)
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
 
 
 def test_training_changes_nothing_where_it_makes_no_difference(net):

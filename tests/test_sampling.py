@@ -1,5 +1,7 @@
 """Votes depend on the seed and the input alone, and the net is left as it was."""
 
+import copy
+import pickle
 import threading
 import time
 import warnings
@@ -7,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import ClassVar
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from rs4a import CertificationWarning, Inference, SmoothedClassifier, sampling
+from rs4a.batch_trial import Watch
 from rs4a.nets import check_outputs, evaluating
 from rs4a.noises import Exp2, Gaussian, Laplace, Uniform
 from rs4a.sampling import Phase, Requests, Voters, stream_keys
@@ -154,6 +158,52 @@ def test_an_error_is_not_kept_until_the_end():
     with threads(2), pytest.raises(ValueError, match="of the net"):
         votes(net, inputs, n_classes=2, n_votes=20_000, batch_size=128)
     assert len(FailsOnce.passes) < 1000  # of 15 625
+
+
+# A watch on the net
+
+
+class Turns(nn.Linear):
+    """Answers otherwise from its third pass on."""
+
+    def __init__(self):
+        super().__init__(6, 2)
+        self.passes = 0
+
+    def forward(self, X):
+        self.passes += 1
+        return super().forward(X) * (1.0 if self.passes < 3 else -1.0)
+
+
+INPUTS = np.random.default_rng(0).random((3, 6), dtype=np.float32)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("module", [Turns, Remembers])
+def test_a_watch_notices_other_answers_and_changes_no_vote(module, n_threads):
+    net = frozen(module, [0, 1]).estimator
+    watch = Watch(INPUTS, NOISES[0])
+    options = {"n_classes": 2, "batch_size": 256}
+    with threads(n_threads):
+        counts = votes(net, INPUTS, watch=watch, **options)
+        if module is Remembers:
+            np.testing.assert_array_equal(counts, votes(net, INPUTS, **options))
+    assert watch.changed == (module is Turns)
+
+
+def test_copies_share_a_watch_and_other_processes_have_none():
+    watched = voters(frozen(Turns, [0, 1]).estimator, watch=Watch(INPUTS, NOISES[0]))
+    assert copy.copy(watched).watch is watched.watch
+    assert pickle.loads(cloudpickle.dumps(watched)).watch is None
+
+
+def test_after_an_error_the_net_is_not_asked():
+    net = frozen(FailsOnce, [0, 1]).estimator
+    FailsOnce.passes.clear()
+    watch = Watch(INPUTS, NOISES[0])
+    with pytest.raises(ValueError, match="of the net"):
+        votes(net, INPUTS, n_classes=2, batch_size=64, watch=watch)
+    assert len(FailsOnce.passes) == 4
 
 
 # Votes on request

@@ -110,6 +110,22 @@ class OwnNet(nn.Module):
         return self.last(torch.relu(self.first(flat) + self.tied(flat))) * self.scale
 
 
+class Config:
+    """A user's settings."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+
+class OwnConfiguredNet(OwnNet):
+    """A user's net that keeps its settings in an object of its own."""
+
+    def __init__(self, scale=1.0):
+        super().__init__(scale=scale)
+        self.config = Config(scale)
+        self.activation = lambda x: x
+
+
 class OwnNoise(Uniform):
     """A user's noise."""
 
@@ -482,6 +498,20 @@ def test_attributes_that_would_be_lost_are_refused(small, path):
     with pytest.raises(ValueError, match="cannot be saved.*attributes of its modules"):
         save_classifier(saved, path)
     assert not list(path.parent.iterdir())
+
+
+def test_code_may_change_but_not_settings(small, path, monkeypatch):
+    X, y, X_test = small
+    net = own(module=OwnConfiguredNet)
+    saved = smoothed(net).fit(X, y)
+    save_classifier(saved, path)
+    monkeypatch.setattr(Config, "__len__", lambda self: 3, raising=False)
+    assert_same(load_classifier(path, estimator=net), saved, X_test)
+    monkeypatch.setattr(
+        Config, "__init__", lambda self, scale: vars(self).update(scale=2 * scale)
+    )
+    with pytest.raises(ValueError, match="other layers or settings"):
+        load_classifier(path, estimator=net)
 
 
 def test_parameter_objects_of_ones_own(small, path):

@@ -82,10 +82,11 @@ def summarize(
         raise ValueError(f"radii need y_true, got radii={radii!r} without labels.")
     norm = certification.norm if norm is None else check_norm(norm)
     assert norm is not None
+    warned = certification.report.get("warned", [])
     lines = [
         f"{len(certification)} inputs under {certification.noise}",
         *wrap(_guarantee(certification, norm), _WIDTH),
-        *(f"No certificate holds: {reason}." for reason in _warned(certification)),
+        *(f"No certificate holds: {reason}." for reason in warned),
     ]
     if not len(certification):
         return "\n".join(lines)
@@ -118,11 +119,6 @@ def _guarantee(certification: Certification, norm: float) -> str:
     return guarantee_in_words(
         certification.noise, alpha=certification.alpha, norm=norm, box=box
     )
-
-
-def _warned(certification: Certification) -> list[str]:
-    """Why `certify` warned that nothing is proven."""
-    return sorted({each for run in certification.runs for each in run.get("warned", ())})
 
 
 def _votes(certification: Certification) -> str:

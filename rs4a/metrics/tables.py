@@ -99,12 +99,19 @@ def _check_guarantees(named: Sequence[NamedResult]) -> None:
             stated["alpha"] = alpha
         known = first.setdefault(name, {})
         for what, value in stated.items():
-            if known.setdefault(what, value) != value:
+            if not _same(known.setdefault(what, value), value):
                 raise ValueError(
                     f"results of one name must state the same, got {what}={known[what]} "
                     f"and {value} of {name}. Give names= that tell them apart, or "
-                    f"recompute({what}=...) of the records."
+                    f"recompute({what}=...) of records that hold votes."
                 )
+
+
+def _same(value: Any, other: Any) -> bool:
+    """An alpha is known to the digits that are written; 1 - 0.95 is 0.05."""
+    if isinstance(value, float) and isinstance(other, float):
+        return math.isclose(value, other, rel_tol=1e-6)
+    return bool(value == other)
 
 
 def _key(names: Sequence[str] | None) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["describe", "describe_plain", "installed_version"]
+__all__ = ["Description", "describe", "describe_plain", "installed_version", "reduced"]
 
 #: Packages whose code is told by their version, which is part of every description.
 _VERSIONED = (
@@ -70,7 +70,7 @@ def describe(*things: Any) -> str:
     >>> describe(Uniform(sigma=0.5)) == describe(Uniform(sigma=1.0))
     False
     """
-    description = _Description()
+    description = Description()
     description.add(_versions())
     description.add(things)
     return description.hexdigest()
@@ -92,7 +92,7 @@ def describe_plain(identity: str, *parts: Any) -> str:
     digest : str
         40 hexadecimal digits.
     """
-    description = _Description()
+    description = Description()
     description.add(identity)
     description.add(parts)
     return description.hexdigest()
@@ -138,20 +138,23 @@ def _is_standard(root: str) -> bool:
     )
 
 
-class _Description:
+class Description:
     """A digest that grows by all that an object refers to."""
 
     def __init__(self) -> None:
         self._digest = hashlib.blake2b(digest_size=20)
         #: Objects that were met, by id and with the object itself, lest the id be reused.
         self._met: dict[int, tuple[int, Any]] = {}
+        #: Keys and attributes that led to the present object.
+        self._path: list[str] = []
 
     def hexdigest(self) -> str:
+        """Digest of all that was added."""
         return self._digest.hexdigest()
 
     def _write(self, *words: Any) -> None:
         for word in words:
-            content = word if isinstance(word, bytes) else str(word).encode()
+            content = word if isinstance(word, bytes | memoryview) else str(word).encode()
             self._digest.update(len(content).to_bytes(8, "little"))
             self._digest.update(content)
 
@@ -175,12 +178,12 @@ class _Description:
             self._add_module(thing)
         elif isinstance(thing, torch.Tensor) or type(thing) is np.ndarray:
             self._add_array(thing)
-        elif type(thing) is dict:
+        elif type(thing) in (dict, types.MappingProxyType):
             self._add_items(thing)
         elif type(thing) in (list, tuple):
             self._add_all(type(thing), thing)
         elif type(thing) in (set, frozenset):
-            self._write(*sorted(describe(each) for each in thing))
+            self._write(*sorted(map(self._digest_of, thing)))
         elif isinstance(thing, type):
             self._add_class(thing)
         elif isinstance(thing, types.CodeType):
@@ -208,8 +211,25 @@ class _Description:
         elif isinstance(thing, torch.dtype | torch.device | np.dtype):
             self._write(thing)
         else:
-            self._add_all(type(thing), getattr(thing, "__dict__", None))
-            self._add_reduced(thing)
+            self._add_object(thing)
+
+    def _add_object(self, thing: Any) -> None:
+        self._add_all(type(thing), getattr(thing, "__dict__", None))
+        try:
+            kept = reduced(thing)
+        except ValueError as error:
+            where = f" at {'.'.join(self._path)}" if self._path else ""
+            name = type(thing).__name__
+            raise ValueError(f"{name}{where} cannot be described.") from error
+        self._add_all(*kept)
+
+    def _digest_of(self, member: Any) -> str:
+        """Digest of a member of a set, whose members have no order."""
+        description = type(self)()
+        description._met = dict(self._met)
+        description._path = list(self._path)
+        description.add(member)
+        return description.hexdigest()
 
     def _add_all(self, *things: Any) -> None:
         for thing in things:
@@ -222,18 +242,24 @@ class _Description:
 
     def _add_items(self, items: Any) -> None:
         self._write(len(items))
-        for key in sorted(items, key=repr):
+        # Other objects may have their address in their repr.
+        is_plain = all(type(key) in _PLAIN for key in items)
+        for key in sorted(items, key=repr) if is_plain else items:
             self.add(key)
+            self._path.append(str(key))
             self.add(items[key])
+            self._path.pop()
 
     def _add_array(self, values: Any) -> None:
         if isinstance(values, torch.Tensor):
             self.add(getattr(values, "__dict__", None) or None)
             values = values.detach()
             self._write(tuple(values.shape), values.dtype)
-            if not values.is_meta:  # which has no content
+            if values.layout != torch.strided:
+                self._add_all(*reduced(values))
+            elif not values.is_meta:  # which has no content
                 values = values.cpu().contiguous().reshape(-1)
-                self._write(values.view(torch.uint8).numpy().tobytes())
+                self._write(values.view(torch.uint8).numpy().data)
         elif values.dtype == object:
             self._add_all(values.shape, values.tolist())
         else:
@@ -299,29 +325,46 @@ class _Description:
         for constant in code.co_consts:
             self.add(constant)
 
-    def _add_reduced(self, thing: Any) -> None:
-        """What pickle would keep: also slots, items, and what C code has to itself."""
-        reduce = copyreg.dispatch_table.get(type(thing))
-        try:
-            kept = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
-        except Exception as error:  # what cannot be pickled fails in many ways
-            raise ValueError(f"{type(thing).__name__} cannot be described.") from error
-        if isinstance(kept, str):  # the name of a global
-            self._write(getattr(thing, "__module__", None), kept)
-            return
-        make, arguments, *rest = kept
-        if rest:
-            rest[0] = _without_counters(thing, rest[0])
-        # Iterators over items come fourth and fifth.
-        self._add_all(
-            make,
-            arguments,
-            *(list(r) if i in (1, 2) and r is not None else r for i, r in enumerate(rest)),
-        )
-
 
 #: Where a module keeps its hooks.
 _HOOKS = tuple(name for name in vars(torch.nn.Module()) if name.endswith("_hooks"))
+
+
+def reduced(thing: Any) -> list[Any]:
+    """What pickle would keep: also slots, items, and what C code has to itself.
+
+    Parameters
+    ----------
+    thing : object
+        Anything.
+
+    Returns
+    -------
+    kept : list
+        The name of a global and its module; or what makes the object, its arguments, and
+        the state and items that the object then gets, where it gets any.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be pickled.
+    """
+    reduce = copyreg.dispatch_table.get(type(thing))
+    try:
+        kept = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
+    except Exception as error:  # what cannot be pickled fails in many ways
+        raise ValueError(f"{type(thing).__name__} cannot be pickled.") from error
+    if isinstance(kept, str):
+        return [getattr(thing, "__module__", None), kept]
+    make, arguments, *rest = kept
+    if rest:
+        rest[0] = _without_counters(thing, rest[0])
+    # Iterators over items come fourth and fifth.
+    items = [
+        list(each) if i in (1, 2) and each is not None else each
+        for i, each in enumerate(rest)
+    ]
+    return [make, arguments, *items]
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -288,6 +288,8 @@ def test_rows_hold_certificates_of_one_kind():
     votes, y = [[990, 10]] * 4, [0] * 4
     plain = Certification.from_counts(votes, labels=y, noise=Uniform(lambd=4.0), dim=784)
     loose, boxed = plain.recompute(alpha=0.5), plain.recompute(box=(0, 1))
+    nearly = plain.recompute(alpha=float(np.float32(0.001)))
+    certified_accuracy_table([(plain, y), (nearly, y)], radii=[0.1])
     with pytest.raises(ValueError, match=r"got alpha=0.001 and 0.5 of Uniform"):
         certified_accuracy_table([(plain, y), (loose, y)], radii=[1.0])
     with pytest.raises(ValueError, match=r"got box=None and \(0.0, 1.0\) of a"):
