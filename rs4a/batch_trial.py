@@ -14,7 +14,7 @@ from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["Watch", "warn_of_batch_dependence", "warn_of_change"]
 
-#: Noisy inputs in a batch, of which there are as many as tried inputs or twice that.
+#: Inputs that are tried, and noisy copies in a batch: two of each.
 _TRIED, _BATCH = 8, 16
 
 

@@ -631,8 +631,8 @@ def _view_drawer(noise: Noise, X: NDArray[np.float32]) -> _Drawer:
 class _Unread(NamedTuple):
     """A batch that was classified, and what the device will say of it.
 
-    `report` is two numbers: how many inputs are in doubt, and how many outputs NaN decided
-    so far.
+    `report` is two numbers: inputs of it that are in doubt, and NaN that were met so far
+    among those in doubt. It is there once the event `ready`, if any, has come.
     """
 
     rows: torch.Tensor
@@ -671,8 +671,9 @@ class _Tally:
         outputs = self._forward(_pad(noisy, self._padded_size))[: len(noisy)]
         clear = _leaders(outputs, self.half) == 1
         self._count(rows, outputs.argmax(dim=1), clear)
-        report = torch.stack([(~clear).sum(), self._n_nan])
-        self._unread.append(_Unread(rows, noisy, ~clear, *_fetched(report)))
+        doubtful = ~clear
+        report = torch.stack([doubtful.sum(), self._n_nan])
+        self._unread.append(_Unread(rows, noisy, doubtful, *_fetched(report)))
         if len(self._unread) > self._tuning.ahead:
             self._read()
 

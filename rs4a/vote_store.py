@@ -2,16 +2,15 @@
 
 import contextlib
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rs4a.exceptions import CertificationWarning
 from rs4a.utils.files import whole_file
 from rs4a.utils.sealed import seal, unseal
+from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["VoteStore", "store_folder"]
 
@@ -61,11 +60,7 @@ class VoteStore:
             return None
         if content is not None:
             return np.frombuffer(content, dtype="<i8").reshape(shape).astype(np.int64)
-        warnings.warn(
-            f"{path} is damaged: its votes are drawn again.",
-            CertificationWarning,
-            stacklevel=2,
-        )
+        warn_user(f"{path} is damaged: its votes are drawn again.")
         return None
 
     def save(self, key: str, votes: NDArray[np.int64]) -> None:
@@ -93,10 +88,8 @@ class VoteStore:
                 partial.write_bytes(seal(content, key))
         except OSError as error:
             self._broken = True
-            warnings.warn(
-                f"memory cannot be written to ({error}): votes are drawn, but not kept.",
-                CertificationWarning,
-                stacklevel=2,
+            warn_user(
+                f"memory cannot be written to ({error}): votes are drawn, but not kept."
             )
 
     def _path(self, key: str) -> Path:

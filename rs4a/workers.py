@@ -11,9 +11,9 @@ import cloudpickle
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 
-from rs4a.exceptions import CertificationWarning
 from rs4a.packing import Packed, load_packed, pack_voters
 from rs4a.sampling import Voters
+from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["TASKS_PER_JOB", "Workers"]
 
@@ -98,10 +98,8 @@ class Workers:
                 n_deaths += 1
                 if not _is_death(error) or n_deaths > _MAX_DEATHS:
                     raise
-                warnings.warn(
-                    "A worker died, for want of memory perhaps: its votes are drawn again.",
-                    CertificationWarning,
-                    stacklevel=2,
+                warn_user(
+                    "A worker died, for want of memory perhaps: its votes are drawn again."
                 )
                 self._start_anew()
 

@@ -173,7 +173,7 @@ def test_votes_of_a_residual_net_do_not_depend_on_the_batch(wide_resnet, inferen
     X = np.random.default_rng(0).random((6, 3, 32, 32), dtype=np.float32)
     options = {"inference": inference, "n": 1500}
     expected = certified(wide_resnet, X, batch_size=512, **options)
-    assert len(np.unique(expected.counts.argmax(axis=1))) >= 1
+    np.testing.assert_array_equal(expected.counts.sum(axis=1), 1500)
     other = certified(wide_resnet, X[::-1].copy(), batch_size=300, **options)
     np.testing.assert_array_equal(other.counts, expected.counts[::-1])
 
