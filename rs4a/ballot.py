@@ -16,6 +16,7 @@ from rs4a.packing import request_in_worker, vote_in_worker
 from rs4a.progress import VoteBar
 from rs4a.run_report import run_settings
 from rs4a.sampling import Requests, Voters
+from rs4a.streams import STREAMS
 from rs4a.utils.description import describe, describe_plain
 from rs4a.utils.user_warnings import warn_user
 from rs4a.vote_plans import VotePlan, Votes, draw_votes
@@ -208,7 +209,7 @@ class Ballot:
         """All that votes depend on besides inputs, seed and plan; "" if it is unknown."""
         voters, shape = self.voters, self.X.shape[1:]  # keys know but the bytes of inputs
         settings = run_settings(voters.net)
-        parts = voters.noise, voters.inference, voters.n_classes, shape, settings
+        parts = STREAMS, voters.noise, voters.inference, voters.n_classes, shape, settings
         try:
             with evaluating(voters.net):
                 return describe(*_voting_parts(voters.net), *parts)

@@ -14,7 +14,8 @@ from rs4a.exceptions import CertificationWarning
 from rs4a.inference import Inference
 from rs4a.nets import net_device
 from rs4a.noises import Noise
-from rs4a.sampling import Phase, Voters, stream_keys
+from rs4a.sampling import Phase, Voters
+from rs4a.streams import stream_keys
 
 __all__ = ["find_batch_size"]
 

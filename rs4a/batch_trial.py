@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from rs4a.nets import evaluating, infer_scores
+from rs4a.nets import evaluating, infer_scores, without_gradients
 from rs4a.noises import Noise
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["Watch", "warn_of_batch_dependence", "warn_of_change"]
+__all__ = ["Watch", "depends_on_batch", "warn_of_batch_dependence", "warn_of_change"]
 
 #: Inputs that are tried, and noisy copies in a batch: two of each.
 _TRIED, _BATCH = 8, 16
@@ -21,8 +21,8 @@ _TRIED, _BATCH = 8, 16
 # Before the votes
 
 
-def warn_of_batch_dependence(net: Any, X: Any, noise: Noise, n_classes: int) -> bool:
-    """Warn where a net's answer to an input depends on what else is in its batch.
+def depends_on_batch(net: Any, X: Any, noise: Noise, n_classes: int) -> bool:
+    """Whether a net's answer to an input depends on the other inputs of its batch.
 
     Noisy copies are tried as they come in votes. They keep their places in batches of one
     size, so that not even the last bits may change with the company: copies of one of
@@ -46,25 +46,23 @@ def warn_of_batch_dependence(net: Any, X: Any, noise: Noise, n_classes: int) -> 
     Returns
     -------
     depends : bool
-        Whether it warned.
-
-    Warns
-    -----
-    CertificationWarning
-        If the leading outputs differ by more than rounding. Then the net is no function of
-        one input, and no certificate holds.
+        Whether the leading outputs differ by more than rounding. Then the net is no
+        function of one input, and no certificate holds.
     """
     copies = _copies(X, noise)
-    with evaluating(net), torch.inference_mode():
-        depends = _depends_on_size(net, copies, n_classes)
-        depends = depends or _depends_on_company(net, copies, n_classes)
-    if depends:
-        warn_user(
-            "The net's answer to an input changes with what else is in its batch, or from "
-            "call to call: batch statistics or dropout may be at work in evaluation mode. "
-            "It is no function of one input, so no certificate holds for it."
+    with evaluating(net), without_gradients():
+        return _depends_on_size(net, copies, n_classes) or _depends_on_company(
+            net, copies, n_classes
         )
-    return depends
+
+
+def warn_of_batch_dependence() -> None:
+    """Warn of a net that `depends_on_batch`."""
+    warn_user(
+        "The net's answer to an input changes with what else is in its batch, or from "
+        "call to call: batch statistics or dropout may be at work in evaluation mode. "
+        "It is no function of one input, so no certificate holds for it."
+    )
 
 
 def _copies(X: Any, noise: Noise) -> torch.Tensor:
@@ -211,15 +209,15 @@ def warn_of_change(watch: Watch) -> bool:
 def _differ(before: torch.Tensor, after: torch.Tensor, tolerance: float) -> bool:
     """Whether outputs differ that lead, before or after: others decide no vote."""
     before, after = before.double(), after.double()
-    leading = (before >= _leaders(before)[:, 1:]) | (after >= _leaders(after)[:, 1:])
+    leading = (before >= _leaders(before)[:, -1:]) | (after >= _leaders(after)[:, -1:])
     # Of NaN the votes say more, unless it came only now.
     same = (before == after) | ((before - after).abs() <= tolerance) | before.isnan()
     return bool((leading & ~same).any())
 
 
 def _leaders(outputs: torch.Tensor) -> torch.Tensor:
-    """The two largest of each row."""
-    return outputs.double().topk(2, dim=1).values
+    """The two largest of each row, or the only one."""
+    return outputs.double().topk(min(2, outputs.shape[1]), dim=1).values
 
 
 def _size_of_leaders(outputs: torch.Tensor) -> float:
@@ -228,7 +226,8 @@ def _size_of_leaders(outputs: torch.Tensor) -> float:
 
 def _same_shape_tolerance(outputs: torch.Tensor) -> float:
     """What may change in a batch of the same shape: how many rows go to an expert, say."""
-    gap = float(_finite(-_leaders(outputs).diff(dim=1)).max())
+    leaders = _leaders(outputs)
+    gap = float(_finite(leaders[:, 0] - leaders[:, -1]).max())
     return _rounding(outputs) * gap + _last_bits(outputs)
 
 

@@ -19,7 +19,7 @@ from rs4a.certification_log import CertificationLog, make_log
 from rs4a.inference import Inference
 from rs4a.noises import Noise
 from rs4a.run_report import merge_runs
-from rs4a.sampling import stream_keys
+from rs4a.streams import stream_keys
 from rs4a.utils.checks import NORMS, check_dim, check_norm, format_norm
 from rs4a.utils.params import check_own_name, from_json, known_classes, to_json
 from rs4a.utils.record_files import read_record, write_record

@@ -31,7 +31,12 @@ from skorch import NeuralNet
 
 from rs4a.ballot import Ballot
 from rs4a.batch_sizes import find_batch_size
-from rs4a.batch_trial import Watch, warn_of_batch_dependence, warn_of_change
+from rs4a.batch_trial import (
+    Watch,
+    depends_on_batch,
+    warn_of_batch_dependence,
+    warn_of_change,
+)
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.box import Box, as_box, coordinate_reach
 from rs4a.certification import Certification
@@ -47,6 +52,7 @@ from rs4a.nets import (
     infer_scores,
     output_classes,
     voting_nets,
+    without_gradients,
 )
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import NoiseAugmentation, Objective
@@ -61,9 +67,10 @@ from rs4a.plain_classifiers import (
 )
 from rs4a.progress import VoteBar
 from rs4a.run_report import describe_run
-from rs4a.sampling import Voters, stream_keys
+from rs4a.sampling import Voters
 from rs4a.sequential import sequential_votes
 from rs4a.stopping import StoppingRule
+from rs4a.streams import stream_keys
 from rs4a.training import noise_of_training, train
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
@@ -151,7 +158,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Seed of training and sampling. The votes of an input depend on it and on the
         input alone; a second `certify` repeats them and is no new evidence. The
-        guarantee holds for whoever does not know the seed.
+        guarantee holds against attackers who do not know the seed. None: `fit` draws a
+        seed from the operating system's entropy, and not from numpy's global generator.
 
     n_jobs : int, default=None
         Number of joblib workers that share the inputs of `predict` and `certify`, on
@@ -440,7 +448,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             check_norm(self.norm)
         if self.estimator is not None:
             check_base(self.estimator)
-        random_state = check_random_state(self.random_state)
+        random_state = _random_state(self.random_state)
         self._training_seed, self._sampling_seed = random_state.randint(
             2**62, size=2, dtype=np.int64
         ).tolist()
@@ -558,6 +566,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             names = getattr(fitted_to, "feature_names_in_", None)
             self._predicting_net = PredictingNet.of(base, names)
         self.estimator_ = base
+        self._trials: dict[tuple[str, str | None], bool] = {}
         self._n_trainings += 1  # the next call of partial_fit draws other noise
         return self
 
@@ -667,8 +676,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self._warn_of_other_noise()
         self._warn_of_rounding(given, X[0].size)
         bound = self._checked_bound(max_votes, previous)
-        depends = warn_of_batch_dependence(self._net, X, self.noise_, len(self.classes_))
-        digest = fingerprint(self._net)  # once the trial has built what was missing
+        depends, digest = self._tried(X)
         watch = Watch(X, self.noise_)
         box = self._box_of(X)
         start = time.perf_counter()
@@ -704,6 +712,23 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             box=box,
             runs=(*(previous.runs if previous else ()), run),
         )
+
+    def _tried(self, X: Any) -> tuple[bool, str]:
+        """Whether the net's answers depend on their batch, and the net's digest.
+
+        The net is tried once, and again after its weights, settings or `inference` changed.
+        """
+        inference = None if self.inference is None else str(to_json(self.inference))
+        trials = getattr(self, "_trials", {})
+        tried = fingerprint(self._net), inference
+        if tried not in trials:
+            depends = depends_on_batch(self._net, X, self.noise_, len(self.classes_))
+            # The first forward pass may build what a module lacks.
+            tried = fingerprint(self._net), inference
+            self._trials = trials = {tried: depends}
+        if trials[tried]:
+            warn_of_batch_dependence()
+        return trials[tried], tried[0]
 
     def _warn_of_other_noise(self) -> None:
         asked = getattr(self, "_noise_of_fit", None)
@@ -883,7 +908,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         X = self._checked(X)
         labels = []
-        with evaluating(self._net), torch.inference_mode():
+        with evaluating(self._net), without_gradients():
             (net,) = voting_nets(self._net, self.inference, 1)
             batch_size = self._resolved_batch_size(X)
             for start in range(0, len(X), batch_size):
@@ -1024,6 +1049,14 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if not isinstance(self.batch_size, str):
             return int(self.batch_size)
         return find_batch_size(self._net, self.noise_, self.inference, X)
+
+
+def _random_state(given: Any) -> np.random.RandomState:
+    """`check_random_state`, but None is the operating system's entropy.
+
+    numpy's global generator, which scikit-learn takes, may have a seed that all know.
+    """
+    return np.random.RandomState() if given is None else check_random_state(given)
 
 
 def _same_params(one: BaseEstimator | None, other: BaseEstimator | None) -> bool:

@@ -37,6 +37,7 @@ __all__ = [
     "to_device",
     "to_net",
     "voting_nets",
+    "without_gradients",
 ]
 
 #: Inputs on which a net is tried.
@@ -75,6 +76,17 @@ def evaluating(net: Any) -> Iterator[None]:
             else:
                 for module, mode in modes:
                     module.training = mode
+
+
+@contextmanager
+def without_gradients() -> Iterator[None]:
+    """Compute no gradients, and make no inference tensors.
+
+    A module may keep tensors of a forward pass: lazy parameters, tables, masks. A net
+    cannot be trained with inference tensors, those of a caller's inference mode among them.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def net_device(net: Any) -> torch.device:
@@ -188,7 +200,7 @@ def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> torch.Tensor:
                     "Use track_running_stats=True."
                 )
     some = torch.from_numpy(np.array(X[:_TRIED]))
-    with evaluating(net), torch.inference_mode():
+    with evaluating(net), without_gradients():
         try:
             outputs = net.infer(to_net(net, some))
         except RuntimeError as error:

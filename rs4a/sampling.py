@@ -1,6 +1,6 @@
 """Votes: how often a net assigns each class to noisy copies of every input.
 
-Noise comes in blocks. A block's generator is seeded by the caller's seed, the bytes of
+Noise comes in blocks. A block's generator depends on the caller's seed, the bytes of
 its input, the phase (selection or estimation) and its position, so that the votes of an
 input depend neither on the batch size, nor on the other inputs, nor on their order.
 Blocks of several inputs share forward passes. Deterministic noise has views in their place,
@@ -10,7 +10,6 @@ On a CPU every core draws blocks and classifies them with a copy of the net that
 its weights: torch draws on one thread only, and so no core waits for another.
 """
 
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,12 +24,19 @@ from numpy.typing import NDArray
 
 from rs4a.batch_trial import Watch
 from rs4a.inference import Inference
-from rs4a.nets import evaluating, infer_scores, net_device, voting_nets
+from rs4a.nets import (
+    evaluating,
+    infer_scores,
+    net_device,
+    voting_nets,
+    without_gradients,
+)
 from rs4a.noises import Noise
 from rs4a.stopping import look_schedule
+from rs4a.streams import block_key, generator
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["Phase", "Requests", "Voters", "stream_keys"]
+__all__ = ["Phase", "Requests", "Voters"]
 
 
 class _Tuning(NamedTuple):
@@ -74,7 +80,7 @@ class Requests(NamedTuple):
 class _Block(NamedTuple):
     """Noisy copies of one input: draws that come from one generator, or views in order.
 
-    `origin` is the seed of the generator, or the number of the first view. Only the copies
+    `origin` is the key of the generator, or the number of the first view. Only the copies
     number `first` to `last` are counted, in the row `row`.
     """
 
@@ -101,44 +107,6 @@ class _Work(NamedTuple):
     padded: bool
     largest_pass: list[int]
     progress: Callable[[int], object] | None
-
-
-def stream_keys(
-    X: NDArray[np.float32], seed: int, *, purpose: bytes = b""
-) -> NDArray[np.uint64]:
-    """Keys of the noise of every input, from its bytes and a seed.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, ...), float32
-        Inputs.
-
-    seed : int
-        Any int of at most 64 bits.
-
-    purpose : bytes, default=b""
-        At most 16 of them. Noise for other purposes is independent, whatever the seeds: a
-        net that was chosen by some noise must be certified under other noise.
-
-    Returns
-    -------
-    keys : ndarray of shape (n, 3), uint64
-        The first seed of an input, the odd step between its seeds, and a number that no
-        noise depends on.
-    """
-    key = (seed % 2**64).to_bytes(8, "little")
-    digests = (
-        hashlib.blake2b(
-            np.ascontiguousarray(x, dtype=np.float32).tobytes(),
-            key=key,
-            person=purpose,
-            digest_size=24,
-        ).digest()
-        for x in X
-    )
-    keys = np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 3).astype(np.uint64)
-    keys[:, 1] |= np.uint64(1)
-    return keys
 
 
 class Voters:
@@ -386,7 +354,7 @@ def _fixed_blocks(
     for row, x in enumerate(_on_device(X, np.arange(len(X)), device)):
         for index, start in enumerate(range(0, n_votes, largest)):
             size = min(largest, n_votes - start)
-            yield _Block(row, x, size, _block_seed(keys[row], index, phase), 0, size)
+            yield _Block(row, x, size, block_key(keys[row], 2 * index + phase), 0, size)
 
 
 def _view_blocks(
@@ -416,8 +384,8 @@ def _requested_blocks(
         while edges[index] < stop:
             begin, size = int(edges[index]), int(edges[index + 1] - edges[index])
             first, last = max(int(start) - begin, 0), min(int(stop) - begin, size)
-            seed = _block_seed(keys[row], index, Phase.ESTIMATION)
-            yield _Block(slot, x, size, seed, first, last)
+            key = block_key(keys[row], 2 * index + Phase.ESTIMATION)
+            yield _Block(slot, x, size, key, first, last)
             index += 1
 
 
@@ -464,12 +432,6 @@ def _block_edges(n_votes: int, largest: int) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.repeat(sizes, steps // sizes))])
 
 
-def _block_seed(key: NDArray[np.uint64], index: int, phase: Phase) -> int:
-    # An odd step makes the seeds of one input distinct, also in the 32 bits that torch's
-    # CPU generator keeps of them.
-    return (int(key[0]) + (2 * index + phase) * int(key[1])) % 2**64
-
-
 # The threads
 
 
@@ -507,14 +469,14 @@ def _single_threads(n_threads: int) -> ThreadPoolExecutor:
 def _voting(net: Any) -> Iterator[None]:
     """Modes of a thread. How the net is run is for `inference` to say."""
     unmixed = torch.autocast(net_device(net).type, enabled=False)
-    with torch.inference_mode(), unmixed:
+    with without_gradients(), unmixed:
         yield
 
 
 def _count_blocks(net: Any, blocks: Iterable[_Block], work: _Work) -> NDArray[np.int64]:
     """Draw and classify blocks, in full batches, until there are no more."""
-    tally = _Tally(net, work)
     with _voting(net):
+        tally = _Tally(net, work)
         for rows, noisy in _noisy_batches(work, blocks):
             tally.add(_sent(rows, noisy.device), noisy)
             if work.progress is not None:
@@ -610,8 +572,8 @@ def _random_drawer(noise: Noise, X: NDArray[np.float32]) -> _Drawer:
     sample = noise.sampler(_dim(X), torch.float32)
 
     def draw(block: _Block, out: torch.Tensor) -> None:
-        generator = torch.Generator(out.device).manual_seed(block.origin)
-        sample(block.x.expand(block.size, *block.x.shape), generator, out)
+        copies = block.x.expand(block.size, *block.x.shape)
+        sample(copies, generator(block.origin, out.device), out)
 
     return draw
 

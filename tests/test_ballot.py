@@ -9,8 +9,9 @@ from rs4a.ballot import Ballot
 from rs4a.bounds import ConfidenceSequence
 from rs4a.noises import Splitting, Uniform
 from rs4a.progress import VoteBar
-from rs4a.sampling import Requests, Voters, stream_keys
+from rs4a.sampling import Requests, Voters
 from rs4a.stopping import StoppingRule
+from rs4a.streams import stream_keys
 from rs4a.vote_plans import VotePlan
 
 X = np.random.default_rng(0).random((7, 6), dtype=np.float32)

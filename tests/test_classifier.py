@@ -9,17 +9,23 @@ import pytest
 import torch
 from conftest import Threshold, frozen, make_net
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import KFold, cross_val_score
 from sklearn.tree import DecisionTreeClassifier
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 
+import rs4a.classifier
 from rs4a import CertificationWarning, SmoothedClassifier, UnsupportedNormError
 from rs4a.attacks import PGD
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
-from rs4a.noises import Clean, Gaussian, Laplace, Uniform
+from rs4a.inference import Inference
+from rs4a.metrics import make_certified_scorer
+from rs4a.noises import Clean, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import NoiseAugmentation
 from rs4a.run_report import merge_runs
 
@@ -718,3 +724,98 @@ def test_reasons_of_several_runs_are_one_list():
     runs = [run(warned=["b"]), run(), run(warned=["b", "a"])]
     assert merge_runs(runs)["warned"] == ["a", "b"]
     assert merge_runs(runs[:1])["warned"] == ["b"]
+
+
+# The trial of a net, seeds, one class
+
+
+def count_trials(monkeypatch):
+    trials = []
+    original = rs4a.classifier.depends_on_batch
+
+    def counted(*args):
+        trials.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(rs4a.classifier, "depends_on_batch", counted)
+    return trials
+
+
+def test_a_net_is_tried_once_and_again_when_it_changed(monkeypatch):
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(np.float32)
+    trials = count_trials(monkeypatch)
+    bound = ClopperPearson(n=20)
+    clf = SmoothedClassifier(noise=Uniform(sigma=0.1), bound=bound, random_state=0)
+    clf.fit(X[:100], y[:100])
+    for _ in range(3):
+        clf.certify(X[:1])
+    assert len(trials) == 1
+    clf.set_params(alpha=0.01, batch_size=7).certify(X[:1])
+    assert len(trials) == 1
+    with torch.no_grad():
+        next(clf.estimator_.module_.parameters()).mul_(1.01)
+    clf.certify(X[:1])
+    assert len(trials) == 2
+    clf.set_params(inference=Inference(dtype="bfloat16")).certify(X[:1])
+    assert len(trials) == 3
+    clf.set_params(inference=None).partial_fit(X[:100], y[:100]).certify(X[:1])
+    assert len(trials) == 4
+
+
+def test_a_net_that_depends_on_its_batch_is_warned_of_at_every_call():
+    X = np.random.default_rng(0).random((40, 4), dtype=np.float32)
+
+    class OfTheBatch(torch.nn.Linear):
+        def forward(self, X):
+            return super().forward(X - X.mean(dim=0))
+
+    net = NeuralNetClassifier(OfTheBatch, module__in_features=4, module__out_features=2)
+    net.set_params(criterion=torch.nn.CrossEntropyLoss, verbose=0)
+    clf = SmoothedClassifier(FrozenEstimator(net.initialize()), bound=ClopperPearson(n=20))
+    clf.fit(X, np.arange(40) % 2)
+    for _ in range(2):
+        with pytest.warns(CertificationWarning, match="no function of one input"):
+            clf.certify(X[:3])
+
+
+def test_no_random_state_is_nothing_that_numpys_seed_tells():
+    X, y = np.random.default_rng(0).random((20, 3)), np.arange(20) % 2
+    seeds = []
+    for _ in range(2):
+        np.random.seed(0)
+        clf = SmoothedClassifier(DummyClassifier(), noise=Gaussian(sigma=0.1)).fit(X, y)
+        seeds.append((clf._training_seed, clf._sampling_seed))
+    assert not set(seeds[0]) & set(seeds[1])
+
+
+ONE_CLASS = {
+    "net": (None, Gaussian(sigma=0.1)),
+    "forest": (RandomForestClassifier(2, random_state=0), Gaussian(sigma=0.1)),
+    "splitting": (None, Splitting(sigma=0.5, levels=10)),
+}
+
+
+@pytest.mark.parametrize("bound", [ClopperPearson(n=100), ConfidenceSequence(max_n=200)])
+@pytest.mark.parametrize("kind", ONE_CLASS)
+def test_one_class_is_certified_as_far_as_the_noise_proves(kind, bound):
+    base, noise = ONE_CLASS[kind]
+    X = np.random.default_rng(0).integers(0, 11, (30, 3)).astype(np.float32) / 10
+    clf = SmoothedClassifier(base, noise=noise, bound=bound, random_state=0)
+    clf.fit(X, ["only"] * 30)
+    record = clf.certify(X[:4])
+    assert (record.labels == "only").all()
+    assert (record.counts[:, 0] == record.n_votes).all()
+    assert (record.radius() > 0).all()
+    assert record.counts.shape == (4, 1)
+    np.testing.assert_array_equal(clf.predict_proba(X[:4]), 1.0)
+
+
+def test_scores_are_numbers_where_a_fold_has_one_class():
+    X, y = np.random.default_rng(0).random((40, 3)), np.repeat([0, 1], 20)
+    clf = SmoothedClassifier(
+        noise=Gaussian(sigma=0.1), bound=ClopperPearson(n=100), random_state=0
+    )
+    scorer = make_certified_scorer(radius=0.01, norm=2)
+    scores = cross_val_score(clf, X, y, cv=KFold(2), scoring=scorer)
+    np.testing.assert_array_equal(scores, [0.0, 0.0])

@@ -11,8 +11,9 @@ ROOT = Path(rs4a.__file__).parent
 
 # Every module may import what stands before it, and its own package.
 LAYERS = [
-    "exceptions", "utils", "radii", "noises", "box", "bounds", "stopping", "inference",
-    "net_parts", "fingerprint", "nets", "batch_trial", "sampling", "sequential", "progress",
+    "exceptions", "utils", "radii", "noises", "box", "bounds", "stopping", "streams",
+    "inference", "net_parts", "fingerprint", "nets", "batch_trial", "sampling", "sequential",
+    "progress",
     "vote_plans", "vote_store", "packing", "workers", "run_report", "ballot", "batch_sizes",
     "soft_votes", "attacks", "guarantee", "certification_log", "bound_record",
     "certification", "objectives",
@@ -29,6 +30,7 @@ LEAVES = {
         "nets",
         "noises",
         "sampling",
+        "streams",
         "utils",
     },
     "datasets": set(),

@@ -14,7 +14,8 @@ from skorch import NeuralNetClassifier
 import rs4a.packing
 from rs4a.noises import Uniform
 from rs4a.packing import own_device, pack_voters, vote_in_worker
-from rs4a.sampling import Voters, stream_keys
+from rs4a.sampling import Voters
+from rs4a.streams import stream_keys
 from rs4a.vote_plans import VotePlan, draw_votes
 
 X = np.random.default_rng(0).random((4, 6), dtype=np.float32)

@@ -28,7 +28,7 @@ from rs4a.nets import (
     infer_log_proba,
     net_device,
 )
-from rs4a.sampling import stream_keys
+from rs4a.streams import stream_keys
 from rs4a.utils.checks import check_box, check_norm, format_norm
 from rs4a.utils.validation import as_array, check_inputs
 

@@ -16,7 +16,8 @@ from rs4a.exceptions import CertificationWarning
 from rs4a.metrics import certified_accuracy_score
 from rs4a.nets import probe
 from rs4a.noises import Noise
-from rs4a.sampling import Voters, stream_keys
+from rs4a.sampling import Voters
+from rs4a.streams import stream_keys
 from rs4a.utils.checks import check_in_range, check_norm, format_norm
 from rs4a.utils.validation import as_array
 from rs4a.vote_plans import VotePlan, draw_votes

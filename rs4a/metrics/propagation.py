@@ -20,7 +20,7 @@ from rs4a.metrics.drawing import (
     n_lines,
 )
 from rs4a.metrics.scorers import certifiable
-from rs4a.nets import check_is_net, evaluating, to_net
+from rs4a.nets import check_is_net, evaluating, to_net, without_gradients
 from rs4a.utils.validation import check_inputs
 
 __all__ = ["NoisePropagationDisplay", "noise_propagation"]
@@ -120,7 +120,7 @@ def noise_propagation(
         found = [_layer_distances(net, modules, batch) for batch in noisy]
         return pd.concat(found, axis=1).mean(axis=1)
 
-    with evaluating(net), torch.inference_mode():
+    with evaluating(net), without_gradients():
         within = noisy_distance(x.repeat(n_copies, *[1] * x.ndim) for x in inputs)
         between = noisy_distance(itertools.repeat(inputs, n_copies))
     return (within / between.where(between > 0.0)).rename("distance")

@@ -28,7 +28,8 @@ from rs4a.bounds import ClopperPearson
 from rs4a.networks import make_network
 from rs4a.noises import Uniform
 from rs4a.packing import pack_voters
-from rs4a.sampling import Voters, stream_keys
+from rs4a.sampling import Voters
+from rs4a.streams import stream_keys
 from rs4a.utils.description import describe_plain
 from rs4a.vote_plans import VotePlan, draw_votes
 from rs4a.vote_store import VoteStore
