@@ -12,8 +12,8 @@ ROOT = Path(rs4a.__file__).parent
 # Every module may import what stands before it, and its own package.
 LAYERS = [
     "exceptions", "utils", "radii", "noises", "box", "bounds", "stopping", "streams",
-    "inference", "net_parts", "fingerprint", "nets", "batch_trial", "sampling", "sequential",
-    "progress",
+    "inference", "net_parts", "fingerprint", "nets", "batch_trial", "sampling",
+    "sequential", "progress",
     "vote_plans", "vote_store", "packing", "workers", "run_report", "ballot", "batch_sizes",
     "soft_votes", "attacks", "guarantee", "certification_log", "bound_record",
     "certification", "objectives",
