@@ -28,7 +28,8 @@ from rs4a.streams import stream_keys
 ROUNDS = 25
 X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
-LARGE = np.kron(X.reshape(-1, 8, 8), np.ones((1, 4, 4), dtype=np.float32)).reshape(
+ONES = np.ones((1, 4, 4), dtype=np.float32)
+LARGE = np.kron(X.reshape(-1, 8, 8), ONES).reshape(len(X), -1)
     len(X), -1
 )
 
