@@ -107,11 +107,11 @@ def check_classes(place: Path, classes: set[str]) -> None:
     if 0 < len(others) < len(classes):
         raise ValueError(
             f"{place} must have no other folders than those of classes, named like "
-            f"n01440764, got {', '.join(others):.100} beside them. Labels are places in the "
-            "order of names: move what is no class elsewhere."
+            f"n01440764, got {', '.join(others):.100} beside them. Labels are places in "
+            "the order of names: move what is no class elsewhere."
         )
     if not others and len(classes) > N_CLASSES:
         raise ValueError(
-            f"{place} must have the {N_CLASSES} classes of ILSVRC 2012 or some of them, got "
-            f"{len(classes)} folders."
+            f"{place} must have the {N_CLASSES} classes of ILSVRC 2012 or some of them, "
+            f"got {len(classes)} folders."
         )

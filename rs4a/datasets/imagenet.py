@@ -184,9 +184,7 @@ def _find_images(root: Path, stem: str) -> tuple[list[str] | ZipMembers, NDArray
     )
 
 
-def _classes(
-    paths: Iterable[PurePath], root: Path, place: Path, own: set[str]
-) -> set[str]:
+def _classes(paths: Iterable[PurePath], root: Path, place: Path, own: set[str]) -> set[str]:
     """Classes that images lie in: those of the training images, where they are there."""
     found = {path.parent.name for path in paths}
     source, classes = place, own
@@ -293,7 +291,7 @@ def _read_map(path: Path) -> tuple[list[str], NDArray[np.int64]]:
         labels.append(int(label))
         if label_of.setdefault(names[-1], labels[-1]) != labels[-1]:
             raise ValueError(
-                f"{path} must have one label for {names[-1]}, got {label_of[names[-1]]} and, "
-                f"in line {number}, {labels[-1]}."
+                f"{path} must have one label for {names[-1]}, got {label_of[names[-1]]} "
+                f"and, in line {number}, {labels[-1]}."
             )
     return names, check_labels(path, labels, len(labels), (0, N_CLASSES - 1))

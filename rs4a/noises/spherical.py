@@ -200,7 +200,7 @@ class Pow2(_Spherical):
         )  # fmt: skip
 
     def _exponents(self, dim: int) -> tuple[float, float]:
-        """k and a; of the tail the default has as much in every dimension."""
+        """Return k and a; by default the tail is the same in every dimension."""
         (k,) = self._floats("k")
         return k, (dim + 16.0) / k if self.a is None else float(self.a)
 

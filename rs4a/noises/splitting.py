@@ -82,6 +82,7 @@ class Splitting(Noise):
     """
 
     norms = (1.0,)
+    unit_inputs = True
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import shutil
 import struct
 import tracemalloc
@@ -332,7 +333,7 @@ def test_maps_may_not_name_hidden_files(tmp_path):
     (tmp_path / "val_map.txt").write_text(
         "n01000000/c.JPEG\t0\n__MACOSX/n01000000/._c.JPEG\t0\n"
     )
-    with pytest.raises(ValueError, match=r"val_map.txt names __MACOSX/.*\._c.JPEG, which is"):
+    with pytest.raises(ValueError, match=r"val_map.txt names __MACOSX/.*, which is hid"):
         load_imagenet(tmp_path, split="test")
 
 
@@ -356,7 +357,7 @@ def test_folders_that_are_no_classes_are_refused(tmp_path, stranger, with_image)
         (tmp_path / "train" / stranger / "a.JPEG").write_bytes(encoded(0))
     for split in ("train", "test"):
         with pytest.raises(
-            ValueError, match=rf"train must have no other .* got {stranger.replace('+', '.')}"
+            ValueError, match=rf"train must have no other .* got {re.escape(stranger)} bes"
         ):
             load_imagenet(tmp_path, split=split)
     shutil.rmtree(tmp_path / "train")
