@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_net
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -33,6 +34,26 @@ def test_check_estimator():
     assert tags.input_tags.two_d_array
     assert not tags.non_deterministic
     assert not tags._skip_test
+
+
+class SquashedSplitting(Splitting):
+    """Splitting of inputs that are squashed into [0, 1]; scikit-learn's lie anywhere."""
+
+    unit_inputs = False
+
+    def check_inputs(self, X):
+        """Any are good."""
+
+    def _sample_at_scale(self, scale, x, generator, out):
+        return super()._sample_at_scale(scale, torch.sigmoid(x), generator, out)
+
+
+def test_check_estimator_of_independent_splitting():
+    noise = SquashedSplitting(sigma=0.2, deterministic=False)
+    clf = SmoothedClassifier(LogisticRegression(max_iter=1000), noise=noise)
+    results = check_estimator(clf.set_params(bound__n=100), on_fail=None, on_skip=None)
+    assert not [r for r in results if r["status"] == "failed"]
+    assert len(results) >= 50
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
