@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from html import escape
@@ -92,6 +93,26 @@ __all__ = ["SmoothedClassifier"]
 _KEPT_BATCH = 1024
 
 
+def _usual_noise(_: Any = None) -> Noise:
+    return Gaussian(sigma=0.25)
+
+
+def _usual_objective(base: Any) -> Objective:
+    if isinstance(base, FrozenEstimator):
+        base = base.estimator
+    return default_plain_objective() if is_plain(base) else NoiseAugmentation()
+
+
+#: Objects that None stands for, given the estimator. They are made when they are needed: a
+#: default that is an object would be shared.
+_USUAL: dict[str, Callable[[Any], Any]] = {
+    "noise": _usual_noise,
+    "objective": _usual_objective,
+    "bound": lambda _: ClopperPearson(),
+    "inference": lambda _: Inference(),
+}
+
+
 def _trains_on(classifier: "SmoothedClassifier") -> bool:
     """Whether the estimator can go on training, for scikit-learn's `available_if`."""
     base = classifier.estimator
@@ -120,7 +141,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         core of the CPU; `n_jobs` takes more.
 
     noise : Noise, default=None
-        Smoothing noise. None: ``Gaussian(sigma=0.25)``.
+        Smoothing noise. None: ``Gaussian(sigma=0.25)``, whose sigma is searched all the
+        same, by ``noise__sigma``.
 
     objective : Objective, default=None
         How the net is trained under the noise. None: ``NoiseAugmentation()``, and for
@@ -282,12 +304,14 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        # Of tags for a range there is only this half: such inputs lie in [0, 1].
+        tags.input_tags.positive_only = bool(getattr(self.noise, "unit_inputs", False))
         return tags
 
     def _html_repr(self) -> str:
         """Diagram for notebooks, below what certificates of it guarantee."""
         diagram: str = super()._html_repr()
-        noise: Any = getattr(self, "noise_", self.noise or Gaussian(sigma=0.25))
+        noise: Any = getattr(self, "noise_", self.noise or _usual_noise())
         try:
             norm = noise.norms[0] if self.norm is None else check_norm(self.norm)
             words = guarantee_in_words(noise, alpha=self.alpha, norm=norm, box=self.box)
@@ -302,7 +326,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         **params : dict
-            Values by name: ``alpha=0.01``, ``noise__sigma=0.5``.
+            Values by name: ``alpha=0.01``, ``noise__sigma=0.5``. Where `noise`,
+            `objective`, `bound` or `inference` is None, a number inside of it is set in
+            the object that None stands for, which becomes the parameter.
 
         Returns
         -------
@@ -315,13 +341,18 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             If there is no such parameter, or no object that has it.
         """
         known = {**self.get_params(), **params}
-        for name in params:
+        for name in list(params):
             owner, nested, _ = name.rpartition("__")
-            if nested and known.get(owner, self) is None:
+            if not nested or known.get(owner, self) is not None:
+                continue
+            if owner not in _USUAL:
                 raise ValueError(
                     f"{name} cannot be set: {owner} is None, the default. Give an object "
                     f"first, as in set_params({owner}=...)."
                 )
+            params[owner] = known[owner] = _USUAL[owner](known["estimator"])
+            if owner == "noise" and "noise__lambd" in params:  # instead of sigma
+                params.setdefault("noise__sigma", None)
         return super().set_params(**params)
 
     # Training
@@ -466,8 +497,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _new_objective(self) -> Objective:
         """The objective of this training, which fits the noise and what is trained."""
         base = self.estimator.estimator if self._was_frozen else self.estimator
-        usual = default_plain_objective() if is_plain(base) else NoiseAugmentation()
-        objective: Objective = clone(self.objective or usual)
+        objective: Objective = clone(self.objective or _usual_objective(base))
         objective._validate_params()
         objective.check_noise(self.noise_)
         if is_plain(base):
@@ -478,7 +508,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self, random_state: np.random.RandomState, trained_net: NeuralNet | None
     ) -> Noise:
         """The noise, and under which template a net that is trained already must see it."""
-        noise: Noise = clone(self.noise or Gaussian(sigma=0.25))
+        noise: Noise = clone(self.noise or _usual_noise())
         known = None if trained_net is None else noise_of_training(trained_net)
         return noise.fixed(None if self._was_frozen else random_state, known)
 

@@ -14,7 +14,8 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import KFold, cross_val_score
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.tree import DecisionTreeClassifier
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
@@ -27,6 +28,7 @@ from rs4a.inference import Inference
 from rs4a.metrics import make_certified_scorer
 from rs4a.noises import Clean, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import NoiseAugmentation
+from rs4a.plain_classifiers import default_plain_objective
 from rs4a.run_report import merge_runs
 
 NORMS = [1, 2, math.inf]
@@ -610,9 +612,55 @@ def test_bad_nested_parameters(small, parameter, message):
         quick(**parameter).fit(small[0], small[2])
 
 
-def test_numbers_inside_a_default_cannot_be_set():
-    with pytest.raises(ValueError, match=r"noise__sigma cannot be set: noise is None"):
-        SmoothedClassifier().set_params(noise__sigma=1.0)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("noise__sigma", 1.0), ("noise__lambd", 0.5), ("noise__exact", True),
+        ("bound__n", 77), ("objective__n_samples", 3), ("inference__dtype", "bfloat16"),
+    ],
+)  # fmt: skip
+def test_numbers_inside_a_default_are_set_in_the_object_it_stands_for(name, value):
+    owner = name.partition("__")[0]
+    clf = SmoothedClassifier()
+    assert clf.set_params(**{name: value}) is clf
+    assert getattr(SmoothedClassifier(), owner) is None
+    assert clf.get_params()[name] == clone(clf).get_params()[name] == value
+    usual = SmoothedClassifier(**{owner: None}).set_params(**{owner: None, name: value})
+    assert repr(getattr(usual, owner)) == repr(getattr(clf, owner))
+
+
+def test_defaults_are_what_fit_takes(small):
+    """So a parameter that is set to what it was changes nothing."""
+    noise, bound = Gaussian(sigma=0.25), ClopperPearson()
+    clf = SmoothedClassifier().set_params(noise__sigma=0.25, bound__n=bound.n)
+    assert (repr(clf.noise), repr(clf.bound)) == (repr(noise), repr(bound))
+    assert SmoothedClassifier().set_params(noise__lambd=0.5).noise.std(4) == 0.5
+    plain = SmoothedClassifier().set_params(
+        objective__n_samples=3, estimator=LogisticRegression()
+    )
+    assert plain.objective.n_samples == 3
+    frozen = FrozenEstimator(LogisticRegression())
+    usual = SmoothedClassifier(frozen).set_params(objective__n_samples=10).objective
+    assert repr(usual) == repr(default_plain_objective())
+    fitted = SmoothedClassifier(DecisionTreeClassifier())
+    assert fitted.fit(small[0].reshape(200, -1), small[2]).noise_.sigma == noise.sigma
+
+
+def test_the_default_noise_is_searched(small):
+    search = GridSearchCV(
+        SmoothedClassifier(DecisionTreeClassifier(), bound=ClopperPearson(n=50)),
+        {"noise__sigma": [0.1, 50.0]}, cv=2, error_score="raise",
+    )  # fmt: skip
+    search.fit(small[0].reshape(200, -1), small[2])
+    assert search.best_estimator_.noise_.sigma == search.best_params_["noise__sigma"] == 0.1
+    assert search.estimator.noise is None
+
+
+def test_numbers_inside_a_default_that_is_no_object_cannot_be_set():
+    with pytest.raises(ValueError, match=r"estimator__lr cannot be set: estimator is None"):
+        SmoothedClassifier().set_params(estimator__lr=1.0)
+    with pytest.raises(ValueError, match="Invalid parameter 'k' for estimator Gaussian"):
+        SmoothedClassifier().set_params(noise__k=1.0)
     clf = SmoothedClassifier().set_params(noise=Uniform(), noise__sigma=1.0)
     assert clf.noise.sigma == 1.0
 

@@ -6,13 +6,20 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_net
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import check_estimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import (
+    check_estimator,
+    check_fit_non_negative,
+    check_positive_only_tag_during_fit,
+)
 
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
-from rs4a.noises import Uniform
+from rs4a.noises import Gaussian, Splitting, Uniform
 
 
 def test_check_estimator():
@@ -27,6 +34,38 @@ def test_check_estimator():
     assert tags.input_tags.two_d_array
     assert not tags.non_deterministic
     assert not tags._skip_test
+
+
+class SquashedSplitting(Splitting):
+    """Splitting of inputs that are squashed into [0, 1]; scikit-learn's lie anywhere."""
+
+    unit_inputs = False
+
+    def check_inputs(self, X):
+        """Any are good."""
+
+    def _sample_at_scale(self, scale, x, generator, out):
+        return super()._sample_at_scale(scale, torch.sigmoid(x), generator, out)
+
+
+def test_check_estimator_of_independent_splitting():
+    noise = SquashedSplitting(sigma=0.2, deterministic=False)
+    clf = SmoothedClassifier(LogisticRegression(max_iter=1000), noise=noise)
+    results = check_estimator(clf.set_params(bound__n=100), on_fail=None, on_skip=None)
+    assert not [r for r in results if r["status"] == "failed"]
+    assert len(results) >= 50
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_tags_say_where_inputs_must_lie_in_the_unit_range(deterministic, data):
+    noise = Splitting(sigma=0.5, deterministic=deterministic, levels=16)
+    clf = SmoothedClassifier(LogisticRegression(max_iter=200), noise=noise)
+    assert get_tags(clf).input_tags.positive_only
+    for others in (None, Gaussian(sigma=1.0), Uniform(sigma=1.0, exact=True)):
+        tags = get_tags(SmoothedClassifier(noise=others))
+        assert not tags.input_tags.positive_only
+    check_positive_only_tag_during_fit("SmoothedClassifier", clf)
+    check_fit_non_negative("SmoothedClassifier", clf)
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ def read_pickled_batch(
 def check_labels(
     path: Path, labels: Any, n_images: int, labels_range: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """Return one label an image as int64; refuse others, and those out of range."""
+    """Return one label per image as int64; refuse others, and those out of range."""
     if not isinstance(labels, np.ndarray) and not _is_list_of_ints(labels):
         raise ValueError(
             f"{path} must have one integer as label for each of {n_images} images, got a "

@@ -12,6 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from rs4a.datasets.batches import check_labels
+from rs4a.datasets.class_folders import (
+    N_CLASSES,
+    check_classes,
+    classes_in_archive,
+    folders_in,
+    images_in,
+    is_hidden,
+    is_image,
+)
 from rs4a.datasets.images import as_fractions
 from rs4a.datasets.loading import check_no_download, check_options, data_folder
 from rs4a.datasets.zip_members import ZipMembers
@@ -19,7 +29,6 @@ from rs4a.datasets.zip_members import ZipMembers
 __all__ = ["load_imagenet"]
 
 _STEMS = {"train": "train", "test": "val"}
-_SUFFIXES = (".jpeg", ".jpg", ".png")
 _REMEDY = (
     "Register at https://image-net.org, download ILSVRC 2012 and give its folder as root."
 )
@@ -45,8 +54,9 @@ def load_imagenet(
         class, with the same names in both, and in these the images; or an archive
         `train.zip` or `val.zip` of such folders. Next to an archive, `train_map.txt` or
         `val_map.txt` may list the images to use, one a line: the path in the archive, a
-        tab, and the label. None: `imagenet` in the folder that the environment variable
-        RS4A_DATA names, or in ~/rs4a_data.
+        tab, and the label. What begins with a dot, and `__MACOSX`, is left out. None:
+        `imagenet` in the folder that the environment variable RS4A_DATA names, or in
+        ~/rs4a_data.
 
     split : {"train", "test"}, default="train"
         Which images; "test" is the validation set.
@@ -74,8 +84,9 @@ def load_imagenet(
         If there are no images of that split.
 
     ValueError
-        If an option is wrong, images lie in folders that are no classes, or a map names
-        what is not in the archive.
+        If an option is wrong, images lie in folders that are no classes, there are
+        folders that are none beside those that are, or a map names what is not in the
+        archive or gives an image two labels.
 
     References
     ----------
@@ -161,9 +172,10 @@ def _transform(augment: bool) -> Any:
 def _find_images(root: Path, stem: str) -> tuple[list[str] | ZipMembers, NDArray[np.int64]]:
     """Files and labels of the first layout that there is."""
     folder, archive = root / stem, root / f"{stem}.zip"
-    paths = [path for path in folder.glob("*/*") if _is_image(path)]
+    paths = images_in(folder)
     if paths:
-        return _with_labels(paths, _classes_of_folders(paths, folder))
+        # A class without images keeps its place.
+        return _with_labels(paths, _classes(paths, root, folder, folders_in(folder)))
     if archive.is_file():
         return _read_archive(archive, root / f"{stem}_map.txt")
     raise FileNotFoundError(
@@ -172,28 +184,32 @@ def _find_images(root: Path, stem: str) -> tuple[list[str] | ZipMembers, NDArray
     )
 
 
-def _classes_of_folders(paths: Iterable[Path], folder: Path) -> set[str]:
-    """Classes in which images lie: those of the training images, where they are there."""
+def _classes(paths: Iterable[PurePath], root: Path, place: Path, own: set[str]) -> set[str]:
+    """Classes that images lie in: those of the training images, where they are there."""
     found = {path.parent.name for path in paths}
-    # A class without images keeps its place.
-    classes = _folders_in(folder.with_name(_STEMS["train"])) or _folders_in(folder)
+    source, classes = place, own
+    if place.stem != _STEMS["train"]:
+        source, classes = _training_classes(root, found) or (place, own)
     if len(classes) < 2 or not found <= classes:  # validation images come unsorted
         raise ValueError(
-            f"{folder} must have images CLASS/NAME.JPEG of several classes, each with the "
+            f"{place} must have images CLASS/NAME.JPEG of several classes, each with the "
             f"name of its training folder, got {', '.join(sorted(found)):.100}. Sort the "
             "validation images into such folders."
         )
+    check_classes(source, classes)
     return classes
 
 
-def _folders_in(folder: Path) -> set[str]:
-    if not folder.is_dir():
-        return set()
-    return {path.name for path in folder.iterdir() if path.is_dir()}
-
-
-def _is_image(path: PurePath) -> bool:
-    return path.suffix.lower() in _SUFFIXES
+def _training_classes(root: Path, found: set[str]) -> tuple[Path, set[str]] | None:
+    """Where the training images are, and their classes; None where that adds nothing."""
+    folder, archive = (root / f"{_STEMS['train']}{suffix}" for suffix in ("", ".zip"))
+    classes = folders_in(folder)
+    if classes:
+        return folder, classes
+    # To read what is in an archive of a million files takes a gigabyte.
+    if archive.is_file() and len(found) < N_CLASSES:
+        return archive, _directory(archive)[1]
+    return None
 
 
 def _with_labels(
@@ -207,40 +223,75 @@ def _with_labels(
 
 
 def _read_archive(archive: Path, map_path: Path) -> tuple[ZipMembers, NDArray[np.int64]]:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            infos = {_member(info.filename): info for info in opened.infolist()}
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive} is no complete zip archive: {error}") from error
     if map_path.is_file():
+        infos = _members(archive)
         names, labels = _read_map(map_path)
-        missing = next((name for name in names if name not in infos), None)
-        if missing is not None:
-            raise ValueError(f"{map_path} names {missing}, which is not in {archive}.")
+        _check_named(map_path, names, archive, infos)
     else:
-        paths = [path for path in map(PurePosixPath, infos) if _is_image(path)]
-        classes = {path.parent.name for path in paths}
+        infos, classes = _directory(archive)
         if len(classes) < 2:  # validation images are published in one folder, unsorted
             raise FileNotFoundError(
                 f"{archive} must have images CLASS/NAME.JPEG of several classes, or "
                 f"{map_path} with their labels beside it."
             )
+        paths = [PurePosixPath(name) for name in infos]
+        classes = _classes(paths, archive.parent, archive, classes)
         names, labels = _with_labels(paths, classes)
     return ZipMembers(archive, [infos[name] for name in names]), labels
 
 
+def _check_named(
+    map_path: Path, names: Iterable[str], archive: Path, infos: dict[str, zipfile.ZipInfo]
+) -> None:
+    for name in names:
+        if name not in infos:
+            raise ValueError(f"{map_path} names {name}, which is not in {archive}.")
+        if is_hidden(PurePosixPath(name)):
+            raise ValueError(
+                f"{map_path} names {name}, which is hidden: it must list images alone."
+            )
+
+
+def _directory(archive: Path) -> tuple[dict[str, zipfile.ZipInfo], set[str]]:
+    """Images of an archive, and the classes that it has folders of."""
+    infos = _members(archive)
+    folders = {name for name, info in infos.items() if _is_folder(info)}
+    names = [PurePosixPath(name) for name in infos if name not in folders]
+    paths = [path for path in names if is_image(path)]
+    classes = classes_in_archive(archive, paths, map(PurePosixPath, folders))
+    return {str(path): infos[str(path)] for path in paths}, classes
+
+
+def _members(archive: Path) -> dict[str, zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return {_member(info.filename): info for info in opened.infolist()}
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{archive} is no complete zip archive: {error}") from error
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith(("/", "\\"))
+
+
 def _member(name: str) -> str:
     """Path in an archive, as maps and archives agree on it."""
-    return str(PurePosixPath(name.lstrip("/")))
+    return str(PurePosixPath(name.replace("\\", "/").lstrip("/")))
 
 
 def _read_map(path: Path) -> tuple[list[str], NDArray[np.int64]]:
     """Paths and labels of a map; "train.zip@/n01440764/x.JPEG" names a path as well."""
     names, labels = [], []
+    label_of: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         name, tab, label = line.partition("\t")
         if not tab or not label.strip().isdecimal():
             raise ValueError(f"{path} must have PATH<tab>LABEL in line {number}: {line!r}.")
         names.append(_member(name.rpartition("@")[2]))
         labels.append(int(label))
-    return names, np.array(labels, dtype=np.int64)
+        if label_of.setdefault(names[-1], labels[-1]) != labels[-1]:
+            raise ValueError(
+                f"{path} must have one label for {names[-1]}, got {label_of[names[-1]]} "
+                f"and, in line {number}, {labels[-1]}."
+            )
+    return names, check_labels(path, labels, len(labels), (0, N_CLASSES - 1))

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rs4a.datasets.batches import check_labels
 from rs4a.datasets.idx import read_idx
 from rs4a.datasets.images import RandomCropAndFlip
 from rs4a.datasets.loading import (
@@ -178,9 +179,10 @@ def _load(
         remedy="Give their folder as root, or download=True.",
         download=fetch if download else None,
     )
+    images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
     return as_requested(
-        read_idx(images_path, ndim=3)[:, None],
-        read_idx(labels_path, ndim=1),
+        images[:, None],
+        check_labels(labels_path, labels, len(labels), (0, 9)),
         as_arrays=as_arrays,
         augmentation=augmentation if augment else None,
     )

@@ -223,6 +223,16 @@ def average_certified_radius(
     ------
     ValueError
         If the lengths differ.
+
+    Notes
+    -----
+    Inputs that are easy anyway dominate it [1]_: report the distribution of the
+    probability as well, which :class:`PredictionDisplay` draws.
+
+    References
+    ----------
+    .. [1] Sun et al., "Average Certified Radius is a Poor Metric for Randomized
+       Smoothing", 2024, arXiv:2410.06895.
     """
     correct = _certified_and_correct(y_true, certification)
     return float(np.mean(np.where(correct, certification.radius(norm), 0.0)))

@@ -60,9 +60,13 @@ class Noise(BaseEstimator, ABC):
     deterministic : bool
         Whether the votes are not drawn: there are finitely many views of an input, and
         all of them vote.
+
+    unit_inputs : bool
+        Whether inputs must lie in [0, 1].
     """
 
     deterministic: bool = False
+    unit_inputs: bool = False
 
     def __init__(self, sigma: float | None = None, *, lambd: float | None = None):
         self.sigma = sigma

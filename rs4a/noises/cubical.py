@@ -109,8 +109,8 @@ class PowInf(_Cubical):
     sigma : float, default=None
         Standard deviation of a coordinate, in units of X.
 
-    a : float
-        Exponent of the density, above d + 2: else the variance is infinite.
+    a : float, default=None
+        Exponent of the density, above d + 2: else the variance is infinite. None: d + 10.
 
     lambd : float, default=None
         Scale of the distribution, in units of X. Give exactly one of `sigma` and `lambd`.
@@ -128,18 +128,28 @@ class PowInf(_Cubical):
     array([0.    , 1.1752, 1.466 ])
     """
 
-    def __init__(self, sigma: float | None = None, *, a: float, lambd: float | None = None):
+    def __init__(
+        self,
+        sigma: float | None = None,
+        *,
+        a: float | None = None,
+        lambd: float | None = None,
+    ):
         super().__init__(sigma, lambd=lambd)
         self.a = a
 
     def _check_shape(self, dim: int) -> None:
-        check_in_range(
-            f"a of PowInf in {dim} coordinates", self.a, dim + 2, math.inf,
-            why="up to dim + 2 the variance is infinite",
-        )  # fmt: skip
+        if self.a is not None:
+            check_in_range(
+                f"a of PowInf in {dim} coordinates", self.a, dim + 2, math.inf,
+                why="up to dim + 2 the variance is infinite",
+            )  # fmt: skip
+
+    def _exponent(self, dim: int) -> float:
+        return dim + 10.0 if self.a is None else float(self.a)
 
     def _unit_sigma(self, dim: int) -> float:
-        (a,) = self._floats("a")
+        a = self._exponent(dim)
         # r ~ BetaPrime(d, b): E r^2 = d (d + 1) / ((b - 1) (b - 2)).
         b = a - dim
         return _sigma(math.log(dim) + math.log1p(dim) - math.log((b - 1) * (b - 2)), dim)
@@ -147,14 +157,14 @@ class PowInf(_Cubical):
     def _log_radii(
         self, n: int, dim: int, generator: torch.Generator | None, device: torch.device
     ) -> torch.Tensor:
-        (a,) = self._floats("a")
+        a = self._exponent(dim)
         log_ratio = log_gamma_draws(dim, n, generator, device)
         return log_ratio.sub_(log_gamma_draws(a - dim, n, generator, device))
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
-        (a,) = self._floats("a")
+        a = self._exponent(dim)
         return radii.pow_inf(prob_lower, norm, dim, a)
 
 

@@ -152,8 +152,9 @@ class Pow2(_Spherical):
     sigma : float, default=None
         Standard deviation of a coordinate, in units of X.
 
-    a : float
-        Exponent of the density, above (d + 2) / k: else the variance is infinite.
+    a : float, default=None
+        Exponent of the density, above (d + 2) / k: else the variance is infinite. None:
+        (d + 16) / k, tails as of a t distribution with 16 degrees of freedom.
 
     k : float, default=2.0
         Exponent of the norm, above 0.
@@ -178,7 +179,7 @@ class Pow2(_Spherical):
         self,
         sigma: float | None = None,
         *,
-        a: float,
+        a: float | None = None,
         k: float = 2.0,
         lambd: float | None = None,
     ):
@@ -188,17 +189,23 @@ class Pow2(_Spherical):
 
     def _check_shape(self, dim: int) -> None:
         check_in_range("k of Pow2", self.k, 0.0, math.inf, why="there is no density")
-        check_in_range(
-            f"a of Pow2(k={self.k}) in {dim} coordinates", self.a, (dim + 2) / self.k,
-            math.inf, why="up to (dim + 2) / k the variance is infinite",
-        )  # fmt: skip
+        if self.a is not None:
+            check_in_range(
+                f"a of Pow2(k={self.k}) in {dim} coordinates", self.a, (dim + 2) / self.k,
+                math.inf, why="up to (dim + 2) / k the variance is infinite",
+            )  # fmt: skip
         check_in_range(
             "dim for Pow2", dim, 2, math.inf, closed=True,
             why="in one coordinate it has no direction; take Pareto",
         )  # fmt: skip
 
+    def _exponents(self, dim: int) -> tuple[float, float]:
+        """Return k and a; by default the tail is the same in every dimension."""
+        (k,) = self._floats("k")
+        return k, (dim + 16.0) / k if self.a is None else float(self.a)
+
     def _unit_sigma(self, dim: int) -> float:
-        k, a = self._floats("k", "a")
+        k, a = self._exponents(dim)
         # E r^2 / d for r^k ~ BetaPrime(low, high).
         low, high = dim / k, a - dim / k
         log_moment = radii.log_gamma_ratio(low, 2.0 / k) + radii.log_gamma_ratio(
@@ -209,7 +216,7 @@ class Pow2(_Spherical):
     def _log_radii(
         self, n: int, dim: int, generator: torch.Generator | None, device: torch.device
     ) -> torch.Tensor:
-        k, a = self._floats("k", "a")
+        k, a = self._exponents(dim)
         low, high = dim / k, a - dim / k
         log_ratio = log_gamma_draws(low, n, generator, device)
         return log_ratio.sub_(log_gamma_draws(high, n, generator, device)).div_(k)
@@ -217,5 +224,5 @@ class Pow2(_Spherical):
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
     ) -> NDArray[np.float64]:
-        k, a = self._floats("k", "a")
+        k, a = self._exponents(dim)
         return radii.pow_two_l2(prob_lower, dim, k, a)

@@ -82,6 +82,7 @@ class Splitting(Noise):
     """
 
     norms = (1.0,)
+    unit_inputs = True
 
     def __init__(
         self,
@@ -185,9 +186,11 @@ class Splitting(Noise):
             return
         low, high = (float(end) for end in values.aminmax())
         if not (low >= 0.0 and high <= 1.0):  # NaN is no number in between either
+            # Words that scikit-learn looks for where a tag says so.
+            negative = " Negative values in data are none of these." if low < 0.0 else ""
             raise ValueError(
                 f"X must lie in [0, 1] for {self}, which cuts this range, got values from "
-                f"{low:.9g} to {high:.9g}. Scale X and sigma."
+                f"{low:.9g} to {high:.9g}. Scale X and sigma.{negative}"
             )
         if self.deterministic:
             check_on_grid(values, self.levels, self)

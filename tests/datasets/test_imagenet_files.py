@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import shutil
 import struct
 import tracemalloc
@@ -280,3 +281,205 @@ def test_damaged_zip_members_are_refused(tmp_path, compression):
         (tmp_path / "val.zip").write_bytes(content[:offset] + 100 * b"\xff")
     with pytest.raises(ValueError, match="val.zip is damaged"):
         dataset[0]
+
+
+#: What file managers, notebooks and version control leave beside classes and images.
+HIDDEN = [
+    ".ipynb_checkpoints/a.JPEG", ".git/", "__MACOSX/._n01000000", "._n01000000",
+    "__MACOSX/n01000000/._c.JPEG", "n01000000/._c.JPEG", "n02000000/.hidden.png",
+    ".AppleDouble/n01000000/c.JPEG", "n03000000/Thumbs.db", "desktop.ini",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("stem", ["train", "val"])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_hidden_files_and_folders_are_no_images_and_no_classes(tmp_path, stem, name):
+    write_folders(tmp_path, "train")
+    write_folders(tmp_path, "val")
+    path = tmp_path / stem / name
+    (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+    if not name.endswith("/"):
+        path.write_bytes(b"\0\5\x16\7")
+    for split in ("train", "test"):
+        dataset = load_imagenet(tmp_path, split=split)
+        images, targets = items(dataset)
+        assert (images.shape[0], targets) == (5, [0, 0, 1, 1, 2])
+
+
+@pytest.mark.parametrize("prefix", ["", "val/", "/", "./"])
+@pytest.mark.parametrize("name", [name for name in HIDDEN if "db" not in name])
+def test_hidden_members_are_no_images_and_no_classes(tmp_path, folders, prefix, name):
+    write_zip(tmp_path, "val", prefix)
+    with zipfile.ZipFile(tmp_path / "val.zip", "a") as archive:
+        archive.writestr(prefix + name, b"" if name.endswith("/") else b"\0\5\x16\7")
+        archive.writestr(f"__MACOSX/{prefix}n02000000/._a.JPEG", b"\0\5\x16\7")
+    images, targets = items(load_imagenet(tmp_path, split="test"))
+    assert torch.equal(images, items(load_imagenet(folders, split="test"))[0])
+    assert targets == [0, 0, 1, 1, 2]
+
+
+def test_data_may_lie_in_a_hidden_folder(tmp_path):
+    root = tmp_path / ".cache" / "__MACOSX"
+    write_folders(root)
+    assert load_imagenet(root, split="test").targets.tolist() == [0, 0, 1, 1, 2]
+    write_zip(root, "train")
+    assert load_imagenet(root).targets.tolist() == [0, 0, 1, 1, 2]
+
+
+def test_maps_may_not_name_hidden_files(tmp_path):
+    write_zip(tmp_path)
+    with zipfile.ZipFile(tmp_path / "val.zip", "a") as archive:
+        archive.writestr("__MACOSX/n01000000/._c.JPEG", b"\0\5\x16\7")
+    (tmp_path / "val_map.txt").write_text(
+        "n01000000/c.JPEG\t0\n__MACOSX/n01000000/._c.JPEG\t0\n"
+    )
+    with pytest.raises(ValueError, match=r"val_map.txt names __MACOSX/.*, which is hid"):
+        load_imagenet(tmp_path, split="test")
+
+
+def test_only_hidden_files_are_no_images(tmp_path):
+    (tmp_path / "val" / "n01000000").mkdir(parents=True)
+    (tmp_path / "val" / "n01000000" / "._c.JPEG").write_bytes(b"\0\5\x16\7")
+    with pytest.raises(FileNotFoundError, match="Found no images"):
+        load_imagenet(tmp_path, split="test")
+    write_zip(tmp_path)
+    assert len(load_imagenet(tmp_path, split="test")) == 5
+
+
+@pytest.mark.parametrize("stranger", ["@eaDir", "lost+found", "new", "n1", "N00000000"])
+@pytest.mark.parametrize("with_image", [False, True])
+def test_folders_that_are_no_classes_are_refused(tmp_path, stranger, with_image):
+    """Each would move the labels of all classes behind it, also those of validation."""
+    write_folders(tmp_path, "train")
+    write_folders(tmp_path, "val")
+    (tmp_path / "train" / stranger).mkdir()
+    if with_image:
+        (tmp_path / "train" / stranger / "a.JPEG").write_bytes(encoded(0))
+    for split in ("train", "test"):
+        with pytest.raises(
+            ValueError, match=rf"train must have no other .* got {re.escape(stranger)} bes"
+        ):
+            load_imagenet(tmp_path, split=split)
+    shutil.rmtree(tmp_path / "train")
+    write_zip(tmp_path, "train")
+    with zipfile.ZipFile(tmp_path / "train.zip", "a") as archive:
+        archive.writestr(f"{stranger}/{'a.JPEG' if with_image else ''}", b"")
+    for split in ("train", "test"):
+        with pytest.raises(ValueError, match=r"train.zip must have no other folders"):
+            load_imagenet(tmp_path, split=split)
+
+
+def test_a_class_too_many_is_refused(tmp_path):
+    for place in range(1001):
+        (tmp_path / "train" / f"n{place:08}").mkdir(parents=True)
+    (tmp_path / "train" / "n00000003" / "a.JPEG").write_bytes(encoded(0))
+    with pytest.raises(ValueError, match="1000 classes of ILSVRC 2012 .* got 1001 folders"):
+        load_imagenet(tmp_path)
+    (tmp_path / "train" / "n00000001").rmdir()
+    assert load_imagenet(tmp_path).targets.tolist() == [2]
+
+
+@pytest.mark.parametrize("names", [["cat", "dog"], ["0", "1"], ["n1", "n2"]])
+def test_other_names_of_classes_are_taken(tmp_path, names):
+    for name in names:
+        (tmp_path / "val" / name).mkdir(parents=True)
+        (tmp_path / "val" / name / "a.JPEG").write_bytes(encoded(0))
+    assert load_imagenet(tmp_path, split="test").targets.tolist() == [0, 1]
+
+
+def test_links_to_classes_are_followed_and_may_not_lead_nowhere(tmp_path):
+    write_folders(tmp_path, "moved")
+    (tmp_path / "val").mkdir()
+    for wnid in TARGETS:
+        (tmp_path / "val" / wnid).symlink_to(tmp_path / "moved" / wnid)
+    assert load_imagenet(tmp_path, split="test").targets.tolist() == [0, 0, 1, 1, 2]
+    shutil.rmtree(tmp_path / "moved" / "n01000000")
+    with pytest.raises(ValueError, match="val/n01000000 is a link to .*moved/n01000000, "):
+        load_imagenet(tmp_path, split="test")
+
+
+@pytest.mark.parametrize("training", ["folders", "zip"])
+@pytest.mark.parametrize("validation", ["folders", "zip"])
+def test_validation_images_of_some_classes_keep_their_labels(
+    tmp_path, training, validation
+):
+    """Their classes are those of the training images, however both are stored."""
+    (write_folders if training == "folders" else write_zip)(tmp_path, "train")
+    with zipfile.ZipFile(tmp_path / "val.zip", "w") as archive:
+        for wnid in ("n02000000", "n03000000"):
+            archive.writestr(f"val/{wnid}/a.JPEG", encoded(0))
+    if validation == "folders":
+        with zipfile.ZipFile(tmp_path / "val.zip") as archive:
+            archive.extractall(tmp_path)
+        (tmp_path / "val.zip").unlink()
+    assert load_imagenet(tmp_path, split="test").targets.tolist() == [1, 2]
+
+
+def test_validation_classes_that_training_lacks_are_refused(tmp_path):
+    write_folders(tmp_path, "train")
+    write_zip(tmp_path, "val")
+    with zipfile.ZipFile(tmp_path / "val.zip", "a") as archive:
+        archive.writestr("n01500000/a.JPEG", encoded(0))
+    with pytest.raises(ValueError, match=r"val.zip must have .* n01000000, n01500000"):
+        load_imagenet(tmp_path, split="test")
+
+
+def test_a_class_without_images_keeps_its_place_in_an_archive(tmp_path):
+    write_zip(tmp_path, "val", "val/")
+    with zipfile.ZipFile(tmp_path / "val.zip", "a") as archive:
+        for name in ("val/", "val/n01500000/", "val/n02000000/", "val/n02000000/deep.png/"):
+            archive.writestr(name, b"")
+    assert load_imagenet(tmp_path, split="test").targets.tolist() == [0, 0, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.JPEG", "n01000000/deep/a.JPEG", "val/n01000000/a.JPEG", "images/n04000000/a.JPEG"],
+)
+def test_images_at_several_depths_of_an_archive_are_refused(tmp_path, name):
+    """The folders that they lie in would be classes: labels would move."""
+    write_zip(tmp_path)
+    with zipfile.ZipFile(tmp_path / "val.zip", "a") as archive:
+        archive.writestr(name, encoded(0))
+    with pytest.raises(ValueError, match=f"val.zip must have its .* side by side.*{name}"):
+        load_imagenet(tmp_path, split="test")
+
+
+def test_windows_separators_are_separators(tmp_path, folders):
+    """Also beside others, as archives have them that two programs wrote."""
+    with zipfile.ZipFile(tmp_path / "val.zip", "w") as archive:
+        archive.writestr("val\\", b"")
+        for (wnid, name), content in CONTENTS.items():
+            separator = "/" if name == "x.JPEG" else "\\"
+            archive.writestr(separator.join(("val", wnid, name)), content)
+        archive.writestr("__MACOSX\\val\\n01000000\\._c.JPEG", b"\0\5\x16\7")
+    images, targets = items(load_imagenet(tmp_path, split="test"))
+    assert torch.equal(images, items(load_imagenet(folders, split="test"))[0])
+    assert targets == [0, 0, 1, 1, 2]
+    (tmp_path / "val_map.txt").write_text("val\\n02000000\\a.JPEG\t7\n")
+    assert load_imagenet(tmp_path, split="test").targets.tolist() == [7]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_the_last_of_several_members_of_a_name_counts(tmp_path):
+    """As for unzip, and zipfile: an archive is updated so."""
+    write_zip(tmp_path)
+    with zipfile.ZipFile(tmp_path / "val.zip", "a") as archive:
+        archive.writestr("n01000000/c.JPEG", encoded(4))
+    dataset = load_imagenet(tmp_path, split="test")
+    assert dataset.targets.tolist() == [0, 0, 1, 1, 2]
+    assert dataset.files[0] == encoded(4)
+
+
+def test_maps_that_contradict_themselves_are_refused(tmp_path):
+    write_zip(tmp_path)
+    line = "n01000000/c.JPEG\t{}\n"
+    path = tmp_path / "val_map.txt"
+    path.write_text(line.format(3) + "n02000000/a.JPEG\t1\n/" + line.format(4))
+    with pytest.raises(ValueError, match="one label for n01.*, got 3 and, in line 3, 4"):
+        load_imagenet(tmp_path, split="test")
+    path.write_text(line.format(3) + line.format(3))
+    assert load_imagenet(tmp_path, split="test").targets.tolist() == [3, 3]
+    path.write_text("n02000000/a.JPEG\t1\n" + line.format(1000))  # labels from 1 on
+    with pytest.raises(ValueError, match="val_map.txt must have labels from 0 to 999, got"):
+        load_imagenet(tmp_path, split="test")

@@ -181,6 +181,15 @@ def test_as_many_labels_as_images(tmp_path):
         load_mnist(tmp_path)
 
 
+def test_labels_beyond_the_ten_classes_are_refused(tmp_path):
+    """Those of letters, say, which have the same files."""
+    write_files(tmp_path)
+    path = tmp_path / "train-labels-idx1-ubyte"
+    path.write_bytes(idx(np.array([1, 2, 26, 4, 5, 6, 7], np.uint8)))
+    with pytest.raises(ValueError, match=f"{path} must have labels from 0 to 9, got 1 to"):
+        load_mnist(tmp_path)
+
+
 @pytest.mark.parametrize("loader", [load_mnist, load_fashion_mnist, load_digits_images])
 @pytest.mark.parametrize(
     ("options", "message"),

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from rs4a import noises
 from rs4a.noises import (
+    AdditiveNoise,
     Clean,
     Exp1,
     Exp2,
@@ -14,9 +16,11 @@ from rs4a.noises import (
     Expp,
     Gaussian,
     Laplace,
+    Noise,
     Pareto,
     Pow2,
     PowInf,
+    RadialNoise,
     Uniform,
     UniformBall,
 )  # fmt: skip
@@ -33,6 +37,7 @@ NOISES = [
     Pow2(sigma=0.5, a=3140 / 2), Pow2(lambd=1.5, a=4000, k=1),
     ExpInf(sigma=0.5), ExpInf(sigma=0.5, k=2, j=0.5), ExpInf(lambd=0.5, k=0.5),
     PowInf(sigma=0.5, a=3140), PowInf(lambd=1.5, a=4000),
+    Pow2(sigma=0.5), Pow2(lambd=1.5, k=1), PowInf(sigma=0.5), PowInf(lambd=1.5),
     Exp1(sigma=0.5), Exp1(sigma=0.5, k=10), Exp1(lambd=0.5, k=0.5),
 ]  # fmt: skip
 
@@ -43,7 +48,38 @@ class TestNoises(AdditiveNoiseContract):
         return request.param
 
 
+@pytest.mark.parametrize("name", noises.__all__)
+def test_shapes_have_defaults_that_work_in_every_dimension(name):
+    """Only the scale is to be given, or set, as a search does."""
+    if getattr(noises, name) in (Noise, AdditiveNoise, RadialNoise):
+        return
+    noise = getattr(noises, name)()
+    if name == "Splitting":
+        noise.set_params(deterministic=False)
+    noise.set_params(sigma=0.25)
+    for dim in (2, 3, 10, 784, 150_528):
+        radius = noise.radius([0.5, 0.99], norm=noise.norms[0], dim=dim)
+        assert radius[0] == 0.0
+        assert (radius[1] > 0.0) == (name != "Clean")
+        assert noise.sample(torch.full((2, dim), 0.5)).isfinite().all()
+
+
+@pytest.mark.parametrize("dim", [2, 64, 3072])
+def test_default_exponents_are_those_that_are_documented(dim):
+    for default, given in (
+        (Pow2(sigma=1.0), Pow2(sigma=1.0, a=(dim + 16) / 2)),
+        (Pow2(sigma=1.0, k=5), Pow2(sigma=1.0, k=5, a=(dim + 16) / 5)),
+        (PowInf(sigma=1.0), PowInf(sigma=1.0, a=dim + 10)),
+    ):
+        assert default.scale(dim) == given.scale(dim)
+        for norm in (1, 2, math.inf):
+            radii = [noise.radius([0.6, 0.999], norm, dim) for noise in (default, given)]
+            np.testing.assert_array_equal(*radii)
+
+
 BAD = [
+    (Pow2(sigma=1, a="5"), "a of Pow2.* got '5'"),
+    (Pow2(sigma=1, k=0), "k of Pow2"),
     (Pareto(sigma=1, a=2), r"a of Pareto .* range \(2, inf\), got 2: the variance"),
     (Pareto(lambd=1, a=2), "a of Pareto"),
     (Pareto(sigma=1, a=math.inf), "a of Pareto"),
