@@ -5,13 +5,17 @@ from collections.abc import Callable
 from textwrap import wrap
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.certification import Certification
 from rs4a.guarantee import guarantee_in_words
+from rs4a.metrics.averages import check_sample_weight, rows_by_class
+from rs4a.metrics.scorers import warn_of_one_answer
 from rs4a.metrics.scores import (
     certified_accuracy_interval,
     certified_accuracy_score,
+    comparable_labels,
 )
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.rounding import format_radius
