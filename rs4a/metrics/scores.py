@@ -23,6 +23,7 @@ __all__ = [
     "binomial_interval",
     "certified_accuracy_interval",
     "certified_accuracy_score",
+    "certified_hits",
     "check_certified",
     "check_confidence",
     "comparable_labels",
@@ -129,7 +130,7 @@ def certified_accuracy_score(
     0.8333333333333333
     """
     check_average(average)
-    y, hits = _hits(y_true, certification, radius, norm)
+    y, hits = certified_hits(y_true, certification, radius, norm)
     weights = check_sample_weight(sample_weight, len(y))
     scores = mean_over_inputs(hits, y, weights, average)
     return float(scores) if hits.ndim == 1 else scores
@@ -214,7 +215,7 @@ def certified_accuracy_interval(
             "interval of Clopper and Pearson does not hold for their accuracy. "
             "certified_accuracy_score takes weights."
         )
-    y, hits = _hits(y_true, certification, radius, norm)
+    y, hits = certified_hits(y_true, certification, radius, norm)
     rows = [slice(None)] if average == "micro" else list(rows_by_class(y).values())
     each = 1.0 - (1.0 - confidence) / len(rows)
     intervals = [_interval(hits[..., some], each) for some in rows]
@@ -354,7 +355,7 @@ def _certified_and_correct(
     return y, (y == certification.labels) & ~certification.abstained
 
 
-def _hits(
+def certified_hits(
     y_true: ArrayLike, certification: CertifiedPredictions, radius: Any, norm: float | None
 ) -> tuple[NDArray, NDArray[np.bool_]]:
     """True labels, and where they are certified at every radius, (..., n)."""
