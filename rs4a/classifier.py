@@ -615,7 +615,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         counts = self._selection_counts(X)
         return counts / counts.sum(axis=1, keepdims=True)
 
-    def predict_or_abstain(self, X: Any, radius: float = 0.0, abstain: Any = -1) -> NDArray:
+    def predict_or_abstain(self, X: Any, radius: Any = 0.0, abstain: Any = -1) -> NDArray:
         """Label where it is certified at least this far, else a mark.
 
         Votes and labels are those of `certify`, and so is the cost.

@@ -209,12 +209,9 @@ def _classes(
         return []
     scores = np.stack(
         [
-            mean_over_inputs(
-                hits.take(rows, axis=-1),
-                y[rows],
-                None if weights is None else weights[rows],
-            )
+            mean_over_inputs(hits.take(rows, axis=-1), y[rows], some)
             for rows in groups.values()
+            for some in [None if weights is None else weights[rows]]
         ]
     )
     lowest = np.argsort(scores.mean(axis=1), kind="stable")[:_N_CLASSES]
