@@ -493,6 +493,8 @@ class Certification:
         *,
         radii: ArrayLike | None = None,
         norm: float | None = None,
+        sample_weight: ArrayLike | None = None,
+        average: str = "micro",
     ) -> str:
         """Noise, guarantee, votes, abstentions and radii; with labels, certified accuracy.
 
@@ -508,6 +510,12 @@ class Certification:
         norm : {1, 2, inf}, default=None
             Norm of the adversary. None: the record's own.
 
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the inputs in certified accuracy. None: all weigh the same.
+
+        average : {"micro", "macro"}, default="micro"
+            Whether certified accuracy is the mean over inputs, or over classes.
+
         Returns
         -------
         summary : str
@@ -516,12 +524,20 @@ class Certification:
         Raises
         ------
         ValueError
-            If the length of `y_true` differs, a radius is negative or NaN, or radii are
-            given without labels.
+            If the length of `y_true` differs, a radius is negative or NaN, radii or
+            weights are given without labels, or `sample_weight` or `average` is not as
+            described.
         """
         from rs4a.metrics import summarize
 
-        return summarize(self, y_true, radii=radii, norm=norm)
+        return summarize(
+            self,
+            y_true,
+            radii=radii,
+            norm=norm,
+            sample_weight=sample_weight,
+            average=average,
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Table with a row for every input.

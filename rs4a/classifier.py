@@ -75,6 +75,7 @@ from rs4a.streams import stream_keys
 from rs4a.training import noise_of_training, train
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
+from rs4a.utils.records import labels_or
 from rs4a.utils.user_warnings import warn_user
 from rs4a.utils.validation import (
     as_array,
@@ -652,6 +653,62 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self, "estimator_")
         counts = self._selection_counts(X)
         return counts / counts.sum(axis=1, keepdims=True)
+
+    def predict_or_abstain(self, X: Any, radius: Any = 0.0, abstain: Any = -1) -> NDArray:
+        """Label where it is certified at least this far, else a mark.
+
+        Votes and labels are those of `certify`, and so is the cost.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...), or Dataset
+            Inputs.
+
+        radius : float, default=0.0
+            Least certified radius, in units of X and the norm of the estimator. 0: wherever
+            there is a certificate.
+
+        abstain : object, default=-1
+            The answer elsewhere, such as None or "unsure". It must be none of the classes.
+
+        Returns
+        -------
+        answers : ndarray of shape (n,)
+            Entries of `classes_`, and `abstain`. Their dtype holds both if both are numbers
+            or both text; else it is object, as for text classes and -1.
+
+        Raises
+        ------
+        ValueError
+            If `radius` is negative or NaN, `abstain` is a class, or X is not as in `fit`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from rs4a import SmoothedClassifier
+        >>> from rs4a.bounds import ClopperPearson
+        >>> from rs4a.noises import Gaussian
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = SmoothedClassifier(
+        ...     LogisticRegression(max_iter=1000), noise=Gaussian(sigma=0.5),
+        ...     bound=ClopperPearson(n=1000), random_state=0,
+        ... )
+        >>> clf.fit(X, y).predict_or_abstain(X[[0, 70, 149]], radius=0.5)
+        array([ 0, -1, -1])
+        """
+        check_is_fitted(self, "estimator_")
+        if not (isinstance(radius, Real) and float(radius) >= 0.0):
+            raise ValueError(f"radius must be a float of at least 0, got {radius!r}.")
+        classes = self.classes_.tolist()
+        if np.ndim(abstain) or abstain in set(classes):
+            raise ValueError(
+                f"abstain must be one value that is no class, got {abstain!r} beside the "
+                f"classes {classes}: abstain=None, perhaps."
+            )
+        record = self.certify(X)
+        certified = ~record.abstained & (record.radius() >= float(radius))
+        return labels_or(record.labels, certified, abstain)
 
     def certify(
         self,

@@ -481,3 +481,45 @@ def test_inference_is_refused_after_the_fit_too(forest, data):
     clf = copy.deepcopy(forest).set_params(inference=Inference(dtype="bfloat16"))
     with pytest.raises(ValueError, match="inference must be None for RandomForest"):
         clf.certify(data[1])
+
+
+def names(y, kind):
+    return {"text": np.array(["low", "high"])[y], "int": y + 1, "float": y + 1.0}[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "abstain", "dtype"),
+    [
+        ("text", -1, "O"), ("text", "unsure", "U"), ("text", None, "O"), ("int", -1, "i"),
+        ("int", None, "O"), ("int", "unsure", "O"), ("int", np.nan, "f"),
+        ("float", -1, "f"), ("text", pd.NA, "O"),
+    ],
+)  # fmt: skip
+def test_predict_or_abstain(kind, abstain, dtype):
+    X = np.linspace(-2.0, 2.0, 21)[:, None]
+    y = names((X[:, 0] > 0).astype(int), kind)
+    clf = smoothed(LogisticRegression(), noise=Gaussian(sigma=0.5)).fit(X, y)
+    record = clf.certify(X)
+    for radius in (0.0, 0.5, np.inf):
+        answers = clf.predict_or_abstain(X, radius, abstain)
+        sure = ~record.abstained & (record.radius() >= radius)
+        assert sure.any() == np.isfinite(radius)
+        assert not sure.all()
+        assert answers.dtype.kind == dtype
+        assert (answers[sure] == record.labels[sure]).all()
+        rest = answers[~sure].tolist()
+        assert all(x is abstain or x == abstain or np.isnan(x) for x in rest)
+
+
+def test_predict_or_abstain_refuses():
+    X = np.linspace(-2.0, 2.0, 20)[:, None]
+    y = np.where(X[:, 0] > 0, 1, -1)
+    clf = smoothed(LogisticRegression(), noise=Gaussian(sigma=0.5)).fit(X, y)
+    for radius in (-0.1, np.nan, "1"):
+        with pytest.raises(ValueError, match="radius must be a float of at least 0"):
+            clf.predict_or_abstain(X, radius, None)
+    for abstain in (-1, 1.0, True, [0, 0]):
+        with pytest.raises(ValueError, match="abstain must be one value that is no class"):
+            clf.predict_or_abstain(X, abstain=abstain)
+    with pytest.raises(NotFittedError):
+        clone(clf).predict_or_abstain(X)

@@ -4,16 +4,26 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics._scorer import _Scorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
-from rs4a.metrics.scores import certified_accuracy_score
+from rs4a.certification import Certification
+from rs4a.metrics.averages import check_average
+from rs4a.metrics.scores import (
+    abstention_rate,
+    average_certified_radius,
+    certified_accuracy_score,
+)
 from rs4a.utils.checks import check_norm
+from rs4a.utils.user_warnings import warn_user
 from rs4a.utils.validation import as_array
 
-__all__ = ["certifiable", "make_certified_scorer"]
+__all__ = ["certifiable", "make_certified_scorer", "warn_of_one_answer"]
+
+_AVERAGING = (certified_accuracy_score, average_certified_radius, abstention_rate)
 
 
 def make_certified_scorer(
@@ -37,20 +47,31 @@ def make_certified_scorer(
         Whether a high score is good; if not, the scorer changes its sign.
 
     **kwargs : dict
-        Further arguments of `score_func`, such as `radius` and `norm`. In a search over
-        noises name `norm`: without it each candidate is scored in its noise's own.
+        Further arguments of `score_func`, such as `radius`, `norm` and `average`. In a
+        search over noises name `norm`: without it each candidate is scored in its noise's
+        own. Where classes are of different sizes, ``average="macro"`` lets them count
+        alike.
 
     Returns
     -------
     scorer : callable
-        Scorer with the signature ``scorer(estimator, X, y)``.
+        Scorer with the signature ``scorer(estimator, X, y, sample_weight=None)``. It
+        takes part in scikit-learn's metadata routing:
+        ``scorer.set_score_request(sample_weight=True)``.
 
     Raises
     ------
     ValueError
-        If `radius` is missing or negative, or `norm` is none of 1, 2 and inf.
+        If `radius` is missing or negative, `norm` is none of 1, 2 and inf, or `average` is
+        neither "micro" nor "macro".
     TypeError
         If `score_func` is no function.
+
+    Warns
+    -----
+    CertificationWarning
+        The scorer, where the classifier answers every input with one label and `y` holds
+        others too.
 
     Examples
     --------
@@ -69,6 +90,8 @@ def make_certified_scorer(
             raise ValueError(f"radius must be a float of at least 0, got {radius!r}.")
     if kwargs.get("norm") is not None:
         check_norm(kwargs["norm"])
+    if score_func in _AVERAGING:
+        check_average(kwargs.get("average", "micro"))
     sign = 1 if greater_is_better else -1
     return _CertifiedScorer(score_func, sign, kwargs)
 
@@ -93,10 +116,27 @@ class _CertifiedScorer(_Scorer):
         y_true: ArrayLike,
         **kwargs: Any,
     ) -> float:
+        self._warn_overlap(
+            "These arguments of the scorer are overridden by metadata that was passed.",
+            kwargs,
+        )
         classifier = certifiable(estimator)
         certification = method_caller(classifier, "certify", X, pos_label=None)
-        score = self._score_func(as_array(y_true), certification, **self._kwargs, **kwargs)
+        y = as_array(y_true)
+        score = self._score_func(y, certification, **{**self._kwargs, **kwargs})
+        warn_of_one_answer(certification, y)
         return self._sign * score
+
+
+def warn_of_one_answer(certification: Certification, y_true: Any) -> None:
+    """Warn where all inputs get one label and are not of one class."""
+    labels, y = certification.labels, np.ravel(np.asarray(y_true))
+    if len(set(labels.tolist())) == 1 and (y != y[:1]).any():
+        warn_user(
+            f"Every answer under {certification.noise} is {labels.tolist()[0]!r}, while "
+            "the true labels are several: certified accuracy is the share of that class. "
+            'average="macro" lets all classes count alike.'
+        )
 
 
 def certifiable(estimator: Any) -> Any:

@@ -7,6 +7,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import column_or_1d
 
 from rs4a.bounds import ClopperPearson
+from rs4a.metrics.averages import (
+    check_average,
+    check_sample_weight,
+    mean_over_inputs,
+    rows_by_class,
+)
 from rs4a.utils.checks import check_in_range
 from rs4a.utils.validation import as_array
 
@@ -17,6 +23,7 @@ __all__ = [
     "binomial_interval",
     "certified_accuracy_interval",
     "certified_accuracy_score",
+    "certified_hits",
     "check_certified",
     "check_confidence",
     "comparable_labels",
@@ -45,6 +52,8 @@ def certified_accuracy_score(
     *,
     radius: float,
     norm: float | None = None,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
 ) -> float: ...
 
 
@@ -55,6 +64,8 @@ def certified_accuracy_score(
     *,
     radius: list[float] | tuple[float, ...] | NDArray,
     norm: float | None = None,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
 ) -> NDArray[np.float64]: ...
 
 
@@ -64,6 +75,8 @@ def certified_accuracy_score(
     *,
     radius: Any,
     norm: float | None = None,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
 ) -> Any:
     """Share of inputs that are classified correctly, provably up to a distance.
 
@@ -82,6 +95,14 @@ def certified_accuracy_score(
     norm : {1, 2, inf}, default=None
         Norm of the adversary. None: the certification's own.
 
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the inputs, of at least 0. None: all weigh the same.
+
+    average : {"micro", "macro"}, default="micro"
+        "micro" is the mean over inputs. "macro" is the mean over the classes of `y_true`
+        of each class's own score: rare classes count as much as frequent ones. A class
+        without an input of positive weight is left out.
+
     Returns
     -------
     score : float or ndarray of shape (n_radii,), float64
@@ -90,7 +111,8 @@ def certified_accuracy_score(
     Raises
     ------
     ValueError
-        If the lengths differ, or a radius is negative or NaN.
+        If the lengths differ, a radius is negative or NaN, or `sample_weight` or `average`
+        is not as described.
 
     Examples
     --------
@@ -104,14 +126,14 @@ def certified_accuracy_score(
     ... )
     >>> certified_accuracy_score([0, 0, 0, 0], certification, radius=[0.5, 0.9])
     array([0.5 , 0.25])
+    >>> certified_accuracy_score([0, 0, 0, 1], certification, radius=0.5, average="macro")
+    0.8333333333333333
     """
-    radii = np.asarray(radius, dtype=np.float64)
-    if not (radii >= 0.0).all():
-        raise ValueError(f"radius must be at least 0, got {radius!r}.")
-    correct = _certified_and_correct(y_true, certification)
-    certified = certification.radius(norm)
-    scores = np.mean(correct & (certified >= radii[..., np.newaxis]), axis=-1)
-    return float(scores) if radii.ndim == 0 else scores
+    check_average(average)
+    y, hits = certified_hits(y_true, certification, radius, norm)
+    weights = check_sample_weight(sample_weight, len(y))
+    scores = mean_over_inputs(hits, y, weights, average)
+    return float(scores) if hits.ndim == 1 else scores
 
 
 def certified_accuracy_interval(
@@ -121,6 +143,8 @@ def certified_accuracy_interval(
     radius: Any,
     norm: float | None = None,
     confidence: float = 0.95,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
 ) -> tuple[Any, Any]:
     """Confidence interval of certified accuracy, as the inputs are a sample of many.
 
@@ -146,6 +170,13 @@ def certified_accuracy_interval(
     confidence : float, default=0.95
         Probability with which the interval holds the accuracy, at each radius.
 
+    sample_weight : None, default=None
+        Refused: of weighted inputs no such interval is known. It is here to say so.
+
+    average : {"micro", "macro"}, default="micro"
+        "macro": interval of the mean over classes, from an interval for each class at
+        ``1 - (1 - confidence) / n_classes``, so that all hold at once.
+
     Returns
     -------
     low, high : float or ndarray of shape (n_radii,), float64
@@ -154,8 +185,8 @@ def certified_accuracy_interval(
     Raises
     ------
     ValueError
-        If the lengths differ, a radius is negative or NaN, or `confidence` is outside
-        (0, 1).
+        If the lengths differ, a radius is negative or NaN, `confidence` is outside
+        (0, 1), `average` is not as described, or there are weights.
 
     References
     ----------
@@ -176,9 +207,26 @@ def certified_accuracy_interval(
     >>> print(f"0.90 (from {low:.2f} to {high:.2f})")
     0.90 (from 0.82 to 0.95)
     """
-    scores = certified_accuracy_score(y_true, certification, radius=radius, norm=norm)
-    low, high = binomial_interval(scores, len(certification.labels), confidence)
-    return (low, high) if np.ndim(scores) else (float(low), float(high))
+    check_average(average)
+    check_confidence(confidence)
+    if sample_weight is not None:
+        raise ValueError(
+            "sample_weight must be None: weighted inputs are no binomial sample, and the "
+            "interval of Clopper and Pearson does not hold for their accuracy. "
+            "certified_accuracy_score takes weights."
+        )
+    y, hits = certified_hits(y_true, certification, radius, norm)
+    rows = [slice(None)] if average == "micro" else list(rows_by_class(y).values())
+    each = 1.0 - (1.0 - confidence) / len(rows)
+    intervals = [_interval(hits[..., some], each) for some in rows]
+    low, high = np.mean(intervals, axis=0)
+    return (low, high) if hits.ndim > 1 else (float(low), float(high))
+
+
+def _interval(hits: NDArray[np.bool_], confidence: float) -> NDArray[np.float64]:
+    """Both ends of the intervals of the shares of hits, stacked."""
+    ends = binomial_interval(hits.mean(axis=-1), hits.shape[-1], confidence)
+    return np.stack(ends)
 
 
 def binomial_interval(
@@ -198,7 +246,12 @@ def check_confidence(confidence: float | None) -> None:
 
 
 def average_certified_radius(
-    y_true: ArrayLike, certification: CertifiedPredictions, *, norm: float | None = None
+    y_true: ArrayLike,
+    certification: CertifiedPredictions,
+    *,
+    norm: float | None = None,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
 ) -> float:
     """Mean certified radius, where wrong and abstained inputs count as 0.
 
@@ -213,6 +266,12 @@ def average_certified_radius(
     norm : {1, 2, inf}, default=None
         Norm of the adversary. None: the certification's own.
 
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the inputs, of at least 0. None: all weigh the same.
+
+    average : {"micro", "macro"}, default="micro"
+        Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
+
     Returns
     -------
     radius : float
@@ -222,7 +281,7 @@ def average_certified_radius(
     Raises
     ------
     ValueError
-        If the lengths differ.
+        If the lengths differ, or `sample_weight` or `average` is not as described.
 
     Notes
     -----
@@ -234,27 +293,53 @@ def average_certified_radius(
     .. [1] Sun et al., "Average Certified Radius is a Poor Metric for Randomized
        Smoothing", 2024, arXiv:2410.06895.
     """
-    correct = _certified_and_correct(y_true, certification)
-    return float(np.mean(np.where(correct, certification.radius(norm), 0.0)))
+    check_average(average)
+    y, correct = _certified_and_correct(y_true, certification)
+    weights = check_sample_weight(sample_weight, len(y))
+    radii = np.where(correct, certification.radius(norm), 0.0)
+    return float(mean_over_inputs(radii, y, weights, average))
 
 
-def abstention_rate(y_true: ArrayLike, certification: CertifiedPredictions) -> float:
+def abstention_rate(
+    y_true: ArrayLike,
+    certification: CertifiedPredictions,
+    *,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
+) -> float:
     """Share of inputs without a certificate, whatever their label.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
-        True labels; they do not matter. A score has them, so that scorers can use it.
+        True labels; they matter to "macro" only. A score has them, so that scorers can
+        use it.
 
     certification : Certification or CertificationLog
         Certified predictions for the same inputs.
+
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the inputs, of at least 0. None: all weigh the same.
+
+    average : {"micro", "macro"}, default="micro"
+        Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
 
     Returns
     -------
     rate : float
         In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If `sample_weight` or `average` is not as described, or under "macro" the lengths
+        differ.
     """
-    return float(np.mean(certification.abstained))
+    check_average(average)
+    abstained = certification.abstained
+    weights = check_sample_weight(sample_weight, len(abstained))
+    y = certification.labels if average == "micro" else _labels(y_true, certification)
+    return float(mean_over_inputs(abstained, y, weights, average))
 
 
 def check_certified(certification: Any) -> None:
@@ -266,13 +351,29 @@ def check_certified(certification: Any) -> None:
         )
 
 
-def _certified_and_correct(
-    y_true: ArrayLike, certification: CertifiedPredictions
-) -> NDArray[np.bool_]:
+def _labels(y_true: ArrayLike, certification: CertifiedPredictions) -> NDArray:
     check_certified(certification)
     labels = certification.labels
-    y = comparable_labels("y_true", y_true, labels, len(labels))
-    return (y == labels) & ~certification.abstained
+    return comparable_labels("y_true", y_true, labels, len(labels))
+
+
+def _certified_and_correct(
+    y_true: ArrayLike, certification: CertifiedPredictions
+) -> tuple[NDArray, NDArray[np.bool_]]:
+    """True labels, and where there is a certificate for them."""
+    y = _labels(y_true, certification)
+    return y, (y == certification.labels) & ~certification.abstained
+
+
+def certified_hits(
+    y_true: ArrayLike, certification: CertifiedPredictions, radius: Any, norm: float | None
+) -> tuple[NDArray, NDArray[np.bool_]]:
+    """True labels, and where they are certified at every radius, (..., n)."""
+    radii = np.asarray(radius, dtype=np.float64)
+    if not (radii >= 0.0).all():
+        raise ValueError(f"radius must be at least 0, got {radius!r}.")
+    y, correct = _certified_and_correct(y_true, certification)
+    return y, correct & (certification.radius(norm) >= radii[..., np.newaxis])
 
 
 def comparable_labels(name: str, y: ArrayLike, known: NDArray, n: int) -> NDArray:

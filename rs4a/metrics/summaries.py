@@ -3,24 +3,32 @@
 import math
 from collections.abc import Callable
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.certification import Certification
 from rs4a.guarantee import guarantee_in_words
+from rs4a.metrics.averages import check_sample_weight, mean_over_inputs, rows_by_class
+from rs4a.metrics.scorers import warn_of_one_answer
 from rs4a.metrics.scores import (
     certified_accuracy_interval,
     certified_accuracy_score,
+    certified_hits,
 )
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.rounding import format_radius
+from rs4a.utils.validation import as_array
 
 __all__ = ["summarize"]
 
 _WIDTH = 84
 #: Radii at which accuracy is stated unless others are asked for.
 _N_RADII = 5
+#: Classes that have a row of their own.
+_N_CLASSES = 20
 
 
 def summarize(
@@ -29,6 +37,8 @@ def summarize(
     *,
     radii: ArrayLike | None = None,
     norm: float | None = None,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
 ) -> str:
     """Noise, guarantee, votes, abstentions and radii; with labels, certified accuracy.
 
@@ -47,16 +57,29 @@ def summarize(
     norm : {1, 2, inf}, default=None
         Norm of the adversary. None: the certification's own.
 
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the inputs in certified accuracy, which then has no interval. None: all
+        weigh the same.
+
+    average : {"micro", "macro"}, default="micro"
+        Whether certified accuracy is the mean over inputs, or over classes.
+
     Returns
     -------
     summary : str
-        Some lines.
+        Some lines. Where `y_true` holds several classes, each has a row, or, of more than
+        20, those 20 where certified accuracy is lowest.
 
     Raises
     ------
     ValueError
-        If the length of `y_true` differs, a radius is negative or NaN, or radii are given
-        without labels.
+        If the length of `y_true` differs, a radius is negative or NaN, radii or weights
+        are given without labels, or `sample_weight` or `average` is not as described.
+
+    Warns
+    -----
+    CertificationWarning
+        If all inputs get one label, and `y_true` holds others too.
 
     Examples
     --------
@@ -80,6 +103,8 @@ def summarize(
     """
     if y_true is None and radii is not None:
         raise ValueError(f"radii need y_true, got radii={radii!r} without labels.")
+    if y_true is None and sample_weight is not None:
+        raise ValueError("sample_weight needs y_true, got weights without labels.")
     norm = certification.norm if norm is None else check_norm(norm)
     assert norm is not None
     warned = certification.report.get("warned", [])
@@ -98,7 +123,8 @@ def summarize(
         f"largest {_rounded(radius.max())}",
     ]
     if y_true is not None:
-        lines += _accuracies(certification, y_true, radii, norm)
+        lines += _accuracies(certification, y_true, radii, norm, sample_weight, average)
+        warn_of_one_answer(certification, as_array(y_true))
     return "\n".join(lines)
 
 
@@ -131,19 +157,77 @@ def _votes(certification: Certification) -> str:
 
 
 def _accuracies(
-    certification: Certification, y_true: ArrayLike, radii: ArrayLike | None, norm: float
+    certification: Certification,
+    y_true: ArrayLike,
+    radii: ArrayLike | None,
+    norm: float,
+    sample_weight: ArrayLike | None,
+    average: str,
 ) -> list[str]:
     where = _some_radii(certification, norm) if radii is None else np.ravel(radii)
-    scores = certified_accuracy_score(y_true, certification, radius=where, norm=norm)
-    intervals = certified_accuracy_interval(y_true, certification, radius=where, norm=norm)
-    lines = [
-        f"  {format_norm(norm)} radius {str(radius).removesuffix('.0')}: {_percent(score)} "
-        f"({_percent(low)} to {_percent(high, math.ceil)})"
-        for radius, score, low, high in zip(
-            where.tolist(), scores.tolist(), *intervals, strict=True
+    weighting: dict[str, Any] = {"sample_weight": sample_weight, "average": average}
+    scores = certified_accuracy_score(
+        y_true, certification, radius=where, norm=norm, **weighting
+    )
+    if sample_weight is None:
+        ends = certified_accuracy_interval(
+            y_true, certification, radius=where, norm=norm, average=average
         )
+        intervals = [
+            f" ({_percent(low)} to {_percent(high, math.ceil)})"
+            for low, high in zip(*ends, strict=True)
+        ]
+        how = "with its 95% interval over inputs"
+    else:
+        intervals, how = [""] * len(where), "weighted, without an interval"
+    over_classes = "mean over classes, " if average == "macro" else ""
+    names = [str(radius).removesuffix(".0") for radius in where.tolist()]
+    lines = [
+        f"  {format_norm(norm)} radius {name}: {_percent(score)}{interval}"
+        for name, score, interval in zip(names, scores.tolist(), intervals, strict=True)
     ]
-    return ["certified accuracy, with its 95% interval over inputs:", *lines]
+    return [
+        f"certified accuracy, {over_classes}{how}:",
+        *lines,
+        *_classes(certification, y_true, where, norm, sample_weight, names),
+    ]
+
+
+def _classes(
+    certification: Certification,
+    y_true: ArrayLike,
+    radii: NDArray[np.float64],
+    norm: float,
+    sample_weight: ArrayLike | None,
+    names: list[str],
+) -> list[str]:
+    """A row for each class, or where accuracy is lowest; none for a single class."""
+    y, hits = certified_hits(y_true, certification, radii, norm)
+    weights = check_sample_weight(sample_weight, len(y))
+    groups = rows_by_class(y, weights)
+    if len(groups) < 2:
+        return []
+    scores = np.stack(
+        [
+            mean_over_inputs(hits.take(rows, axis=-1), y[rows], some)
+            for rows in groups.values()
+            for some in [None if weights is None else weights[rows]]
+        ]
+    )
+    lowest = np.argsort(scores.mean(axis=1), kind="stable")[:_N_CLASSES]
+    kinds = list(groups.items())
+    rows = [
+        [kinds[i][0], len(kinds[i][1]), *map(_percent, scores[i].tolist())]
+        for i in sorted(lowest.tolist())
+    ]
+    some = (
+        f"{_N_CLASSES} of {len(groups)} classes, the lowest"
+        if (len(groups) > _N_CLASSES)
+        else "each class"
+    )
+    table = pd.DataFrame(rows, columns=["class", "inputs", *names])
+    head = f"certified accuracy of {some}, by {format_norm(norm)} radius:"
+    return [head, *(f"  {line}" for line in table.to_string(index=False).splitlines())]
 
 
 def _some_radii(certification: Certification, norm: float) -> NDArray[np.float64]:

@@ -26,6 +26,8 @@ def certified_accuracy_frame(
     radii: ArrayLike,
     norm: float | None = None,
     names: Sequence[str] | None = None,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
 ) -> pd.DataFrame:
     """Certified accuracy of many certifications, a row for each and every radius.
 
@@ -44,6 +46,12 @@ def certified_accuracy_frame(
     names : sequence of str of length n_results, default=None
         Names of the results, such as objectives or seeds; several results may share one.
         None: the kinds of the noise.
+
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the inputs. None: all weigh the same.
+
+    average : {"micro", "macro"}, default="micro"
+        Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
 
     Returns
     -------
@@ -81,7 +89,14 @@ def certified_accuracy_frame(
                 _key(names): name,
                 "sigma": sigma,
                 "radius": grid,
-                "accuracy": certified_accuracy_score(y, record, radius=grid, norm=norm),
+                "accuracy": certified_accuracy_score(
+                    y,
+                    record,
+                    radius=grid,
+                    norm=norm,
+                    sample_weight=sample_weight,
+                    average=average,
+                ),
             }
         )
         for name, record, y, sigma in named
@@ -126,6 +141,8 @@ def certified_accuracy_table(
     norm: float | None = None,
     with_sigma: bool = False,
     names: Sequence[str] | None = None,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
 ) -> pd.DataFrame:
     """Best certified accuracy of every kind of noise at every radius, over all sigmas.
 
@@ -152,6 +169,12 @@ def certified_accuracy_table(
     names : sequence of str of length n_results, default=None
         Names of the rows, such as objectives or seeds; several results may share one.
         None: the kinds of the noise.
+
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the inputs. None: all weigh the same.
+
+    average : {"micro", "macro"}, default="micro"
+        Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
 
     Returns
     -------
@@ -196,7 +219,14 @@ def certified_accuracy_table(
     """
     pairs = list(results)
     _check_guarantees(check_results(pairs, names))
-    frame = certified_accuracy_frame(pairs, radii=radii, norm=norm, names=names)
+    frame = certified_accuracy_frame(
+        pairs,
+        radii=radii,
+        norm=norm,
+        names=names,
+        sample_weight=sample_weight,
+        average=average,
+    )
     norm = common_norm((record for record, _ in pairs), norm)
     key = _key(names)
     # Stable: among equal accuracies the smallest sigma stays first.

@@ -1,9 +1,11 @@
 """What records of certificates hold: plain labels, and arrays that stay as they are."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["plain_labels", "read_only"]
+__all__ = ["labels_or", "plain_labels", "read_only"]
 
 
 def read_only(array: ArrayLike) -> NDArray:
@@ -24,3 +26,14 @@ def plain_labels(name: str, values: ArrayLike) -> NDArray:
             f"{labels.shape} and dtype {labels.dtype}."
         )
     return labels
+
+
+def labels_or(labels: NDArray, where: NDArray[np.bool_], otherwise: Any) -> NDArray:
+    """Labels where they are wanted; of objects if the other value is of another kind."""
+    mark = np.asarray(otherwise)
+    kinds = {labels.dtype.kind, mark.dtype.kind}
+    alike = kinds <= set("iuf") or kinds == {"U"}
+    dtype = np.result_type(labels.dtype, mark.dtype) if alike else np.dtype(object)
+    answers = np.full(labels.shape, otherwise, dtype=dtype)
+    answers[where] = labels[where]
+    return answers

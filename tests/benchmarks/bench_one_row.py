@@ -30,8 +30,6 @@ X, y = load_digits(return_X_y=True)
 X = (X / 16).astype(np.float32)
 ONES = np.ones((1, 4, 4), dtype=np.float32)
 LARGE = np.kron(X.reshape(-1, 8, 8), ONES).reshape(len(X), -1)
-    len(X), -1
-)
 
 
 def seconds(call: Callable[[], object], clock: Callable[[], float]) -> float:

@@ -5,8 +5,11 @@ import pickle
 import numpy as np
 import pytest
 from conftest import make_net
+from sklearn import config_context
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.frozen import FrozenEstimator
@@ -14,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
+    StratifiedKFold,
     cross_val_score,
     cross_validate,
 )
@@ -22,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 
 from rs4a import Certification, SmoothedClassifier
 from rs4a.bounds import ClopperPearson
+from rs4a.exceptions import CertificationWarning
 from rs4a.metrics import (
     abstention_rate,
     average_certified_radius,
@@ -227,3 +232,57 @@ def test_arguments_in_the_wrong_place():
         certified_accuracy_score([0], votes.labels, radius=0.1)
     with pytest.raises(TypeError, match="certification must be a Certification.* got list"):
         certified_accuracy_score(votes, [0], radius=0.1)
+
+
+def cheap(base):
+    bound = ClopperPearson(n=100)
+    return SmoothedClassifier(base, noise=Gaussian(sigma=0.5), bound=bound, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def iris():
+    X, y = load_iris(return_X_y=True)
+    return X, np.array(["rare", "often", "often"])[y]
+
+
+def test_macro_and_weights_in_scorers_and_routing(iris):
+    X, y = iris
+    clf = cheap(LogisticRegression()).fit(X, y)
+    macro = make_certified_scorer(radius=0.1, average="macro")
+    record = clf.certify(X)
+    expected = certified_accuracy_score(y, record, radius=0.1, average="macro")
+    assert macro(clf, X, y) == expected
+    weights = np.where(y == "rare", 2.0, 1.0)
+    scorer = make_certified_scorer(radius=0.1)
+    assert scorer(clf, X, y, sample_weight=weights) == pytest.approx(expected)
+    with config_context(enable_metadata_routing=True):
+        routed = make_certified_scorer(radius=0.1).set_score_request(sample_weight=True)
+        one_sided = (y == "rare").astype(float)
+        options = {"cv": 2, "error_score": "raise"}
+        got = cross_validate(
+            clf, X, y, scoring=routed, params={"sample_weight": one_sided}, **options
+        )["test_score"]
+    halves = StratifiedKFold(2).split(X, y)
+    for score, (train, test) in zip(got, halves, strict=True):
+        rare = test[y[test] == "rare"]
+        fitted = clone(clf).fit(X[train], y[train])
+        assert score == certified_accuracy_score(
+            y[rare], fitted.certify(X[rare]), radius=0.1
+        )
+    with pytest.raises(ValueError, match="average must be 'micro'"):
+        make_certified_scorer(radius=0.1, average="mean")
+
+
+def test_one_answer_is_warned_of(iris):
+    X, y = iris
+    constant = cheap(DummyClassifier())
+    with pytest.warns(
+        CertificationWarning, match="Every answer under .* is 'often'"
+    ) as got:
+        scores = cross_val_score(
+            constant, X, y, scoring=make_certified_scorer(radius=0.1, average="macro"), cv=2
+        )
+    assert scores.tolist() == [0.5, 0.5]
+    assert len(got) == 2  # one a scoring
+    often = y == "often"
+    SCORING["acr"](constant.fit(X, y), X[often], y[often])  # of one class: no warning

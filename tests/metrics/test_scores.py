@@ -6,9 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, recall_score
 
 from rs4a import Certification
-from rs4a.metrics import abstention_rate, average_certified_radius, certified_accuracy_score
+from rs4a.metrics import (
+    abstention_rate,
+    average_certified_radius,
+    certified_accuracy_interval,
+    certified_accuracy_score,
+)
+from rs4a.metrics.scores import binomial_interval
 from rs4a.noises import Uniform
 
 LOG = Path(__file__).parents[1] / "data/cohen_cifar10_resnet110_sigma_0.25.tsv"
@@ -95,3 +102,108 @@ def test_other_number_of_labels(score):
     kwargs = {"radius": 0.5} if score is certified_accuracy_score else {}
     with pytest.raises(ValueError, match="y_true must have 5 entries.*got 3"):
         score([0, 0, 0], CERTIFICATION, **kwargs)
+
+
+def unbalanced(names=(0, 1)):
+    """97 inputs of one class, all certified, and 3 of another, one of them certified."""
+    counts = [[1000, 0]] * 99 + [[0, 1000]]
+    record = Certification.from_counts(
+        counts,
+        labels=[names[0]] * 99 + [names[1]],
+        classes=names,
+        noise=Uniform(lambd=1.0),
+        dim=4,
+    )
+    return [names[0]] * 97 + [names[1]] * 3, record
+
+
+@pytest.mark.parametrize("names", [(0, 1), ("paid", "default")])
+def test_macro_is_the_mean_over_classes(names):
+    y, record = unbalanced(names)
+    assert certified_accuracy_score(y, record, radius=0.5) == 0.98
+    macro = certified_accuracy_score(y, record, radius=[0.5, 2.0], average="macro")
+    np.testing.assert_array_equal(macro, [(1 + 1 / 3) / 2, 0.0])
+    radius = record.radius()[0]
+    acr = average_certified_radius(y, record, average="macro")
+    assert acr == pytest.approx(radius * 2 / 3)
+    assert abstention_rate(y, record, average="macro") == 0.0
+
+
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series, torch.tensor])
+def test_weights_are_those_of_scikit_learn(kind):
+    y, record = unbalanced()
+    weights = np.random.default_rng(0).integers(0, 5, 100).tolist()
+    score = certified_accuracy_score(
+        y, record, radius=[0, 2.0], sample_weight=kind(weights)
+    )
+    assert score[0] == pytest.approx(
+        accuracy_score(y, record.labels, sample_weight=weights)
+    )
+    macro = certified_accuracy_score(
+        y, record, radius=0, sample_weight=kind(weights), average="macro"
+    )
+    expected = recall_score(y, record.labels, sample_weight=weights, average="macro")
+    assert macro == pytest.approx(expected)
+
+
+def test_classes_without_weight_are_left_out_and_all_right_is_exactly_one():
+    y, record = unbalanced()
+    weights = np.r_[np.random.default_rng(0).random(97), np.zeros(3)]
+    score = certified_accuracy_score(
+        y, record, radius=[0, 0.5, 0.9], sample_weight=weights, average="macro"
+    )
+    np.testing.assert_array_equal(score, [1.0, 1.0, 1.0])
+    one = certified_accuracy_score([0] * 100, record, radius=0, average="macro")
+    assert one == 0.99  # a class that is predicted only is none of y
+
+
+@pytest.mark.parametrize(
+    ("weights", "error"),
+    [
+        ([1.0] * 4, "must have 5 entries.*got 4"),
+        (1.0, "must hold 5 numbers"),
+        (["a"] * 5, "must hold 5 numbers"),
+        ([1, 1, 1, 1, -1], r"finite numbers of at least 0, got -1\.0"),
+        ([1, 1, 1, 1, None], "finite numbers of at least 0, got nan"),
+        ([1, 1, 1, 1, np.inf], "finite numbers of at least 0, got inf"),
+        ([0] * 5, "positive sum"),
+    ],
+)
+def test_bad_weights(weights, error):
+    for score in (average_certified_radius, abstention_rate):
+        with pytest.raises(ValueError, match=f"sample_weight.*{error}"):
+            score(Y, CERTIFICATION, sample_weight=weights)
+
+
+@pytest.mark.parametrize("average", [None, "weighted", 1])
+def test_bad_average(average):
+    for score in (average_certified_radius, abstention_rate):
+        with pytest.raises(ValueError, match="average must be 'micro'"):
+            score(Y, CERTIFICATION, average=average)
+
+
+def test_infinite_radius_without_weight():
+    y, record = unbalanced()
+    radii = np.r_[np.full(99, 1.0), np.inf]
+    log = Log(record.labels, record.abstained, radii)
+    weights = np.r_[np.ones(99), 0.0]
+    assert np.isfinite(average_certified_radius(y, log, sample_weight=weights))
+
+
+class Log:
+    def __init__(self, labels, abstained, radii):
+        self.labels, self.abstained, self.radii = labels, abstained, radii
+
+    def radius(self, norm=None):
+        return self.radii
+
+
+def test_interval_over_classes_covers_and_weights_have_none():
+    y, record = unbalanced()
+    low, high = certified_accuracy_interval(y, record, radius=0.5, average="macro")
+    each = [
+        binomial_interval(np.array(share), n, 0.975) for share, n in ((1, 97), (1 / 3, 3))
+    ]
+    assert (low, high) == tuple(np.mean(each, axis=0))
+    with pytest.raises(ValueError, match="sample_weight must be None: weighted inputs"):
+        certified_accuracy_interval(y, record, radius=0.5, sample_weight=[1.0] * 100)

@@ -7,6 +7,7 @@ import pytest
 
 from rs4a import Certification
 from rs4a.bounds import ConfidenceSequence
+from rs4a.exceptions import CertificationWarning
 from rs4a.metrics import certified_accuracy_interval, certified_accuracy_score, summarize
 from rs4a.noises import Splitting, Uniform
 
@@ -148,3 +149,35 @@ def test_accuracies_are_rounded_down_and_radii_not_up():
     )  # fmt: skip
     text = many.summary(np.zeros(5000), radii=[0.1234567])
     assert "  l1 radius 0.1234567: 99.9% (99.8% to 100.0%)" in text
+
+
+def test_rows_of_classes_and_a_warning_of_one_answer():
+    record = Certification.from_counts(
+        [[1000, 0]] * 100, labels=["paid"] * 100, classes=["paid", "default"],
+        noise=Uniform(lambd=1.0), dim=4,
+    )  # fmt: skip
+    y = ["paid"] * 97 + ["default"] * 3
+    with pytest.warns(CertificationWarning, match="Every answer under .* is 'paid'"):
+        text = record.summary(y, radii=[0.0, 0.5], average="macro")
+    assert "certified accuracy, mean over classes, with its 95% interval" in text
+    assert "  l1 radius 0.5: 50.0% (" in text
+    rows = [line.split() for line in text.splitlines()[-2:]]
+    assert rows == [["default", "3", "0.0%", "0.0%"], ["paid", "97", "100.0%", "100.0%"]]
+    with pytest.warns(CertificationWarning):
+        weighted = record.summary(y, radii=[0.5], sample_weight=[1.0] * 97 + [97 / 3] * 3)
+    assert "weighted, without an interval" in weighted
+    assert weighted.splitlines()[8] == "  l1 radius 0.5: 50.0%"
+    with pytest.raises(ValueError, match="sample_weight needs y_true"):
+        record.summary(sample_weight=[1.0] * 100)
+    assert "each class" not in record.summary(["paid"] * 100)
+
+
+def test_of_many_classes_the_lowest_have_rows():
+    counts = np.eye(30, dtype=int) * 1000
+    record = Certification.from_counts(
+        counts, labels=range(30), noise=Uniform(lambd=1.0), dim=4
+    )
+    lines = record.summary(np.r_[np.arange(29), 0]).splitlines()
+    start = next(i for i, line in enumerate(lines) if "20 of 29 classes" in line)
+    assert lines[start + 2].split()[:3] == ["0", "2", "50.0%"]
+    assert len(lines) == start + 22
