@@ -67,6 +67,7 @@ from rs4a.stopping import StoppingRule
 from rs4a.training import noise_of_training, train
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
+from rs4a.utils.records import given_index
 from rs4a.utils.user_warnings import warn_user
 from rs4a.utils.validation import (
     as_array,
@@ -703,6 +704,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             net_digest=digest,
             box=box,
             runs=(*(previous.runs if previous else ()), run),
+            index=given_index(given),
         )
 
     def _warn_of_other_noise(self) -> None:

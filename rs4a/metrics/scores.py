@@ -244,16 +244,19 @@ def abstention_rate(y_true: ArrayLike, certification: CertifiedPredictions) -> f
     rate : float
         In [0, 1].
     """
+    check_certified(certification)
     return float(np.mean(certification.abstained))
 
 
 def check_certified(certification: Any) -> None:
-    """Refuse what holds no certificates, labels in the place of a record above all."""
+    """Refuse labels in the place of a record, and records without inputs."""
     if not (hasattr(certification, "radius") and hasattr(certification, "abstained")):
         raise TypeError(
             "certification must be a Certification, a BoundRecord or a CertificationLog, "
             f"got {type(certification).__name__}. Scores take (y_true, certification)."
         )
+    if not len(certification.labels):
+        raise ValueError("certification must hold at least one input, got none.")
 
 
 def _certified_and_correct(
