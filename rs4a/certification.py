@@ -951,7 +951,7 @@ def _plain_index(index: pd.Index | None) -> dict[str, Any] | None:
 
 
 def _read_index(stated: dict[str, Any] | None) -> pd.Index | None:
-    return stated and pd.Index(stated["values"], name=stated["name"])
+    return None if stated is None else pd.Index(stated["values"], name=stated["name"])
 
 
 def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:

@@ -140,7 +140,9 @@ class CertificationLog:
     def __getitem__(self, rows: Any) -> "CertificationLog":
         """Log of some of the images: a slice, a mask, positions, or a single one."""
         at = check_rows(rows, len(self))
-        arrays = {name: np.asarray(getattr(self, name))[at] for name in _ARRAYS}
+        arrays: dict[str, Any] = {
+            name: np.asarray(getattr(self, name))[at] for name in _ARRAYS
+        }
         texts = None if self.radius_texts is None else self.radius_texts[at]
         box = self.box and self.box.of(at)
         return replace(self, **arrays, radius_texts=texts, box=box)

@@ -12,6 +12,7 @@ from rs4a.guarantee import guarantee_in_words
 from rs4a.metrics.scores import (
     certified_accuracy_interval,
     certified_accuracy_score,
+    check_certified,
 )
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.rounding import format_radius
@@ -80,6 +81,8 @@ def summarize(
     """
     if y_true is None and radii is not None:
         raise ValueError(f"radii need y_true, got radii={radii!r} without labels.")
+    if y_true is not None:
+        check_certified(certification)
     norm = certification.norm if norm is None else check_norm(norm)
     assert norm is not None
     warned = certification.report.get("warned", [])

@@ -20,9 +20,9 @@ from rs4a.utils.files import whole_file
 __all__ = ["LogFile", "is_abstention", "parse_labels", "read_log", "write_log"]
 
 _OPENERS: dict[str, Callable[..., IO[str]]] = {
-    ".gz": gzip.open,  # type: ignore[dict-item]
-    ".bz2": bz2.open,  # type: ignore[dict-item]
-    ".xz": lzma.open,  # type: ignore[dict-item]
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
 }
 #: Whole numbers as Python writes them, short enough for int64.
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -104,7 +104,7 @@ class LogFile(NamedTuple):
         times = pd.to_timedelta(pd.Series(self.columns["time"]), errors="coerce")
         if times.isna().any():
             raise self.error(int(times.isna().argmax()), "time", "h:mm:ss, as others are")
-        return times.dt.total_seconds().to_numpy(dtype=np.float64)
+        return np.asarray(times.dt.total_seconds(), dtype=np.float64)
 
     def check_correct(self, is_correct: NDArray[np.bool_]) -> None:
         """Refuse a column correct that contradicts the labels."""
