@@ -1,6 +1,6 @@
 """Certified predictions of which confidence bounds are known, but not the votes."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,7 +17,7 @@ from rs4a.utils.checks import (
     check_probability,
     format_norm,
 )
-from rs4a.utils.records import plain_labels, read_only
+from rs4a.utils.records import check_rows, plain_labels, read_only
 
 __all__ = ["BoundRecord"]
 
@@ -141,6 +141,17 @@ class BoundRecord:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getitem__(self, rows: Any) -> "BoundRecord":
+        """Record of some of the inputs: a slice, a mask, positions, or a single one."""
+        at = check_rows(rows, len(self))
+        return replace(
+            self,
+            labels=self.labels[at],
+            prob_lower=self.prob_lower[at],
+            proba=None if self.proba is None else self.proba[at],
+            box=self.box and self.box.of(at),
+        )
 
     def __repr__(self) -> str:
         return (

@@ -55,6 +55,23 @@ class Box:
     def __reduce__(self) -> tuple[Any, ...]:
         return Box, (self.low, self.high, self.reach)  # with an array that is read-only
 
+    def of(self, rows: NDArray[np.int64]) -> "Box":
+        """The box with what it knows of some of the inputs.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (m,), int64
+            Their positions.
+
+        Returns
+        -------
+        box : Box
+            With the reach of these inputs, where it has one.
+        """
+        if self.reach is None:
+            return self
+        return Box(self.low, self.high, self.reach[rows])
+
     @property
     def interval(self) -> tuple[float, float]:
         """Smallest and largest value of a coordinate."""

@@ -1,7 +1,7 @@
 """The record of votes, and the labels, radii and abstentions derived from it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from html import escape
@@ -23,7 +23,7 @@ from rs4a.streams import stream_keys
 from rs4a.utils.checks import NORMS, check_dim, check_norm, format_norm
 from rs4a.utils.params import check_own_name, from_json, known_classes, to_json
 from rs4a.utils.record_files import read_record, write_record
-from rs4a.utils.records import plain_labels, read_only
+from rs4a.utils.records import check_rows, plain_labels, read_only
 from rs4a.utils.validation import as_array
 
 __all__ = ["Certification"]
@@ -96,6 +96,10 @@ class Certification:
     runs : tuple of dict, default=()
         What is known about the runs that drew the votes; see `report`.
 
+    index : pandas.Index of length n, default=None
+        Names of the inputs, as the index of a DataFrame has them; `to_frame` states them.
+        Whole numbers and strings survive `save`.
+
     Attributes
     ----------
     labels : ndarray of shape (n,)
@@ -158,6 +162,7 @@ class Certification:
     net_digest: str | None = None
     box: Any = None
     runs: tuple[dict[str, Any], ...] = ()
+    index: pd.Index | None = None
 
     def __post_init__(self) -> None:
         store = object.__setattr__  # the fields are frozen for everybody else
@@ -196,6 +201,11 @@ class Certification:
         self._check_bound()
         store(self, "box", as_box(self.box))
         self._check_box()
+        if self.index is not None and len(self.index) != len(self):
+            raise ValueError(
+                f"index must have {len(self)} entries, one per input, got "
+                f"{len(self.index)}."
+            )
 
     def _check_alpha(self) -> None:
         if not 0.0 < self.alpha < 1.0:
@@ -256,6 +266,25 @@ class Certification:
 
     def __len__(self) -> int:
         return len(self.counts)
+
+    def __getitem__(self, rows: Any) -> "Certification":
+        """Record of some of the inputs: a slice, a mask, positions, or a single one.
+
+        The time is shared by votes; `runs` are those of the whole record.
+        """
+        at = check_rows(rows, len(self))
+        counts, selection = self.counts[at], self.selection_counts[at]
+        n_votes = int(self.counts.sum() + self.selection_counts.sum())
+        share = int(counts.sum() + selection.sum()) / max(n_votes, 1)
+        return replace(
+            self,
+            counts=counts,
+            selection_counts=selection,
+            tokens=None if self.tokens is None else self.tokens[at],
+            box=self.box and self.box.of(at),
+            seconds=self.seconds * share,
+            index=None if self.index is None else self.index[at],
+        )
 
     def __repr__(self) -> str:
         how = (
@@ -546,7 +575,7 @@ class Certification:
         -------
         frame : pandas.DataFrame of shape (n, 7)
             Columns label, abstained, prob_lower, n_votes, radius_l1, radius_l2 and
-            radius_linf.
+            radius_linf; the index is that of the DataFrame that was certified.
         """
         columns: dict[str, Any] = {
             "label": self.labels,
@@ -556,7 +585,7 @@ class Certification:
         }
         for norm in NORMS:
             columns[f"radius_{format_norm(norm)}"] = self.radius(norm)
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns, index=self.index)
 
     def to_tsv(
         self, path: str | os.PathLike[str], y_true: ArrayLike, norm: float | None = None
@@ -766,7 +795,8 @@ class Certification:
             first,
             **joined,
             box=box,
-            runs=tuple(run for record in records for run in record.runs),
+            runs=_different(run for record in records for run in record.runs),
+            index=_joined_index([record.index for record in records]),
             seconds=sum(record.seconds for record in records),
         )
 
@@ -853,6 +883,7 @@ class Certification:
                 "box": self.box and self.box.interval,
                 "seconds": float(self.seconds),
                 "runs": list(self.runs),
+                "index": _plain_index(self.index),
             },
         )
 
@@ -905,7 +936,38 @@ class Certification:
             net_digest=metadata.get("net_digest"),
             box=box and replace(box, reach=reach),
             runs=tuple(metadata.get("runs", ())),
+            index=_read_index(metadata.get("index")),
         )
+
+
+def _different(runs: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Each run once: parts of one record have the same."""
+    different: list[dict[str, Any]] = []
+    for run in runs:
+        if run not in different:
+            different.append(run)
+    return tuple(different)
+
+
+def _joined_index(parts: list[pd.Index | None]) -> pd.Index | None:
+    """The index of all inputs, if it is known of all."""
+    known = [part for part in parts if part is not None]
+    return known[0].append(known[1:]) if len(known) == len(parts) else None
+
+
+def _plain_index(index: pd.Index | None) -> dict[str, Any] | None:
+    """An index of whole numbers or strings as JSON can hold it; None for any other."""
+    if index is None or isinstance(index, pd.MultiIndex):
+        return None
+    values = index.tolist()
+    kinds = {type(value) for value in values}
+    if (kinds - {int} and kinds - {str}) or not isinstance(index.name, str | None):
+        return None
+    return {"values": values, "name": index.name}
+
+
+def _read_index(stated: dict[str, Any] | None) -> pd.Index | None:
+    return None if stated is None else pd.Index(stated["values"], name=stated["name"])
 
 
 def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:

@@ -1,32 +1,38 @@
 """Certification logs in the field's tab-separated format (Cohen et al. 2019)."""
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from rs4a.box import Box, as_box
+from rs4a.guarantee import guarantee_of_log
 from rs4a.noises import Noise
 from rs4a.radii import conversion_factor, round_down
 from rs4a.utils.checks import check_norm, format_norm
+from rs4a.utils.log_files import LogFile, is_abstention, parse_labels, read_log, write_log
+from rs4a.utils.records import check_rows
 from rs4a.utils.rounding import format_radius
+from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["CertificationLog"]
+__all__ = ["CertificationLog", "common_images"]
 
 _COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
 #: Columns that this library adds, without which radii would be taken for others.
 _NORM, _BOX = "norm", "box"
 _ABSTAIN = "-1"
+_ARRAYS = ("index", "y_true", "labels", "radii", "abstained", "seconds")
+_WIDTH = 84
 #: Digits of a radius after the point.
 _DECIMALS = 10
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CertificationLog:
     """Labels and radii as a log states them: the votes behind them are not known.
 
@@ -68,6 +74,10 @@ class CertificationLog:
         Smallest and largest value of a coordinate, where the radii hold for attacks that
         stay between them. Kept as a `Box`.
 
+    radius_texts : ndarray of shape (n,), str, default=None
+        Radii as a file writes them, for `to_tsv` to write the same. A text that does not
+        mean the radius is not used.
+
     Raises
     ------
     ValueError
@@ -85,6 +95,7 @@ class CertificationLog:
     dim: int | None = None
     noise: Noise | None = None
     box: Any = None
+    radius_texts: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "box", as_box(self.box))  # frozen for everybody else
@@ -102,6 +113,67 @@ class CertificationLog:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        box = "" if self.box is None else f", box={self.box}"
+        return (
+            f"CertificationLog(n={len(self)}, noise={self.noise}, "
+            f"norm={format_norm(self.norm)}{box}, abstained={int(self.abstained.sum())})"
+        )
+
+    def __str__(self) -> str:
+        known = "" if self.noise is None else f" under {self.noise}"
+        box = None if self.box is None else self.box.interval
+        lines = [
+            f"{len(self)} inputs{known}, as a log states them",
+            *wrap(guarantee_of_log(self.norm, box), _WIDTH),
+        ]
+        if len(self):
+            median, largest = np.median(self.radii), self.radii.max()
+            lines += [
+                f"abstained: {int(self.abstained.sum())} of {len(self)}",
+                f"{format_norm(self.norm)} radius: median {format_radius(median, 3)}, "
+                f"largest {format_radius(largest, 3)}",
+            ]
+        return "\n".join(lines)
+
+    def __getitem__(self, rows: Any) -> "CertificationLog":
+        """Log of some of the images: a slice, a mask, positions, or a single one."""
+        at = check_rows(rows, len(self))
+        arrays: dict[str, Any] = {
+            name: np.asarray(getattr(self, name))[at] for name in _ARRAYS
+        }
+        texts = None if self.radius_texts is None else self.radius_texts[at]
+        box = self.box and self.box.of(at)
+        return replace(self, **arrays, radius_texts=texts, box=box)
+
+    def restrict(self, idx: ArrayLike) -> "CertificationLog":
+        """Log of the images with these numbers, in their order.
+
+        Parameters
+        ----------
+        idx : array-like of shape (m,), int
+            Numbers of images, as `index` has them.
+
+        Returns
+        -------
+        log : CertificationLog
+            The images that were asked for.
+
+        Raises
+        ------
+        ValueError
+            If the log does not have one of them.
+        """
+        rows = {number: row for row, number in enumerate(self.index.tolist())}
+        wanted = np.ravel(np.asarray(idx)).tolist()
+        missing = [number for number in wanted if number not in rows]
+        if missing:
+            raise ValueError(
+                f"idx must be numbers of images of the log, got {len(missing)} others, "
+                f"{missing[0]} to begin with."
+            )
+        return self[np.array([rows[number] for number in wanted], dtype=np.int64)]
 
     def radius(self, norm: float | None = None) -> NDArray[np.float64]:
         """Certified radius of every input.
@@ -135,24 +207,44 @@ class CertificationLog:
     def to_tsv(self, path: str | os.PathLike[str]) -> None:
         """Write the log; radii are rounded down to 10 decimals.
 
-        A column `norm` is added to those of the format, and `box` where there is one.
+        A log that was read writes the radii as it read them. A column `norm` is added to
+        those of the format, and `box` where there is one.
 
         Parameters
         ----------
         path : str or path-like
             File to write.
+
+        Raises
+        ------
+        ValueError
+            If an image is there twice, or a label would be read as another one.
         """
+        if len(np.unique(self.index)) < len(self):
+            raise ValueError("index must hold every image once, got some twice.")
         correct = (self.labels == self.y_true) & ~self.abstained
-        predict = np.where(self.abstained, _ABSTAIN, self.labels.astype(str))
-        radii = [format_radius(radius, _DECIMALS) for radius in self.radii.tolist()]
+        y_true = self.y_true.astype(str).tolist()
+        predict = np.where(self.abstained, _ABSTAIN, self.labels.astype(str)).tolist()
+        _check_readable(y_true, predict)
         columns = [
-            self.index, self.y_true, predict, radii, correct.astype(int), self.seconds
+            self.index.tolist(), y_true, predict, self._texts(),
+            correct.astype(int).tolist(), self.seconds.tolist(),
+            [f"{self.norm:g}"] * len(self),
         ]  # fmt: skip
-        frame = pd.DataFrame(dict(zip(_COLUMNS, columns, strict=True)))
-        frame[_NORM] = f"{self.norm:g}"
+        header = [*_COLUMNS, _NORM]
         if self.box is not None:
-            frame[_BOX] = "{!r} {!r}".format(*self.box.interval)
-        frame.to_csv(path, sep="\t", index=False)
+            header.append(_BOX)
+            columns.append(["{!r} {!r}".format(*self.box.interval)] * len(self))
+        write_log(path, header, zip(*columns, strict=True))
+
+    def _texts(self) -> list[str]:
+        """Radii as a file has them: as they were read, or rounded down."""
+        radii = self.radii.tolist()
+        read = [""] * len(self) if self.radius_texts is None else self.radius_texts.tolist()
+        return [
+            text if text and float(text) == radius else format_radius(radius, _DECIMALS)
+            for text, radius in zip(read, radii, strict=True)
+        ]
 
     @classmethod
     def from_tsv(
@@ -186,35 +278,98 @@ class CertificationLog:
         Returns
         -------
         log : CertificationLog
-            Radii as written, but 0 where the classifier abstained.
+            Radii as written, but 0 where the classifier abstained. Labels are integers
+            where all are, else the names that the file has. A last line without its end is
+            taken if all its columns are there.
 
         Raises
         ------
         ValueError
-            If a column is missing, a radius is negative or not a number, the file states
-            another norm, or there is a noise without its scale, or without `dim`.
+            If a column is missing, a line is cut off, a field is not of its kind, `correct`
+            contradicts the labels, an image is there twice, the file states another norm,
+            or there is a noise without its scale, or without `dim`. File, line and column
+            are named.
+
+        Warns
+        -----
+        CertificationWarning
+            If a radius is negative: nothing is certified there, and the image counts as an
+            abstention.
         """
-        frame = pd.read_csv(path, sep="\t", dtype=str, na_filter=False)
-        missing = [name for name in _COLUMNS if name not in frame]
-        if missing:
-            raise ValueError(
-                f"{Path(path).name} must have the columns {_COLUMNS}, tab-separated; "
-                f"{missing} are missing."
-            )
-        y_true, labels = _labels(frame)
-        abstained = (frame["predict"] == _ABSTAIN).to_numpy(dtype=bool)
+        file = read_log(path, _COLUMNS)
+        index = file.image_numbers()
+        y_true, labels = parse_labels(file.columns["label"], file.columns["predict"])
+        abstained = np.array(
+            [is_abstention(p) for p in file.columns["predict"]], dtype=bool
+        )
+        _check_names(file)
+        file.check_correct((y_true == labels) & ~abstained)
+        radii, below = _radii(file, abstained)
         return cls(
-            index=frame["idx"].to_numpy(dtype=np.int64),
+            index=index,
             y_true=y_true,
-            labels=labels,
-            radii=np.where(abstained, 0.0, _radii(frame["radius"], path)),
-            abstained=abstained,
-            seconds=_seconds(frame["time"]),
-            norm=_norm(frame, norm, noise, path),
+            labels=np.where(below, np.array(-1).astype(labels.dtype), labels),
+            radii=radii,
+            abstained=abstained | below,
+            seconds=file.seconds(),
+            norm=_norm(file, norm, noise),
             dim=dim,
             noise=noise,
-            box=_box(frame, path),
+            box=_box(file),
+            radius_texts=np.array(file.columns["radius"], dtype=np.str_),
         )
+
+
+def common_images(logs: Sequence[CertificationLog]) -> list[CertificationLog]:
+    """Restrict logs to the images that all of them hold, so that they can be compared.
+
+    Parameters
+    ----------
+    logs : sequence of CertificationLog
+        Logs over one data set, whose `index` numbers its images.
+
+    Returns
+    -------
+    logs : list of CertificationLog
+        The same logs with the common images, in the order of the first.
+
+    Raises
+    ------
+    ValueError
+        If there is no log, no common image, or their true labels differ: then one number
+        means two images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rs4a.certification_log import CertificationLog, common_images
+    >>> logs = [
+    ...     CertificationLog(
+    ...         index=np.arange(0, 12, step), y_true=np.zeros(12 // step, dtype=int),
+    ...         labels=np.zeros(12 // step, dtype=int), radii=np.ones(12 // step),
+    ...         abstained=np.zeros(12 // step, dtype=bool), seconds=np.ones(12 // step),
+    ...     )
+    ...     for step in (2, 3)
+    ... ]
+    >>> [log.index.tolist() for log in common_images(logs)]
+    [[0, 6], [0, 6]]
+    """
+    if not logs:
+        raise ValueError("logs must hold at least one CertificationLog, got none.")
+    held = [set(log.index.tolist()) for log in logs]
+    common = [number for number in logs[0].index.tolist() if all(number in h for h in held)]
+    if not common:
+        raise ValueError("logs must have images in common, got none.")
+    restricted = [log.restrict(common) for log in logs]
+    first = restricted[0].y_true.astype(str)
+    for log in restricted[1:]:
+        differs = first != log.y_true.astype(str)
+        if differs.any():
+            raise ValueError(
+                "logs must number the images of one data set, got two true labels for "
+                f"idx {common[int(differs.argmax())]}."
+            )
+    return restricted
 
 
 def make_log(
@@ -247,76 +402,66 @@ def make_log(
     )
 
 
-def _labels(frame: pd.DataFrame) -> tuple[NDArray, NDArray]:
-    """True and predicted labels: integers if all of both are, else strings."""
-    columns = frame["label"], frame["predict"]
-    try:
-        y_true, labels = (column.to_numpy(dtype=np.int64) for column in columns)
-    except ValueError:
-        y_true, labels = (column.to_numpy(dtype=np.str_) for column in columns)
-    return y_true, labels
+def _check_readable(y_true: list[str], predict: list[str]) -> None:
+    """Refuse names that a reader of the format would take for others."""
+    label, labels = parse_labels([t.strip() for t in y_true], [t.strip() for t in predict])
+    read = [*label.astype(str).tolist(), *labels.astype(str).tolist()]
+    for written, again in zip([*y_true, *predict], read, strict=True):
+        if written != again or not written:
+            raise ValueError(
+                f"labels must stay what they are in a log, got {written!r}, which is read "
+                f"as {again!r}. Encode them by sklearn.preprocessing.LabelEncoder."
+            )
 
 
-def _radii(column: pd.Series, path: str | os.PathLike[str]) -> NDArray[np.float64]:
-    radii = column.to_numpy(dtype=np.float64)
-    if not (radii >= 0.0).all():
-        raise ValueError(
-            f"radius in {Path(path).name} must be a number of at least 0, got "
-            f"{radii[~(radii >= 0.0)][0]}."
+def _check_names(file: LogFile) -> None:
+    for name in ("label", "predict"):
+        if "" in file.columns[name]:
+            raise file.error(file.columns[name].index(""), name, "a label")
+
+
+def _radii(
+    file: LogFile, abstained: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Radii, and where a label has a negative one; no radius where there is a doubt."""
+    radii = file.numbers("radius")
+    unknown = np.isnan(radii) & ~abstained
+    if unknown.any():
+        raise file.error(int(unknown.argmax()), "radius", "a number of at least 0")
+    below = (radii < 0.0) & ~abstained
+    if below.any():
+        warn_user(
+            f"{file.name} has {int(below.sum())} negative radii, in line "
+            f"{file.lines[int(below.argmax())]} to begin with: nothing is certified there, "
+            "and these images count as abstentions."
         )
-    return radii
+    return np.where(abstained | below, 0.0, radii), below
 
 
-def _norm(
-    frame: pd.DataFrame,
-    given: float | None,
-    noise: Noise | None,
-    path: str | os.PathLike[str],
-) -> float:
-    text = _stated(frame, _NORM, path)
+def _norm(file: LogFile, given: float | None, noise: Noise | None) -> float:
+    text = file.stated(_NORM)
     if text is None:
         usual = 2 if noise is None else noise.norms[0]
         return check_norm(usual if given is None else given)
-    stated = check_norm(_numbers(text, _NORM, "1, 2 or inf", 1, path)[0])
+    stated = check_norm(_numbers(file, _NORM, "1, 2 or inf", 1)[0])
     if given is not None and check_norm(given) != stated:
         raise ValueError(
-            f"norm must be that of {Path(path).name}, {stated:g}, or None, got {given!r}: "
+            f"norm must be that of {file.name}, {stated:g}, or None, got {given!r}: "
             "radius(norm=...) of the log converts."
         )
     return stated
 
 
-def _box(frame: pd.DataFrame, path: str | os.PathLike[str]) -> tuple[float, ...] | None:
-    text = _stated(frame, _BOX, path)
-    return None if text is None else _numbers(text, _BOX, "two numbers", 2, path)
+def _box(file: LogFile) -> tuple[float, ...] | None:
+    text = file.stated(_BOX)
+    return None if text is None else _numbers(file, _BOX, "two numbers", 2)
 
 
-def _numbers(
-    text: str, name: str, wanted: str, n: int, path: str | os.PathLike[str]
-) -> tuple[float, ...]:
+def _numbers(file: LogFile, name: str, wanted: str, n: int) -> tuple[float, ...]:
     try:
-        numbers = tuple(map(float, text.split()))
+        numbers = tuple(map(float, file.columns[name][0].split()))
     except ValueError:
         numbers = ()
     if len(numbers) != n:
-        raise ValueError(
-            f"The column {name} of {Path(path).name} must be {wanted}, got {text!r}."
-        )
+        raise file.error(0, name, wanted)
     return numbers
-
-
-def _stated(frame: pd.DataFrame, name: str, path: str | os.PathLike[str]) -> str | None:
-    """What a column says of all rows; None if there is none."""
-    values = frame[name].unique().tolist() if name in frame else []
-    if len(values) > 1:
-        raise ValueError(
-            f"{Path(path).name} must state one {name}, got {values}: split it."
-        )
-    return values[0] if values else None
-
-
-def _seconds(column: pd.Series) -> NDArray[np.float64]:
-    """Times in seconds, or as h:mm:ss as Python prints a timedelta."""
-    if column.str.contains(":").any():
-        column = pd.to_timedelta(column).dt.total_seconds()
-    return column.to_numpy(dtype=np.float64)

@@ -75,7 +75,7 @@ from rs4a.streams import stream_keys
 from rs4a.training import noise_of_training, train
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
-from rs4a.utils.records import labels_or
+from rs4a.utils.records import given_index, labels_or
 from rs4a.utils.user_warnings import warn_user
 from rs4a.utils.validation import (
     as_array,
@@ -798,6 +798,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             net_digest=digest,
             box=box,
             runs=(*(previous.runs if previous else ()), run),
+            index=given_index(given),
         )
 
     def _tried(self, X: Any) -> tuple[bool, str]:

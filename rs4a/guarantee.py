@@ -5,7 +5,7 @@ from decimal import Decimal
 from rs4a.noises import Noise
 from rs4a.utils.checks import format_norm
 
-__all__ = ["guarantee_in_words"]
+__all__ = ["guarantee_in_words", "guarantee_of_log"]
 
 
 def guarantee_in_words(
@@ -57,6 +57,34 @@ def guarantee_in_words(
         return f"{change}; all views of the noise vote, and nothing is left to chance."
     probability = f"probability at least {_complement(alpha)} over the noise"
     return f"{change}, with {probability}, for each input separately."
+
+
+def guarantee_of_log(norm: float, box: tuple[float, float] | None = None) -> str:
+    """One sentence that says what a log claims, whose votes nobody knows.
+
+    Parameters
+    ----------
+    norm : {1, 2, inf}
+        Norm of the radii.
+
+    box : tuple of two floats, default=None
+        Smallest and largest value of a coordinate that attacks respect. None: no limit.
+
+    Returns
+    -------
+    words : str
+        The sentence.
+    """
+    within = (
+        ""
+        if box is None
+        else f" that leaves it in [{_decimal(box[0])}, {_decimal(box[1])}]"
+    )
+    return (
+        f"The log claims that no change of an input{within} by less than its certified "
+        f"radius, in {format_norm(norm)} norm, alters the answer of the smoothed "
+        "classifier. It does not state with what probability."
+    )
 
 
 def _decimal(number: float) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from rs4a import Certification, Inference, UnsupportedNormError, noises
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
+from rs4a.box import Box
 from rs4a.certification_log import CertificationLog
 from rs4a.metrics import certified_accuracy_score
 from rs4a.noises import Gaussian, Laplace, Uniform
@@ -355,9 +356,11 @@ def test_bad_logs(tmp_path):
     with pytest.raises(ValueError, match="must have the columns"):
         Certification.from_tsv(path)
     header = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
-    for radius in ("-0.1", "nan"):
+    for radius in ("nan", "", "0,1"):
         path.write_text(f"{header}0\t3\t3\t{radius}\t1\t1.0\n")
-        with pytest.raises(ValueError, match=r"radius in log\.tsv must be a number"):
+        with pytest.raises(
+            ValueError, match=r"log\.tsv, line 2, column radius: must be a num"
+        ):
             Certification.from_tsv(path)
 
 
@@ -605,3 +608,115 @@ def test_classes_with_the_name_of_another_one(tmp_path):
         mine.save(tmp_path / "record.npz")
     with pytest.raises(ValueError, match="some that differ in noise"):
         Certification.concatenate([part(votes), mine])
+
+
+# Records of some inputs
+
+
+def alike(one, other):
+    """Everything but the time, which is summed."""
+    assert same(one, other)
+    for name in ("tokens", "adaptive", "runs", "net_digest", "bound"):
+        np.testing.assert_equal(repr(getattr(one, name)), repr(getattr(other, name)))
+    assert one.seconds == pytest.approx(other.seconds)
+    pd.testing.assert_frame_equal(one.to_frame(), other.to_frame())
+
+
+def whole_record():
+    rng = np.random.default_rng(0)
+    reach = -np.sort(-rng.uniform(0.5, 1.0, size=(4, 3)), axis=1)
+    return make(
+        seconds=3.0,
+        tokens=rng.integers(2**64, size=4, dtype=np.uint64),
+        box=Box(0.0, 1.0, reach),
+        runs=({"seed": 3, "votes": 4000, "votes_from_memory": 0, "seconds": 3.0},),
+        index=pd.Index(["a", "b", "c", "d"], name="patient"),
+    )
+
+
+def test_slices_joined_are_the_whole():
+    whole = whole_record()
+    for cut in range(5):
+        joined = Certification.concatenate([whole[:cut], whole[cut:]])
+        alike(joined, whole)
+        np.testing.assert_array_equal(joined.box.reach, whole.box.reach)
+        assert joined.report == whole.report
+
+
+@pytest.mark.parametrize(
+    ("rows", "at"),
+    [
+        (slice(1, 3), [1, 2]),
+        (slice(None, None, -2), [3, 1]),
+        ([True, False, False, True], [0, 3]),
+        ([3, -4], [3, 0]),
+        (2, [2]),
+        ([], []),
+        (np.array([2, 2]), [2, 2]),
+        (pd.Series([False, True, True, False], index=[7, 5, 3, 1]), [1, 2]),
+    ],
+    ids=str,
+)
+def test_subscripts_take_the_rows_of_everything(rows, at):
+    whole, at = whole_record(), np.array(at, dtype=int)
+    some = whole[rows]
+    for name in (
+        "counts",
+        "selection_counts",
+        "tokens",
+        "labels",
+        "prob_lower",
+        "abstained",
+    ):
+        np.testing.assert_array_equal(getattr(some, name), getattr(whole, name)[at])
+    np.testing.assert_array_equal(some.radius(), whole.radius()[at])
+    np.testing.assert_array_equal(some.box.reach, whole.box.reach[at])
+    assert some.to_frame().index.tolist() == whole.index[at].tolist()
+    again, all_again = some.recompute(alpha=0.01), whole.recompute(alpha=0.01)
+    np.testing.assert_array_equal(again.radius(), all_again.radius()[at])
+    assert not some.counts.flags.writeable
+
+
+@pytest.mark.parametrize("rows", ["a", 1.0, (0, 1), [0.5], [[0]], None, np.array([])])
+def test_other_subscripts_are_refused(rows):
+    with pytest.raises(TypeError, match="takes a slice, a mask of bools, or whole numbers"):
+        make()[rows]
+
+
+def test_subscripts_out_of_range():
+    for rows in (4, [-5], [0, 9]):
+        with pytest.raises(IndexError, match="The record has 4 inputs, got position"):
+            make()[rows]
+    with pytest.raises(
+        IndexError, match="A mask must have 4 entries, one per input, got 3"
+    ):
+        make()[[True, False, True]]
+    assert [len(record) for record in make()] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("index", "kept"),
+    [
+        (pd.Index([30, 10, 20, 0]), True),
+        (pd.RangeIndex(4, name="row"), True),
+        (pd.Index(["d", "b", "a", "c"], name="patient"), True),
+        (pd.date_range("2020-01-01", periods=4), False),
+        (pd.MultiIndex.from_product([[0, 1], ["a", "b"]]), False),
+    ],
+    ids=str,
+)
+def test_index_of_a_frame_in_files_and_copies(index, kept, tmp_path):
+    record = make(index=index)
+    record.save(tmp_path / "record.npz")
+    for again in (pickle.loads(pickle.dumps(record)), record.recompute(norm=2)):
+        assert again.to_frame().index.equals(index)
+    loaded = Certification.load(tmp_path / "record.npz").to_frame().index
+    assert loaded.equals(index if kept else pd.RangeIndex(4))
+    assert loaded.name == (index.name if kept else None)
+
+
+def test_index_must_fit():
+    with pytest.raises(ValueError, match="index must have 4 entries, one per input, got 3"):
+        make(index=pd.RangeIndex(3))
+    joined = Certification.concatenate([make(index=pd.RangeIndex(4)), make()])
+    assert joined.index is None  # it is not known of all

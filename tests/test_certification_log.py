@@ -3,14 +3,16 @@
 import json
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from rs4a import Certification
-from rs4a.certification_log import CertificationLog
-from rs4a.metrics import noise_name
+from rs4a.certification_log import CertificationLog, common_images
+from rs4a.exceptions import CertificationWarning
+from rs4a.metrics import abstention_rate, certified_accuracy_score, noise_name
 from rs4a.noises import Gaussian, Uniform
 from rs4a.utils.rounding import format_radius
 
@@ -135,7 +137,9 @@ def test_columns_of_another_meaning_are_refused(tmp_path, column, value, wanted)
     frame = pd.read_csv(path, sep="\t", dtype=str)
     frame[column] = value
     frame.to_csv(path, sep="\t", index=False)
-    with pytest.raises(ValueError, match=f"column {column} of log.tsv must be {wanted}"):
+    with pytest.raises(
+        ValueError, match=f"log.tsv, line 2, column {column}: must be {wanted}"
+    ):
         Certification.from_tsv(path)
 
 
@@ -145,7 +149,9 @@ def test_logs_of_two_norms_are_refused(tmp_path):
     frame = pd.read_csv(path, sep="\t", dtype=str)
     frame.loc[1, "norm"] = "1"
     frame.to_csv(path, sep="\t", index=False)
-    with pytest.raises(ValueError, match=r"must state one norm, got \['2', '1'\]"):
+    with pytest.raises(
+        ValueError, match=r"line 3, column norm: .* one norm, got \['2', '1'\]"
+    ):
         Certification.from_tsv(path)
 
 
@@ -162,3 +168,208 @@ def test_logs_keep_the_box(tmp_path):
         Certification.from_tsv(tmp_path / "log.tsv", noise=Gaussian(sigma=1.0), dim=784)
     log.to_tsv(tmp_path / "again.tsv")
     assert Certification.from_tsv(tmp_path / "again.tsv").box.interval == (0, 0.1 + 0.2)
+
+
+# Logs of the field
+
+DATA = Path(__file__).parent / "data"
+HEAD = "idx\tlabel\tpredict\tradius\tcorrect\ttime\n"
+FIRST = "0\t3\t3\t0.378\t1\t0:00:15.4\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "abstained", "accuracy", "largest", "seconds"),
+    [
+        ("cohen_imagenet_resnet50_sigma_0.25", 16, 1, 13 / 16, 0.978, 151.238689),
+        ("salman_cifar10_resnet110_sigma_0.12", 12, 2, 9 / 12, 0.457, 14.114881),
+        ("jeong_mnist_lenet_sigma_0.25", 19, 0, 18 / 19, 0.953, 0.579953),
+    ],
+)
+def test_heads_of_published_logs(name, n, abstained, accuracy, largest, seconds, tmp_path):
+    log = Certification.from_tsv(DATA / f"{name}_head.tsv")
+    assert (len(log), log.abstained.sum(), log.radii.max()) == (n, abstained, largest)
+    assert log.y_true.dtype == log.labels.dtype == np.int64
+    assert certified_accuracy_score(log.y_true, log, radius=0) == accuracy
+    assert log.seconds[0] == seconds
+    log.to_tsv(tmp_path / "again.tsv")
+    texts = [
+        pd.read_csv(path, sep="\t", dtype=str)["radius"].tolist()
+        for path in (DATA / f"{name}_head.tsv", tmp_path / "again.tsv")
+    ]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("end", ["\n", "", "\r\n"])
+def test_a_whole_last_line_needs_no_end(end, tmp_path):
+    path = tmp_path / "log.tsv"
+    path.write_bytes((HEAD + FIRST + "20\t7\t7\t4.83e-05\t1\t0:00:15.4" + end).encode())
+    log = Certification.from_tsv(path)
+    assert log.radii.tolist() == [0.378, 4.83e-05]
+
+
+def test_every_cut_of_a_certificate_is_refused(tmp_path):
+    """Wherever the last line is cut, but within its time."""
+    path = tmp_path / "log.tsv"
+    last = "20\t7\t7\t4.83e-05\t1\t"
+    for length in range(1, len(last) + 1):
+        path.write_text(HEAD + FIRST + last[:length])
+        with pytest.raises(ValueError, match=r"^log\.tsv, line 3, column (\w+): "):
+            Certification.from_tsv(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "column"),
+    [
+        ("idx\tlabel\tpredict\tcorrect\ttime\tradius\n", "0\t3\t3\t1\t1\t0.37", "radius"),
+        (HEAD[:-1] + "\tbox\n", "0\t3\t3\t0.1\t1\t1\t0 0.3", "box"),
+    ],
+)
+def test_a_last_field_that_may_be_cut_is_refused(header, line, column, tmp_path):
+    path = tmp_path / "log.tsv"
+    path.write_text(header + line + "\n")
+    Certification.from_tsv(path)
+    path.write_text(header + line)
+    with pytest.raises(ValueError, match=f"line 2, column {column}: must be followed by"):
+        Certification.from_tsv(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [
+        ("CleanACC = 1/2 RACC = 1/4\n", "label"),
+        (HEAD, "idx"),
+        ("1.5\t7\t7\t0.4\t1\t1\n", "idx"),
+        ("0\t7\t7\t0.4\t1\t1\n", "idx"),
+        ("0.0\t7\t7\t0.4\t1\t1\n", "idx"),
+        ("20\t\t7\t0.4\t0\t1\n", "label"),
+        ("20\t7\t\t0.4\t0\t1\n", "predict"),
+        ("20\t7\t7\t\t1\t1\n", "radius"),
+        ("20\t7\t7\tnan\t1\t1\n", "radius"),
+        ("20\t7\t7\t0.4\t0\t1\n", "correct"),
+        ("20\t7\t5\t0.4\t1\t1\n", "correct"),
+        ("20\t7\t-1\t0.0\t1\t1\n", "correct"),
+        ("20\t7\t7\t0.4\tyes\t1\n", "correct"),
+        ("20\t7\t7\t0.4\t1\t0:00\n", "time"),
+        ("20\t7\t7\t0.4\t1\t\n", "time"),
+        ("20\t7\t7\t0.4\t1\t1\t1\n", "time"),
+    ],
+)
+def test_errors_name_file_line_and_column(line, column, tmp_path):
+    path = tmp_path / "log.tsv"
+    path.write_text(HEAD + "\n" + FIRST + line)
+    with pytest.raises(ValueError, match=rf"^log\.tsv, line 4, .*column {column}\b"):
+        Certification.from_tsv(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfei\x00d\x00", b"", b"\n\n"])
+def test_files_that_are_no_logs(content, tmp_path):
+    path = tmp_path / "log.tsv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^log\.tsv must (be tab-sep|have the columns)"):
+        Certification.from_tsv(path)
+
+
+@pytest.mark.parametrize("abstention", ["-1", " -1", "-1.0", "-1.", "-1 "])
+def test_abstentions_however_they_are_written(abstention, tmp_path):
+    path = tmp_path / "log.tsv"
+    path.write_text(HEAD + f"0\t3\t3.0\t0.3\tTrue\t1\n20\t7\t{abstention}\tnan\t0.0\t1\n")
+    log = Certification.from_tsv(path)
+    assert log.labels.tolist() == [3, -1]
+    assert log.abstained.tolist() == [False, True]
+    assert log.radii.tolist() == [0.3, 0.0]
+    assert abstention_rate(log.y_true, log) == 0.5
+
+
+def test_negative_radii_are_abstentions(tmp_path):
+    path = tmp_path / "log.tsv"
+    path.write_text(HEAD + FIRST + "20\t7\t7\t-0.01\t1\t1\n40\t7\t-1\t-0.2\t0\t1\n")
+    with pytest.warns(
+        CertificationWarning, match=r"log\.tsv has 1 negative radii, in line 3"
+    ):
+        log = Certification.from_tsv(path)
+    assert log.abstained.tolist() == [False, True, True]
+    assert certified_accuracy_score(log.y_true, log, radius=0) == pytest.approx(1 / 3)
+    log.to_tsv(path)
+    assert Certification.from_tsv(path).abstained.tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [("01", "1"), ("1.0", "2.0"), ("a\tb", 'say "x"'), ("NA", "é"), (3, 12), (1.0, 2.5)],
+)
+@pytest.mark.parametrize("suffix", ["tsv", "tsv.gz"])
+def test_names_survive_and_the_bytes_too(classes, suffix, tmp_path):
+    record = Certification.from_counts(
+        [[1000, 0], [1000, 0], [510, 490]],
+        classes=classes, labels=[classes[0]] * 3, noise=Gaussian(sigma=0.5), dim=4, norm=2,
+    )  # fmt: skip
+    y = np.array([classes[1], classes[0], classes[0]])
+    record.to_tsv(tmp_path / f"1.{suffix}", y)
+    for number in (1, 2):
+        log = Certification.from_tsv(tmp_path / f"{number}.{suffix}")
+        log.to_tsv(tmp_path / f"{number + 1}.{suffix}")
+        assert log.y_true.astype(str).tolist() == y.astype(str).tolist()
+        assert certified_accuracy_score(log.y_true, log, radius=0.1) == pytest.approx(1 / 3)
+    if suffix == "tsv":
+        first, *others = [(tmp_path / f"{n}.tsv").read_bytes() for n in (1, 2, 3)]
+        assert others == [first, first]
+
+
+@pytest.mark.parametrize("name", ["", " cat", "-1.0"])
+def test_names_that_a_log_cannot_keep_are_refused(name, tmp_path):
+    record = Certification.from_counts(
+        [[1000, 0]], classes=[name, "dog"], labels=[name], noise=Gaussian(sigma=0.5), dim=4
+    )
+    with pytest.raises(ValueError, match="labels must stay what they are in a log"):
+        record.to_tsv(tmp_path / "log.tsv", [name])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_radii_are_not_those_that_were_read(tmp_path):
+    path = tmp_path / "log.tsv"
+    path.write_text(HEAD + FIRST)
+    object.__setattr__(log := Certification.from_tsv(path), "radii", np.array([0.25]))
+    log.to_tsv(path)
+    assert Certification.from_tsv(path).radii.tolist() == [0.25]
+
+
+# Logs of some images
+
+
+def test_common_images():
+    log = Certification.from_tsv(DATA / "cohen_cifar10_resnet110_sigma_0.25.tsv", dim=3072)
+    odd, backwards = log[1::2], log[::-1]
+    first, second = common_images([odd, backwards])
+    np.testing.assert_array_equal(first.index, odd.index)
+    for name in ("index", "y_true", "labels", "radii", "abstained", "seconds"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    assert log.restrict([40, 0]).radii.tolist() == [log.radii[2], log.radii[0]]
+    with pytest.raises(ValueError, match="got 1 others, 7 to begin with"):
+        log.restrict([0, 7])
+    with pytest.raises(ValueError, match="images in common, got none"):
+        common_images([log[:5], log[5:]])
+    with pytest.raises(ValueError, match="at least one CertificationLog"):
+        common_images([])
+    shifted = log_of([1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="got two true labels for idx 0"):
+        common_images([shifted, log])
+
+
+def test_logs_with_an_image_twice_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="every image once"):
+        log_of([1.0, 0.5])[[0, 0]].to_tsv(tmp_path / "log.tsv")
+
+
+def test_a_log_prints_what_it_claims():
+    noise = Gaussian(sigma=0.25)
+    log = Certification.from_tsv(
+        DATA / "cohen_cifar10_resnet110_sigma_0.25.tsv", noise=noise, dim=3072
+    )
+    lines = str(log).splitlines()
+    assert lines[0] == "500 inputs under Gaussian(sigma=0.25), as a log states them"
+    assert "The log claims that no change" in lines[1]
+    assert lines[-2] == "abstained: 43 of 500"
+    assert lines[-1].startswith("l2 radius: median ")
+    assert "norm=l2, abstained=43)" in repr(log)
+    assert len(repr(log)) < 120
+    assert str(log[:0]).startswith("0 inputs under")

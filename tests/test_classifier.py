@@ -195,6 +195,10 @@ def test_data_frames():
     assert clf.score(X, y) > 0.8
     with pytest.raises(ValueError, match="feature names should match"):
         clf.predict(X[X.columns[::-1]])
+    some = X.iloc[[140, 3, 70]]
+    certification = clf.certify(some)
+    assert certification.to_frame().index.tolist() == [140, 3, 70]
+    assert certification[1:].to_frame().index.tolist() == [3, 70]
 
 
 def test_wide_scales_are_learnt():

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from rs4a.bound_record import BoundRecord
 from rs4a.certification import Certification
 from rs4a.certification_log import CertificationLog
-from rs4a.metrics.scores import comparable_labels
+from rs4a.metrics.scores import check_certified, comparable_labels
 from rs4a.noises import Noise
 
 __all__ = ["NamedResult", "Record", "Result", "by_sigma", "check_results", "noise_name"]
@@ -136,6 +136,7 @@ def _sigma(record: Record) -> float:
 
 
 def _labels(record: Record, y: ArrayLike) -> NDArray:
+    check_certified(record)
     return comparable_labels("y_true", y, record.labels, len(record))
 
 

@@ -335,6 +335,7 @@ def abstention_rate(
         If `sample_weight` or `average` is not as described, or under "macro" the lengths
         differ.
     """
+    check_certified(certification)
     check_average(average)
     abstained = certification.abstained
     weights = check_sample_weight(sample_weight, len(abstained))
@@ -343,12 +344,14 @@ def abstention_rate(
 
 
 def check_certified(certification: Any) -> None:
-    """Refuse what holds no certificates, labels in the place of a record above all."""
+    """Refuse labels in the place of a record, and records without inputs."""
     if not (hasattr(certification, "radius") and hasattr(certification, "abstained")):
         raise TypeError(
             "certification must be a Certification, a BoundRecord or a CertificationLog, "
             f"got {type(certification).__name__}. Scores take (y_true, certification)."
         )
+    if not len(certification.labels):
+        raise ValueError("certification must hold at least one input, got none.")
 
 
 def _labels(y_true: ArrayLike, certification: CertifiedPredictions) -> NDArray:

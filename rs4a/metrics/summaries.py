@@ -17,6 +17,7 @@ from rs4a.metrics.scores import (
     certified_accuracy_interval,
     certified_accuracy_score,
     certified_hits,
+    check_certified,
 )
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.rounding import format_radius
@@ -105,6 +106,8 @@ def summarize(
         raise ValueError(f"radii need y_true, got radii={radii!r} without labels.")
     if y_true is None and sample_weight is not None:
         raise ValueError("sample_weight needs y_true, got weights without labels.")
+    if y_true is not None:
+        check_certified(certification)
     norm = certification.norm if norm is None else check_norm(norm)
     assert norm is not None
     warned = certification.report.get("warned", [])

@@ -8,7 +8,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, recall_score
 
-from rs4a import Certification
+from rs4a import Certification, metrics
+from rs4a.bound_record import BoundRecord
 from rs4a.metrics import (
     abstention_rate,
     average_certified_radius,
@@ -16,7 +17,7 @@ from rs4a.metrics import (
     certified_accuracy_score,
 )
 from rs4a.metrics.scores import binomial_interval
-from rs4a.noises import Uniform
+from rs4a.noises import Gaussian, Uniform
 
 LOG = Path(__file__).parents[1] / "data/cohen_cifar10_resnet110_sigma_0.25.tsv"
 VOTES = np.array([[1000, 0], [900, 100], [520, 480], [100, 900], [500, 500]])
@@ -207,3 +208,61 @@ def test_interval_over_classes_covers_and_weights_have_none():
     assert (low, high) == tuple(np.mean(each, axis=0))
     with pytest.raises(ValueError, match="sample_weight must be None: weighted inputs"):
         certified_accuracy_interval(y, record, radius=0.5, sample_weight=[1.0] * 100)
+
+
+# Records without inputs
+
+
+def records_without_inputs():
+    noise = Gaussian(sigma=0.25)
+    votes = Certification.from_counts([[990, 10]], labels=[0], noise=noise, dim=4)
+    bounds = BoundRecord(np.array([0, 1]), np.array([0]), np.array([0.9]), noise, 4)
+    log = Certification.from_tsv(LOG, noise=noise, dim=3072)
+    return [record[:0] for record in (votes, bounds, log)]
+
+
+CALLS = {
+    "score": lambda record: certified_accuracy_score([], record, radius=[0.1, 0.2]),
+    "interval": lambda record: metrics.certified_accuracy_interval([], record, radius=0.1),
+    "acr": lambda record: metrics.average_certified_radius([], record),
+    "abstentions": lambda record: metrics.abstention_rate([], record),
+    "frame": lambda record: metrics.certified_accuracy_frame([(record, [])], radii=[0.1]),
+    "table": lambda record: metrics.certified_accuracy_table([(record, [])], radii=[0.1]),
+    "display": lambda record: metrics.CertifiedAccuracyDisplay.from_certifications(
+        [], {"a": record}
+    ),
+    "envelope": lambda record: metrics.EnvelopeDisplay.from_results([(record, [])]),
+    "panels": lambda record: metrics.SigmaCurvesDisplay.from_results([(record, [])]),
+    "predictions": lambda record: metrics.PredictionDisplay.from_results([(record, [])]),
+    "radii": lambda record: metrics.PredictionDisplay.from_results(
+        [(record, [])], target="radius"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2], ids=["votes", "bounds", "log"])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_nothing_is_known_of_no_inputs(call, kind):
+    with pytest.raises(
+        ValueError, match="^certification must hold at least one input, got"
+    ):
+        call(records_without_inputs()[kind])
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2], ids=["votes", "bounds", "log"])
+def test_records_of_no_inputs_are_records(kind):
+    record = records_without_inputs()[kind]
+    assert len(record) == len(record.radius()) == len(record.radius(np.inf)) == 0
+    assert "n=0" in repr(record)
+    assert "nan" not in str(record)
+    if kind < 2:
+        assert record.to_frame().shape[0] == 0
+
+
+def test_a_summary_of_no_inputs_has_no_accuracy():
+    record = records_without_inputs()[0]
+    assert record.summary().startswith("0 inputs under Gaussian(sigma=0.25)")
+    with pytest.raises(
+        ValueError, match="^certification must hold at least one input, got"
+    ):
+        record.summary([])
