@@ -312,3 +312,11 @@ def test_accuracies_are_rounded_down(accuracy, text):
         format_accuracy_table(pd.DataFrame({0.5: [k / 1000]})).iloc[0, 0]
         for k in range(1, 1001)
     ] == [f"{k / 10:.1f}" for k in range(1, 1001)]
+
+
+def test_weights_and_averages():
+    record, _ = result(Uniform(lambd=1.0), [0.6, 0.8, 0.8, 0.9])
+    y = [0, 0, 0, 1]
+    for kwargs in ({"average": "macro"}, {"sample_weight": [1, 1, 1, 3]}):
+        table = certified_accuracy_table([(record, y)], radii=[0.1, 0.5], **kwargs)
+        np.testing.assert_allclose(table.loc["Uniform"], [1 / 2, 1 / 3])
