@@ -74,6 +74,7 @@ from rs4a.utils.validation import (
     check_training_data,
     labelled,
     lost_by_rounding,
+    validation_set,
 )
 from rs4a.vote_plans import VotePlan, Votes
 from rs4a.vote_store import VoteStore, store_folder
@@ -510,6 +511,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             seed=self._training_seed + self._n_trainings,
             epochs_before=self._epochs_before,
             folder=None if folder is None else folder / "trainings",
+            translate=lambda dataset: validation_set(
+                self, dataset, lambda labels: class_indices(labels, self.classes_, who)
+            ),
         )
         return self._set_base(net)
 

@@ -21,6 +21,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Checkpoint, LoadInitState
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
+from torch.utils.data import Dataset as TorchDataset
 
 from rs4a.fingerprint import fingerprint
 from rs4a.kept_training import KeptTraining
@@ -64,6 +65,8 @@ class _Smoothing:
     dim: int = 1
     #: Whether the present step has asked for the loss.
     asked: bool = False
+    #: Gives data sets that are not the training's own their indices of classes.
+    translate: Callable[[Any], Any] | None = None
 
 
 def train(
@@ -77,6 +80,7 @@ def train(
     seed: int,
     epochs_before: int = 0,
     folder: Path | None = None,
+    translate: Callable[[Any], Any] | None = None,
 ) -> NeuralNet:
     """Train a net under noise; start anew unless it is initialised.
 
@@ -111,6 +115,11 @@ def train(
     folder : Path, default=None
         Where trainings on arrays are kept, to go on or to be found again. None: nowhere.
 
+    translate : callable, default=None
+        Takes a data set that the net's `train_split` brings along, as skorch's
+        `predefined_split` does, and gives it with indices of outputs for targets. None:
+        its targets are such indices.
+
     Returns
     -------
     net : skorch.NeuralNet
@@ -132,7 +141,7 @@ def train(
         first = X[:8] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
         check_loss(net, probe(net, first, n_classes))
         with (
-            training_under_noise(net, noise, objective, epochs_before),
+            training_under_noise(net, noise, objective, epochs_before, translate),
             _kept_in(folder if isinstance(X, np.ndarray) else None, net),
         ):
             net.partial_fit(X, y)
@@ -222,7 +231,11 @@ def _cuda_devices(net: NeuralNet) -> list[int]:
 
 @contextmanager
 def training_under_noise(
-    net: NeuralNet, noise: Noise, objective: Objective, epochs_before: int = 0
+    net: NeuralNet,
+    noise: Noise,
+    objective: Objective,
+    epochs_before: int = 0,
+    translate: Callable[[Any], Any] | None = None,
 ) -> Iterator[NeuralNet]:
     """Let a net train, and validate, under noise as long as the context lasts.
 
@@ -240,6 +253,9 @@ def training_under_noise(
     epochs_before : int, default=0
         Epochs of the net's history that count for no warm-up.
 
+    translate : callable, default=None
+        As in `train`.
+
     Yields
     ------
     net : skorch.NeuralNet
@@ -247,7 +263,7 @@ def training_under_noise(
     """
     plain_class: Any = type(net)
     # A trailing underscore: skorch reports other attributes as parameters.
-    net.smoothing_ = _Smoothing(noise, objective, epochs_before)
+    net.smoothing_ = _Smoothing(noise, objective, epochs_before, translate=translate)
     net.__class__ = _noisy_class(plain_class)
     try:
         yield net
@@ -262,6 +278,16 @@ def _noisy_class(plain_class: Any) -> Any:
 
     class NoisyNet(plain_class):
         smoothing_: _Smoothing | None = None  # a clone made in training has none
+
+        def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+            split, known = super().get_split_datasets(X, y, **fit_params), (X, y)
+            translate = None if self.smoothing_ is None else self.smoothing_.translate
+            if translate is None:
+                return split
+            return tuple(
+                each if each is None or _consists_of(each, known) else translate(each)
+                for each in split
+            )
 
         def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
             # The noise is drawn here, outside the closure that some optimizers call
@@ -312,6 +338,23 @@ def _noisy_class(plain_class: Any) -> Any:
     NoisyNet.__module__ = plain_class.__module__
     NoisyNet.__doc__ = plain_class.__doc__
     return NoisyNet
+
+
+def _consists_of(dataset: Any, known: tuple[Any, Any]) -> bool:
+    """Whether a data set is what the net trains on, or a part or a change of it."""
+    pending, seen = [dataset], set()
+    while pending:
+        each = pending.pop()
+        if any(each is own for own in known):
+            return True
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, list | tuple):
+            pending += each
+        elif isinstance(each, TorchDataset):
+            pending += vars(each).values()
+    return False
 
 
 def _rebuild(plain_class: Any, state: dict[str, Any]) -> Any:

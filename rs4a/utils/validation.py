@@ -1,5 +1,6 @@
 """Inputs and labels of estimators: anything array-like becomes numpy."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from skorch.dataset import Dataset as SkorchDataset
 
 from rs4a.utils.checks import check_floating_point
 from rs4a.utils.lazy_inputs import (
     Check,
+    KnownLabels,
     LabelledInputs,
     LazyInputs,
     dataset_labels,
@@ -26,6 +29,7 @@ __all__ = [
     "check_training_data",
     "labelled",
     "lost_by_rounding",
+    "validation_set",
 ]
 
 
@@ -148,13 +152,58 @@ def check_training_data(
     if not is_dataset(X):
         inputs, labels = check_inputs(estimator, X, y=as_array(y), reset=reset)
         return inputs, inputs, labels
-    sample = check_inputs(estimator, sample_inputs(X), reset=reset)
-    return sample, X, column_or_1d(as_array(dataset_labels(X, y)), warn=True)
+    labels = column_or_1d(as_array(dataset_labels(X, y)), warn=True)
+    inputs = KnownLabels(X, labels) if y is None else X
+    return check_inputs(estimator, sample_inputs(inputs), reset=reset), inputs, labels
 
 
 def labelled(estimator: Any, X: Any, targets: NDArray[np.int64]) -> Any:
     """Return inputs as a net trains on them: a Dataset together with its targets."""
     return LabelledInputs(X, targets, _like_fit(estimator)) if is_dataset(X) else X
+
+
+def validation_set(
+    estimator: Any, dataset: Any, to_targets: Callable[[NDArray], NDArray[np.int64]]
+) -> Any:
+    """Return a data set of a net's `train_split` with targets as the training's.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Estimator of `check_inputs`.
+
+    dataset : torch.utils.data.Dataset
+        Inputs with their labels, of the kind that `fit` takes.
+
+    to_targets : callable
+        Takes labels to indices of classes.
+
+    Returns
+    -------
+    dataset : torch.utils.data.Dataset
+        Its items are pairs of an input in float32 and the index of its class.
+
+    Raises
+    ------
+    ValueError
+        If an input is not as in `fit`, or there is no label or an unknown one.
+    """
+    if not is_dataset(dataset):
+        raise TypeError(
+            "train_split must give torch Datasets for training and validation, got "
+            f"{type(dataset).__name__}."
+        )
+    try:
+        labels = column_or_1d(as_array(dataset_labels(dataset, None)))
+        targets = to_targets(labels)
+        if type(dataset) is SkorchDataset and isinstance(dataset.X, np.ndarray):
+            return SkorchDataset(check_inputs(estimator, dataset.X, reset=False), targets)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "train_split must give data sets like X and y, got a "
+            f"{type(dataset).__name__}: {error}"
+        ) from error
+    return labelled(estimator, KnownLabels(dataset, labels), targets)
 
 
 def lost_by_rounding(X: Any, order: float) -> tuple[float, float]:
