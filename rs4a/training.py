@@ -280,12 +280,12 @@ def _noisy_class(plain_class: Any) -> Any:
         smoothing_: _Smoothing | None = None  # a clone made in training has none
 
         def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
-            split, known = super().get_split_datasets(X, y, **fit_params), (X, y)
+            split = super().get_split_datasets(X, y, **fit_params)
             translate = None if self.smoothing_ is None else self.smoothing_.translate
             if translate is None:
                 return split
             return tuple(
-                each if each is None or _consists_of(each, known) else translate(each)
+                each if each is None or _consists_of(each, X, y) else translate(each)
                 for each in split
             )
 
@@ -340,20 +340,21 @@ def _noisy_class(plain_class: Any) -> Any:
     return NoisyNet
 
 
-def _consists_of(dataset: Any, known: tuple[Any, Any]) -> bool:
-    """Whether a data set is what the net trains on, or a part or a change of it."""
+def _consists_of(dataset: Any, X: Any, y: Any) -> bool:
+    """Whether a data set is what the net trains on, or a part or a change of it.
+
+    Arrays of inputs do not tell: validation may be on the same ones.
+    """
     pending, seen = [dataset], set()
     while pending:
         each = pending.pop()
-        if any(each is own for own in known):
+        if each is X and isinstance(X, TorchDataset):
             return True
-        if id(each) in seen:
-            continue
+        if isinstance(each, np.ndarray) and np.may_share_memory(each, y):
+            return True
+        if id(each) not in seen and isinstance(each, list | tuple | TorchDataset):
+            pending += vars(each).values() if isinstance(each, TorchDataset) else each
         seen.add(id(each))
-        if isinstance(each, list | tuple):
-            pending += each
-        elif isinstance(each, TorchDataset):
-            pending += vars(each).values()
     return False
 
 
