@@ -38,6 +38,7 @@ from rs4a.nets import (
 from rs4a.noises import Noise
 from rs4a.objectives import Batch, NoisyOutputs, Objective
 from rs4a.resume import ResumeTraining
+from rs4a.weighted_loss import weighted_loss
 
 __all__ = [
     "noise_of_training",
@@ -65,6 +66,10 @@ class _Smoothing:
     dim: int = 1
     #: Whether the present step has asked for the loss.
     asked: bool = False
+    #: Whether the training set has weights.
+    weighted: bool = False
+    #: Those of the inputs in the present batch; None if they count alike.
+    weights: torch.Tensor | None = None
     #: Gives data sets that are not the training's own their indices of classes.
     translate: Callable[[Any], Any] | None = None
 
@@ -91,7 +96,7 @@ def train(
 
     X : ndarray of shape (n, ...), float32, or Dataset
         Inputs. The items of a Dataset are pairs of an input, a tensor in float32, and its
-        target.
+        target, or a pair of target and weight.
 
     y : ndarray of shape (n,), int64
         Indices of the net's outputs.
@@ -142,11 +147,16 @@ def train(
         check_loss(net, probe(net, first, n_classes))
         with (
             training_under_noise(net, noise, objective, epochs_before, translate),
-            _kept_in(folder if isinstance(X, np.ndarray) else None, net),
+            _kept_in(folder if _lies_in_memory(X) else None, net),
         ):
             net.partial_fit(X, y)
     remember_noise(net, noise)
     return net
+
+
+def _lies_in_memory(X: Any) -> bool:
+    """Whether inputs, with weights perhaps, are an array."""
+    return isinstance(X, np.ndarray) or isinstance(getattr(X, "dataset", X), np.ndarray)
 
 
 def remember_noise(net: NeuralNet, noise: Noise) -> None:
@@ -281,13 +291,11 @@ def _noisy_class(plain_class: Any) -> Any:
 
         def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
             split = super().get_split_datasets(X, y, **fit_params)
-            translate = None if self.smoothing_ is None else self.smoothing_.translate
-            if translate is None:
-                return split
-            return tuple(
-                each if each is None or _consists_of(each, X, y) else translate(each)
-                for each in split
-            )
+            return _translated(self.smoothing_, split, X, y)
+
+        def get_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            iterator = super().get_iterator(dataset, *args, **kwargs)
+            return _without_weights(self.smoothing_, iterator)
 
         def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
             # The noise is drawn here, outside the closure that some optimizers call
@@ -313,7 +321,8 @@ def _noisy_class(plain_class: Any) -> Any:
                 rows, y_first, more, others = _first_rows(
                     (y_pred, y_true, args, kwargs), n_copies * n, len(y_true)
                 )
-                return plain_get_loss(rows, y_first, *more, **others)
+                loss = partial(plain_get_loss, rows, y_first, *more, **others)
+                return weighted_loss(self, loss, y_first, smoothing.weights)
 
             outputs = check_outputs(y_pred, len(y_true), 2)
             y = to_tensor(y_true, device=outputs.device)
@@ -324,6 +333,7 @@ def _noisy_class(plain_class: Any) -> Any:
                 smoothing.dim,
                 own_loss,
                 lambda each: log_probabilities(self, each),
+                smoothing.weights,
             )
             smoothing.asked = True
             return smoothing.objective.loss(answers)
@@ -338,6 +348,49 @@ def _noisy_class(plain_class: Any) -> Any:
     NoisyNet.__module__ = plain_class.__module__
     NoisyNet.__doc__ = plain_class.__doc__
     return NoisyNet
+
+
+def _translated(smoothing: _Smoothing | None, split: Any, X: Any, y: Any) -> Any:
+    """Data sets for training and validation, all with indices of classes."""
+    if smoothing is None:
+        return split
+    translate = smoothing.translate
+    smoothing.weighted = getattr(X, "weights", None) is not None
+    if translate is None:
+        return split
+    return tuple(
+        each if each is None or _consists_of(each, X, y) else translate(each)
+        for each in split
+    )
+
+
+def _without_weights(smoothing: _Smoothing | None, iterator: Any) -> Any:
+    weighted = smoothing is not None and smoothing.weighted
+    return _WithoutWeights(iterator, smoothing) if weighted else iterator
+
+
+class _WithoutWeights:
+    """Batches of a loader whose weights go to the smoothing, out of sight of others."""
+
+    def __init__(self, iterator: Any, smoothing: Any):
+        self._iterator = iterator
+        self._smoothing = smoothing
+
+    def __len__(self) -> int:
+        return len(self._iterator)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._iterator, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._iterator:
+            X, y = unpack_data(batch)
+            weights = None
+            if isinstance(y, list | tuple):
+                y, weights = y
+                batch = [X, y]
+            self._smoothing.weights = weights
+            yield batch
 
 
 def _consists_of(dataset: Any, X: Any, y: Any) -> bool:
@@ -408,6 +461,8 @@ def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], in
         copies = smoothing.objective.noisy_copies(whole)
     smoothing.shape, smoothing.dim = (len(copies), n), max(X[0].numel(), 1)
     smoothing.asked = False
+    if smoothing.weights is not None:
+        smoothing.weights = smoothing.weights.to(device, torch.float32)
     return (to_net(net, copies.flatten(0, 1)), torch.cat([y] * len(copies))), n
 
 

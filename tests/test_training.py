@@ -375,7 +375,7 @@ def test_probabilities_under_a_loss_of_logits_are_warned_of(digits):
 # Validation sets that the net brings along
 
 
-NAMES = np.array("zero one two three four five six seven eight nine".split())
+NAMES = np.array([f"digit {each}" for each in range(10)])
 #: What labels of digits are called, and the net's own list of them.
 LABELS = {
     "from 1": (lambda y: y + 1, None),

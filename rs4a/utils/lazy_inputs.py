@@ -233,20 +233,33 @@ class LabelledInputs(Dataset):
 
     check : callable
         Called with every input that is read; raises an error where one is wrong.
+
+    weights : ndarray of shape (n,), float64, default=None
+        Weights of the inputs. With them an item's target is a pair, with its weight.
     """
 
-    def __init__(self, dataset: Any, targets: NDArray[np.int64], check: Check):
+    def __init__(
+        self,
+        dataset: Any,
+        targets: NDArray[np.int64],
+        check: Check,
+        weights: NDArray[np.float64] | None = None,
+    ):
         self.dataset = dataset
         self.targets = targets
         self.check = check
+        self.weights = weights
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, Any]:
         values = _read(self.dataset, row)
         self.check(values)
-        return torch.from_numpy(values), int(self.targets[row])
+        target = int(self.targets[row])
+        if self.weights is None:
+            return torch.from_numpy(values), target
+        return torch.from_numpy(values), (target, float(self.weights[row]))
 
 
 def sample_inputs(dataset: Any) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ __all__ = [
     "as_array",
     "check_inputs",
     "check_training_data",
+    "check_weights",
     "labelled",
     "lost_by_rounding",
     "validation_set",
@@ -157,9 +158,63 @@ def check_training_data(
     return check_inputs(estimator, sample_inputs(inputs), reset=reset), inputs, labels
 
 
-def labelled(estimator: Any, X: Any, targets: NDArray[np.int64]) -> Any:
-    """Return inputs as a net trains on them: a Dataset together with its targets."""
-    return LabelledInputs(X, targets, _like_fit(estimator)) if is_dataset(X) else X
+def labelled(
+    estimator: Any,
+    X: Any,
+    targets: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
+) -> Any:
+    """Return inputs as a net trains on them: with what an array cannot hold.
+
+    A Dataset comes together with its targets, and inputs of any kind with their weights,
+    unless these are all the same.
+    """
+    if weights is not None:
+        weights = None if (weights == weights[0]).all() else weights / weights.mean()
+    if weights is None and not is_dataset(X):
+        return X
+    return LabelledInputs(X, targets, _like_fit(estimator), weights)
+
+
+def check_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
+    """Validate the weights of inputs.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n,) or None
+        Weights.
+
+    n : int
+        Number of inputs.
+
+    Returns
+    -------
+    weights : ndarray of shape (n,), float64, or None
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If they are not one number per input, finite and not negative, or all of them are 0.
+    """
+    if sample_weight is None:
+        return None
+    weights = np.asarray(as_array(sample_weight))
+    if weights.shape != (n,) or weights.dtype.kind not in "biufO":
+        raise ValueError(
+            f"sample_weight must have one number for each of the {n} inputs in X, shape "
+            f"({n},), got shape {weights.shape} and dtype {weights.dtype}."
+        )
+    weights = weights.astype(np.float64)
+    if not (np.isfinite(weights) & (weights >= 0.0)).all():
+        bad = int(np.flatnonzero(~(weights >= 0.0) | np.isinf(weights))[0])
+        raise ValueError(
+            f"sample_weight must be finite and at least 0, got {weights[bad]:g} for input "
+            f"number {bad}."
+        )
+    if not weights.any():
+        raise ValueError("sample_weight must not be zero for all inputs.")
+    return weights
 
 
 def validation_set(
