@@ -141,6 +141,7 @@ def train(
     Ctrl-C ends the training early and keeps what was learnt, which is skorch's way.
     """
     with training_seed(seed, _cuda_devices(net)):
+        _check_trainable(net)
         if not net.initialized_:
             net.initialize()
         first = X[:8] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
@@ -152,6 +153,20 @@ def train(
             net.partial_fit(X, y)
     remember_noise(net, noise)
     return net
+
+
+def _check_trainable(net: NeuralNet) -> None:
+    """Refuse copies of TorchScript, whose weights are no leaves that an optimizer takes."""
+    module = getattr(net, "module_", net.module)
+    if isinstance(module, torch.nn.Module) and not all(
+        each.is_leaf for each in module.parameters()
+    ):
+        raise TypeError(
+            "estimator must have a module that can be copied and trained, got a "
+            f"{type(module).__name__} whose weights are no leaves, as those of TorchScript "
+            "after copying. Give the net the module that was scripted or traced, or a "
+            "function that makes it; or use a trained one in a FrozenEstimator."
+        )
 
 
 def _lies_in_memory(X: Any) -> bool:

@@ -13,6 +13,7 @@ from skorch.dataset import ValidSplit
 from skorch.helper import SliceDataset
 from torch.utils.data import (
     ConcatDataset,
+    DataLoader,
     Dataset,
     IterableDataset,
     StackDataset,
@@ -397,3 +398,17 @@ def test_inputs_are_checked_as_they_are_read(small, from_array, monkeypatch):
     odd = [*X[:10], X[10, 0], *X[11:20]]
     with pytest.raises(ValueError, match=r"as in fit, got \(8, 8\)"):
         classifier().fit(Images(odd, y[:20]))
+
+
+def test_loaders_and_dicts_are_refused_with_a_remedy(small, from_array):
+    X, _, y, _ = small
+    loader = DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(y)))
+    for call in (classifier().fit, classifier().partial_fit):
+        with pytest.raises(TypeError, match=r"got a DataLoader\. .* loader\.dataset"):
+            call(loader)
+        with pytest.raises(TypeError, match=r"got a dict with \['X', 'sample_weight'\]"):
+            call({"X": X, "sample_weight": y}, y)
+    for call in (from_array.predict, from_array.certify):
+        with pytest.raises(TypeError, match=r"got a DataLoader\. .* loader\.dataset"):
+            call(loader)
+    assert classifier().fit(loader.dataset).classes_.tolist() == list(range(10))

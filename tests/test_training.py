@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import make_net
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from skorch.callbacks import (
     Callback,
@@ -471,3 +472,27 @@ def test_validation_sets_that_cannot_be_used(small, valid, message):
     X, y = small
     with pytest.raises((TypeError, ValueError), match=message):
         fit_with_split(small, "from 1", predefined_split(valid(X[200:], y[200:])))
+
+
+# TorchScript
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_torchscript_trains_from_a_function_and_votes_frozen(small):
+    X, y = small
+    scripted = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    options = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
+    with pytest.raises(TypeError, match="Give the net the module that was scripted"):
+        SmoothedClassifier(NeuralNetClassifier(scripted, **options)).fit(X, y)
+    net = NeuralNetClassifier(scripted, classes=list(range(10)), **options).initialize()
+    clf = SmoothedClassifier(FrozenEstimator(net), bound=ClopperPearson(n=50)).fit(X, y)
+    assert len(clf.certify(X[:3])) == 3
+    with pytest.raises(TypeError, match="whose weights are no leaves"):
+        SmoothedClassifier(net).partial_fit(X, y)
+
+    def make():
+        return torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+
+    net = NeuralNetClassifier(make, lr=0.5, max_epochs=20, **options)
+    assert SmoothedClassifier(net, noise=Gaussian(sigma=0.1)).fit(X, y).score(X, y) > 0.5

@@ -1,6 +1,6 @@
 """Inputs and labels of estimators: anything array-like becomes numpy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 from skorch.dataset import Dataset as SkorchDataset
+from torch.utils.data import DataLoader
 
 from rs4a.utils.checks import check_floating_point
 from rs4a.utils.lazy_inputs import (
@@ -85,6 +86,7 @@ def check_inputs(
     ValueError
         If X has the wrong shape or scale, or holds NaN or infinity.
     """
+    _check_kind(X)
     X = unmapped(X)
     if isinstance(X, MappedInputs):
         _check_array_shape(estimator, X.shape)
@@ -112,6 +114,21 @@ def check_inputs(
     if also is not None:
         also(values)
     return checked
+
+
+def _check_kind(X: Any) -> None:
+    """Refuse what nets take elsewhere, and say in which form it is taken here."""
+    if isinstance(X, DataLoader):
+        raise TypeError(
+            f"X must be an array or a torch Dataset, got a {type(X).__name__}. Give its "
+            "Dataset, loader.dataset; how it is read is said by the net's batch_size and "
+            "iterator_train__ parameters."
+        )
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"X must be one array or a torch Dataset, got a {type(X).__name__} with "
+            f"{list(X)[:5]!r}. Give the inputs alone, and weights as sample_weight of fit."
+        )
 
 
 def check_training_data(
@@ -149,6 +166,7 @@ def check_training_data(
     ValueError
         If inputs or labels are not as described.
     """
+    _check_kind(X)
     X = unmapped(X)
     if not is_dataset(X):
         inputs, labels = check_inputs(estimator, X, y=as_array(y), reset=reset)
