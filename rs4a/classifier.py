@@ -25,6 +25,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    _routing_enabled,
+    process_routing,
+)
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -64,6 +70,7 @@ from rs4a.plain_classifiers import (
     check_plain_training,
     default_plain_objective,
     is_plain,
+    named_weights,
     train_plain,
 )
 from rs4a.progress import VoteBar
@@ -81,8 +88,10 @@ from rs4a.utils.validation import (
     as_array,
     check_inputs,
     check_training_data,
+    check_weights,
     labelled,
     lost_by_rounding,
+    validation_set,
 )
 from rs4a.vote_plans import VotePlan, Votes
 from rs4a.vote_store import VoteStore, store_folder
@@ -359,7 +368,13 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     # Training
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> Self:
         """Train a clone of the net under noise.
 
         Parameters
@@ -373,6 +388,16 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             Labels of any kind. None: those of a Dataset, its `targets` or else what stands
             second in its items.
 
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the inputs, at least 0. The loss of a net is the mean over inputs of
+            their losses, each times its weight over the mean weight; a scikit-learn
+            classifier gets the weights of its noisy copies. None: all count alike.
+
+        **fit_params : dict
+            Further arguments of the `fit` of a scikit-learn classifier, by
+            ``step__name`` for a pipeline. Those with an entry for each input are repeated
+            for the noisy copies. A net takes none.
+
         Returns
         -------
         self : SmoothedClassifier
@@ -382,23 +407,26 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         ValueError
             If a parameter or the data is not as described, or a frozen net does not
-            know a label.
+            know a label, or the objective or the net's criterion cannot heed weights.
         TypeError
-            If `estimator` is neither a skorch net nor a classifier.
+            If `estimator` is neither a skorch net nor a classifier, or does not take
+            the fit parameters.
         """
         if hasattr(self, "estimator_"):  # after an error there is no half a fit
             del self.estimator_
         sample, inputs, labels = check_training_data(self, X, y, reset=True)
         check_classification_targets(labels)
+        weights = check_weights(sample_weight, len(labels))
         if isinstance(self.estimator, FrozenEstimator):
             return self._take_frozen(self.estimator.estimator, sample, labels)
         self._start(sample)
         if is_plain(self.estimator):
-            return self._train_plain(clone(self.estimator), inputs, labels)
+            more = self._params_of_base("fit", weights, fit_params)
+            return self._train_plain(clone(self.estimator), inputs, labels, None, more)
+        self._check_net_params(weights, fit_params)
         self.classes_ = given_classes(self.estimator, labels)
-        return self._train(
-            self._new_net(sample), inputs, labels, "the net's list of classes"
-        )
+        net, who = self._new_net(sample), "the net's list of classes"
+        return self._train(net, inputs, labels, who, weights)
 
     def _take_frozen(self, base: Any, sample: NDArray[np.float32], labels: NDArray) -> Self:
         """Use a fitted net or classifier as it is."""
@@ -421,7 +449,12 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     @available_if(_trains_on)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self, X: Any, y: ArrayLike | None = None, classes: ArrayLike | None = None
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        **fit_params: Any,
     ) -> Self:
         """Train on, from the present weights: for fine-tuning and for data in parts.
 
@@ -441,6 +474,12 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             All labels that there will be, for the first call. None: those of a fitted
             net, or those of `y`.
 
+        sample_weight : array-like of shape (n,), default=None
+            Weights of the inputs, as in `fit`.
+
+        **fit_params : dict
+            Further arguments of a scikit-learn classifier's `partial_fit`, as in `fit`.
+
         Returns
         -------
         self : SmoothedClassifier
@@ -452,10 +491,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             As in `fit`, or if `y` has a label that the first call did not know.
         """
         if isinstance(self.estimator, FrozenEstimator):
-            return self.fit(X, y)
+            return self.fit(X, y, sample_weight)
         first = not hasattr(self, "estimator_")
         sample, inputs, labels = check_training_data(self, X, y, reset=first)
         check_classification_targets(labels)
+        weights = check_weights(sample_weight, len(labels))
         if not first and is_plain(self.estimator) != is_plain(self.estimator_):
             raise ValueError(
                 "estimator must be of the kind that was fitted, "
@@ -463,7 +503,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 "fit for another one."
             )
         if is_plain(self.estimator):
-            return self._go_on_plain(sample, inputs, labels, classes, first)
+            more = self._params_of_base("partial_fit", weights, fit_params)
+            return self._go_on_plain(sample, inputs, labels, classes, first, more)
         if first:
             fitted = getattr(self.estimator, "initialized_", False)
             self._start(sample, self.estimator if fitted else None)
@@ -472,7 +513,48 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             self.noise_.check_inputs(sample)
             # A net that was frozen is the user's, and stays as it is.
             net = deepcopy(self.estimator_) if self._was_frozen else self.estimator_
-        return self._train(net, inputs, labels, "the first call of partial_fit")
+        self._check_net_params(weights, fit_params)
+        who = "the first call of partial_fit"
+        return self._train(net, inputs, labels, who, weights)
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Metadata that `fit`, `partial_fit` and `score` take, and those of the base.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            Requests of the classifier itself, and of `estimator` if there is one.
+        """
+        router = MetadataRouter(owner=self).add_self_request(self)
+        if self.estimator is not None:
+            mapping = MethodMapping().add(caller="fit", callee="fit")
+            mapping.add(caller="partial_fit", callee="partial_fit")
+            router.add(estimator=self.estimator, method_mapping=mapping)
+        return router
+
+    def _params_of_base(
+        self, method: str, weights: NDArray | None, fit_params: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Arguments of a scikit-learn classifier's `fit` or `partial_fit`."""
+        if _routing_enabled():
+            routed = process_routing(self, method, sample_weight=weights, **fit_params)
+            own: dict[str, Any] = routed.estimator[method]
+            return own
+        if weights is None:
+            return fit_params
+        return {**named_weights(self.estimator, weights), **fit_params}
+
+    def _check_net_params(
+        self, weights: NDArray | None, fit_params: dict[str, Any]
+    ) -> None:
+        if fit_params:
+            raise TypeError(
+                f"fit of a SmoothedClassifier takes no {', '.join(fit_params)} for a "
+                "skorch net, which gets inputs alone where it votes. Give sample_weight, "
+                "or set parameters of the net."
+            )
+        if weights is not None:
+            self._objective.check_weights()
 
     def _start(self, X: NDArray[np.float32], trained_net: NeuralNet | None = None) -> None:
         """Check what is used later, and fix what certificates will be about."""
@@ -536,12 +618,14 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return clone(self.estimator)
         return default_net(X, len(self.classes_), self.noise_.std(X[0].size))
 
-    def _train(self, net: NeuralNet, X: Any, y: NDArray, who: str) -> Self:
+    def _train(
+        self, net: NeuralNet, X: Any, y: NDArray, who: str, weights: NDArray | None
+    ) -> Self:
         targets = class_indices(y, self.classes_, who)
         folder = store_folder(self.memory)
         net = train(
             net,
-            labelled(self, X, targets),
+            labelled(self, X, targets, weights),
             targets,
             noise=self.noise_,
             objective=self._objective,
@@ -549,11 +633,19 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             seed=self._training_seed + self._n_trainings,
             epochs_before=self._epochs_before,
             folder=None if folder is None else folder / "trainings",
+            translate=lambda dataset: validation_set(
+                self, dataset, lambda labels: class_indices(labels, self.classes_, who)
+            ),
         )
         return self._set_base(net)
 
     def _train_plain(
-        self, base: Any, X: Any, y: NDArray, classes: NDArray | None = None
+        self,
+        base: Any,
+        X: Any,
+        y: NDArray,
+        classes: NDArray | None,
+        fit_params: dict[str, Any],
     ) -> Self:
         train_plain(
             base,
@@ -566,6 +658,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             seed=self._training_seed + self._n_trainings,
             feature_names=getattr(self, "feature_names_in_", None),
             classes=classes,
+            fit_params=fit_params,
         )
         self.classes_ = np.asarray(base.classes_)
         return self._set_base(base)
@@ -577,6 +670,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         y: NDArray,
         classes: ArrayLike | None,
         first: bool,
+        fit_params: dict[str, Any],
     ) -> Self:
         """Do what `partial_fit` does, with a classifier that is no net."""
         if not first:
@@ -584,11 +678,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             self.noise_.check_inputs(sample)
             frozen = self._was_frozen  # what was frozen is the user's, and stays as it is
             base = deepcopy(self.estimator_) if frozen else self.estimator_
-            return self._train_plain(base, X, y, self.classes_)
+            return self._train_plain(base, X, y, self.classes_, fit_params)
         self._start(sample)
         known = getattr(self.estimator, "classes_", y if classes is None else classes)
         base = deepcopy(self.estimator)
-        return self._train_plain(base, X, y, np.unique(as_array(known)))
+        return self._train_plain(base, X, y, np.unique(as_array(known)), fit_params)
 
     def _set_base(self, base: Any) -> Self:
         """End a training."""

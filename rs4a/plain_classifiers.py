@@ -5,6 +5,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import cloudpickle
@@ -15,6 +16,7 @@ from joblib import parallel_config
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet, NeuralNetClassifier
 from threadpoolctl import ThreadpoolController
@@ -32,6 +34,7 @@ __all__ = [
     "check_plain_training",
     "default_plain_objective",
     "is_plain",
+    "named_weights",
     "train_plain",
 ]
 
@@ -288,6 +291,7 @@ def train_plain(
     seed: int,
     feature_names: NDArray | None = None,
     classes: NDArray | None = None,
+    fit_params: dict[str, Any] | None = None,
 ) -> Any:
     """Train a classifier on noisy copies of a training set.
 
@@ -318,6 +322,10 @@ def train_plain(
     classes : ndarray of shape (n_classes,), default=None
         All labels, to go on training by `partial_fit`. None: `fit`.
 
+    fit_params : dict, default=None
+        Further arguments of the classifier's `fit` or `partial_fit`. Those with an entry
+        for each input, as weights, are repeated for the noisy copies.
+
     Returns
     -------
     classifier : classifier
@@ -329,9 +337,56 @@ def train_plain(
         copies = objective.noisy_copies(batch).double().numpy()
         inputs = _table(copies.reshape(-1, *X.shape[1:]), feature_names)
         labels = np.tile(y, len(copies))
+        more = {
+            name: _repeated(value, len(y), len(copies))
+            for name, value in (fit_params or {}).items()
+        }
         if classes is None:
-            return classifier.fit(inputs, labels)
-        return classifier.partial_fit(inputs, labels, classes=classes)
+            return classifier.fit(inputs, labels, **more)
+        return classifier.partial_fit(inputs, labels, classes=classes, **more)
+
+
+def _repeated(value: Any, n: int, n_copies: int) -> Any:
+    """A fit parameter for `n_copies` copies of n inputs, if it has n entries."""
+    if isinstance(value, str | bytes | dict) or not hasattr(value, "__len__"):
+        return value
+    if np.ndim(value) == 0 or len(value) != n:
+        return value
+    return np.concatenate([np.asarray(value)] * n_copies)
+
+
+def named_weights(classifier: Any, weights: NDArray[np.float64]) -> dict[str, Any]:
+    """Weights under the name by which a classifier's `fit` takes them.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Classifier that is to be trained.
+
+    weights : ndarray of shape (n,), float64
+        Weights of the inputs.
+
+    Returns
+    -------
+    fit_params : dict
+        A single entry, for the last step of a pipeline.
+
+    Raises
+    ------
+    TypeError
+        If the classifier takes none.
+    """
+    name, last = "sample_weight", classifier
+    while isinstance(last, Pipeline):
+        step, last = last.steps[-1]
+        name = f"{name.removesuffix('sample_weight')}{step}__sample_weight"
+    parameters = signature(last.fit).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    if "sample_weight" not in parameters and not takes_any:
+        raise TypeError(
+            f"sample_weight must be None for {type(last).__name__}, whose fit takes none."
+        )
+    return {name: weights}
 
 
 def _table(X: NDArray[np.float64], names: NDArray | None) -> Any:

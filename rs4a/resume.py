@@ -259,6 +259,8 @@ def _describe(net: Any, X: Any, y: Any) -> dict[str, str]:
     known["generators (so the seed)"] = str(joblib.hash(_described(generator_states())))
     known["inputs"] = _digest_of_inputs(X)
     known["targets"] = str(joblib.hash(None if y is None else np.asarray(y)))
+    if getattr(X, "weights", None) is not None:
+        known["sample_weight"] = str(joblib.hash(X.weights))
     known["initial weights (so architecture or seed)"] = fingerprint(net)
     return known
 

@@ -21,6 +21,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Checkpoint, LoadInitState
 from skorch.dataset import unpack_data
 from skorch.utils import to_tensor
+from torch.utils.data import Dataset as TorchDataset
 
 from rs4a.fingerprint import fingerprint
 from rs4a.kept_training import KeptTraining
@@ -37,6 +38,7 @@ from rs4a.nets import (
 from rs4a.noises import Noise
 from rs4a.objectives import Batch, NoisyOutputs, Objective
 from rs4a.resume import ResumeTraining
+from rs4a.weighted_loss import weighted_loss
 
 __all__ = [
     "noise_of_training",
@@ -64,6 +66,12 @@ class _Smoothing:
     dim: int = 1
     #: Whether the present step has asked for the loss.
     asked: bool = False
+    #: Whether the training set has weights.
+    weighted: bool = False
+    #: Those of the inputs in the present batch; None if they count alike.
+    weights: torch.Tensor | None = None
+    #: Gives data sets that are not the training's own their indices of classes.
+    translate: Callable[[Any], Any] | None = None
 
 
 def train(
@@ -77,6 +85,7 @@ def train(
     seed: int,
     epochs_before: int = 0,
     folder: Path | None = None,
+    translate: Callable[[Any], Any] | None = None,
 ) -> NeuralNet:
     """Train a net under noise; start anew unless it is initialised.
 
@@ -87,7 +96,7 @@ def train(
 
     X : ndarray of shape (n, ...), float32, or Dataset
         Inputs. The items of a Dataset are pairs of an input, a tensor in float32, and its
-        target.
+        target, or a pair of target and weight.
 
     y : ndarray of shape (n,), int64
         Indices of the net's outputs.
@@ -111,6 +120,11 @@ def train(
     folder : Path, default=None
         Where trainings on arrays are kept, to go on or to be found again. None: nowhere.
 
+    translate : callable, default=None
+        Takes a data set that the net's `train_split` brings along, as skorch's
+        `predefined_split` does, and gives it with indices of outputs for targets. None:
+        its targets are such indices.
+
     Returns
     -------
     net : skorch.NeuralNet
@@ -127,17 +141,37 @@ def train(
     Ctrl-C ends the training early and keeps what was learnt, which is skorch's way.
     """
     with training_seed(seed, _cuda_devices(net)):
+        _check_trainable(net)
         if not net.initialized_:
             net.initialize()
         first = X[:8] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
         check_loss(net, probe(net, first, n_classes))
         with (
-            training_under_noise(net, noise, objective, epochs_before),
-            _kept_in(folder if isinstance(X, np.ndarray) else None, net),
+            training_under_noise(net, noise, objective, epochs_before, translate),
+            _kept_in(folder if _lies_in_memory(X) else None, net),
         ):
             net.partial_fit(X, y)
     remember_noise(net, noise)
     return net
+
+
+def _check_trainable(net: NeuralNet) -> None:
+    """Refuse copies of TorchScript, whose weights are no leaves that an optimizer takes."""
+    module = getattr(net, "module_", net.module)
+    if isinstance(module, torch.nn.Module) and not all(
+        each.is_leaf for each in module.parameters()
+    ):
+        raise TypeError(
+            "estimator must have a module that can be copied and trained, got a "
+            f"{type(module).__name__} whose weights are no leaves, as those of TorchScript "
+            "after copying. Give the net the module that was scripted or traced, or a "
+            "function that makes it; or use a trained one in a FrozenEstimator."
+        )
+
+
+def _lies_in_memory(X: Any) -> bool:
+    """Whether inputs, with weights perhaps, are an array."""
+    return isinstance(X, np.ndarray) or isinstance(getattr(X, "dataset", X), np.ndarray)
 
 
 def remember_noise(net: NeuralNet, noise: Noise) -> None:
@@ -222,7 +256,11 @@ def _cuda_devices(net: NeuralNet) -> list[int]:
 
 @contextmanager
 def training_under_noise(
-    net: NeuralNet, noise: Noise, objective: Objective, epochs_before: int = 0
+    net: NeuralNet,
+    noise: Noise,
+    objective: Objective,
+    epochs_before: int = 0,
+    translate: Callable[[Any], Any] | None = None,
 ) -> Iterator[NeuralNet]:
     """Let a net train, and validate, under noise as long as the context lasts.
 
@@ -240,6 +278,9 @@ def training_under_noise(
     epochs_before : int, default=0
         Epochs of the net's history that count for no warm-up.
 
+    translate : callable, default=None
+        As in `train`.
+
     Yields
     ------
     net : skorch.NeuralNet
@@ -247,7 +288,7 @@ def training_under_noise(
     """
     plain_class: Any = type(net)
     # A trailing underscore: skorch reports other attributes as parameters.
-    net.smoothing_ = _Smoothing(noise, objective, epochs_before)
+    net.smoothing_ = _Smoothing(noise, objective, epochs_before, translate=translate)
     net.__class__ = _noisy_class(plain_class)
     try:
         yield net
@@ -262,6 +303,14 @@ def _noisy_class(plain_class: Any) -> Any:
 
     class NoisyNet(plain_class):
         smoothing_: _Smoothing | None = None  # a clone made in training has none
+
+        def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+            split = super().get_split_datasets(X, y, **fit_params)
+            return _translated(self.smoothing_, split, X, y)
+
+        def get_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            iterator = super().get_iterator(dataset, *args, **kwargs)
+            return _without_weights(self.smoothing_, iterator)
 
         def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
             # The noise is drawn here, outside the closure that some optimizers call
@@ -287,7 +336,8 @@ def _noisy_class(plain_class: Any) -> Any:
                 rows, y_first, more, others = _first_rows(
                     (y_pred, y_true, args, kwargs), n_copies * n, len(y_true)
                 )
-                return plain_get_loss(rows, y_first, *more, **others)
+                loss = partial(plain_get_loss, rows, y_first, *more, **others)
+                return weighted_loss(self, loss, y_first, smoothing.weights)
 
             outputs = check_outputs(y_pred, len(y_true), 2)
             y = to_tensor(y_true, device=outputs.device)
@@ -298,6 +348,7 @@ def _noisy_class(plain_class: Any) -> Any:
                 smoothing.dim,
                 own_loss,
                 lambda each: log_probabilities(self, each),
+                smoothing.weights,
             )
             smoothing.asked = True
             return smoothing.objective.loss(answers)
@@ -312,6 +363,67 @@ def _noisy_class(plain_class: Any) -> Any:
     NoisyNet.__module__ = plain_class.__module__
     NoisyNet.__doc__ = plain_class.__doc__
     return NoisyNet
+
+
+def _translated(smoothing: _Smoothing | None, split: Any, X: Any, y: Any) -> Any:
+    """Data sets for training and validation, all with indices of classes."""
+    if smoothing is None:
+        return split
+    translate = smoothing.translate
+    smoothing.weighted = getattr(X, "weights", None) is not None
+    if translate is None:
+        return split
+    return tuple(
+        each if each is None or _consists_of(each, X, y) else translate(each)
+        for each in split
+    )
+
+
+def _without_weights(smoothing: _Smoothing | None, iterator: Any) -> Any:
+    weighted = smoothing is not None and smoothing.weighted
+    return _WithoutWeights(iterator, smoothing) if weighted else iterator
+
+
+class _WithoutWeights:
+    """Batches of a loader whose weights go to the smoothing, out of sight of others."""
+
+    def __init__(self, iterator: Any, smoothing: Any):
+        self._iterator = iterator
+        self._smoothing = smoothing
+
+    def __len__(self) -> int:
+        return len(self._iterator)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._iterator, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._iterator:
+            X, y = unpack_data(batch)
+            weights = None
+            if isinstance(y, list | tuple):
+                y, weights = y
+                batch = [X, y]
+            self._smoothing.weights = weights
+            yield batch
+
+
+def _consists_of(dataset: Any, X: Any, y: Any) -> bool:
+    """Whether a data set is what the net trains on, or a part or a change of it.
+
+    Arrays of inputs do not tell: validation may be on the same ones.
+    """
+    pending, seen = [dataset], set()
+    while pending:
+        each = pending.pop()
+        if each is X and isinstance(X, TorchDataset):
+            return True
+        if isinstance(each, np.ndarray) and np.may_share_memory(each, y):
+            return True
+        if id(each) not in seen and isinstance(each, list | tuple | TorchDataset):
+            pending += vars(each).values() if isinstance(each, TorchDataset) else each
+        seen.add(id(each))
+    return False
 
 
 def _rebuild(plain_class: Any, state: dict[str, Any]) -> Any:
@@ -364,6 +476,8 @@ def _expand(net: Any, batch: Any) -> tuple[tuple[torch.Tensor, torch.Tensor], in
         copies = smoothing.objective.noisy_copies(whole)
     smoothing.shape, smoothing.dim = (len(copies), n), max(X[0].numel(), 1)
     smoothing.asked = False
+    if smoothing.weights is not None:
+        smoothing.weights = smoothing.weights.to(device, torch.float32)
     return (to_net(net, copies.flatten(0, 1)), torch.cat([y] * len(copies))), n
 
 

@@ -17,7 +17,8 @@ LAYERS = [
     "vote_plans", "vote_store", "packing", "workers", "run_report", "ballot", "batch_sizes",
     "soft_votes", "attacks", "guarantee", "certification_log", "bound_record",
     "certification", "objectives",
-    "resume", "kept_training", "training", "plain_classifiers", "classifier", "persistence",
+    "resume", "kept_training", "weighted_loss", "training", "plain_classifiers",
+    "classifier", "persistence",
 ]  # fmt: skip
 LEAVES = {
     "callbacks": {

@@ -21,7 +21,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils.estimator_checks import check_estimator
 from threadpoolctl import threadpool_info
 
 from rs4a import Inference, SmoothedClassifier
@@ -359,13 +358,6 @@ def test_what_needs_a_net_is_refused(forest, data, tmp_path):
     with pytest.raises(TypeError, match="save, .* needs a skorch net, got RandomForest"):
         forest.save(tmp_path / "forest.safetensors")
     assert not list(tmp_path.iterdir())
-
-
-def test_check_estimator():
-    base = LogisticRegression()
-    results = check_estimator(SmoothedClassifier(base), on_fail=None, on_skip=None)
-    failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
-    assert not failed
 
 
 class Densities(ClassifierMixin, BaseEstimator):

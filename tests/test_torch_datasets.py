@@ -7,12 +7,16 @@ import pytest
 import torch
 from conftest import frozen, make_net
 from sklearn.model_selection import GridSearchCV
+from sklearn.tree import DecisionTreeClassifier
+from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import ValidSplit
 from skorch.helper import SliceDataset
 from torch.utils.data import (
     ConcatDataset,
+    DataLoader,
     Dataset,
     IterableDataset,
+    StackDataset,
     Subset,
     TensorDataset,
 )
@@ -105,7 +109,7 @@ def test_labels_are_taken_from_targets_through_subsets(small):
     both = ConcatDataset([data, Subset(Subset(data, rows), [3, 1])])
     expected = [*y.tolist(), y[6], y[2]]
     assert lazy_inputs.dataset_labels(both, None).tolist() == expected
-    assert data.n_read < 100  # some items, to compare
+    assert data.n_read <= 4 * 100  # some items each time, to compare
     data.targets, data.labels = None, torch.tensor(y)
     assert lazy_inputs.dataset_labels(data, None).tolist() == y.tolist()
 
@@ -119,6 +123,87 @@ def test_labels_that_the_items_contradict_are_refused(small):
         classifier().fit(data)
     data.target_transform = lambda target: target - 1  # then the items alone are asked
     assert lazy_inputs.dataset_labels(data, None) == y.tolist()
+
+
+class Parity(Subset):
+    """Other labels than those of the Dataset inside."""
+
+    def __getitem__(self, row):
+        x, label = super().__getitem__(row)
+        return x, int(label) % 2
+
+    def __getitems__(self, rows):
+        return [self[row] for row in rows]
+
+
+class ParityOfBoth(ConcatDataset):
+    def __getitem__(self, row):
+        x, label = super().__getitem__(row)
+        return x, int(label) % 2
+
+
+class ParitySlice(SliceDataset):
+    def __getitem__(self, row):
+        x, label = self.dataset[self.indices_[row]]
+        return x, int(label) % 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda data: Parity(data, range(40)),
+        lambda data: Subset(Parity(data, range(60)), range(40)),
+        lambda data: ParityOfBoth([data, data]),
+        lambda data: ConcatDataset([Parity(data, [1, 0]), Parity(data, range(38))]),
+        lambda data: ParitySlice(data, indices=np.arange(40)),
+    ],
+)
+def test_labels_are_those_of_the_items(small, make):
+    X, _, y, _ = small
+    data = Images(X, y)
+    data.targets = y
+    made = make(data)
+    expected = [made[row][1] for row in range(len(made))]
+    assert list(lazy_inputs.dataset_labels(made, None)) == expected
+    assert set(expected) == {0, 1}
+    clf = classifier(train_split=None).fit(Subset(made, range(40)))
+    np.testing.assert_array_equal(clf.classes_, [0, 1])
+
+
+def test_a_fifth_of_other_labels_is_noticed_at_once(small):
+    X, _, y, _ = small
+    data = Images(X, y)
+    for seed in range(20):
+        other = np.random.default_rng(seed).random(400) < 0.2
+        data.targets = np.where(other, (y + 1) % 10, y)
+        with pytest.raises(ValueError, match="but its attribute targets says"):
+            lazy_inputs.dataset_labels(data, None)
+
+
+@pytest.mark.parametrize("base", [None, DecisionTreeClassifier()])
+def test_a_single_other_label_is_noticed_in_training(small, base, monkeypatch):
+    X, _, y, _ = small
+    data = Images(X.reshape(400, -1), y)
+    data.targets = y.copy()
+    data.targets[7] = (y[7] + 1) % 10
+    monkeypatch.setattr(lazy_inputs, "_N_COMPARED", 2)
+    monkeypatch.setattr(lazy_inputs, "_SAMPLE_SIZE", 2)
+    with pytest.raises(ValueError, match="number 7 of the Dataset has the label"):
+        SmoothedClassifier(base, random_state=0).fit(data)
+    # Labels that are given count, whatever the items say.
+    clf = SmoothedClassifier(DecisionTreeClassifier(), random_state=0)
+    assert clf.fit(data, y % 3).classes_.tolist() == [0, 1, 2]
+
+
+def test_labels_that_change_are_refused(small):
+    X, _, y, _ = small
+
+    class Restless(Images):
+        def __getitem__(self, row):
+            return torch.from_numpy(self.X[row]), self.n_read + super().__getitem__(row)[1]
+
+    with pytest.raises(ValueError, match="has the label 400, but it was known as 0"):
+        classifier().fit(Restless(X, np.zeros_like(y)))
 
 
 def test_predictions_and_votes_are_those_of_the_array(small, from_array):
@@ -258,6 +343,15 @@ def test_inputs_that_change_are_not_certified(small, from_array, monkeypatch):
         (lambda X, y: Images(X / 0, y), "X must be finite, but input number 0"),
         (lambda X, y: SliceDataset(list(zip(X, y, strict=True)), idx=1), "tensors or arr"),
         (lambda X, y: TensorDataset(torch.from_numpy(X)), "y must be given"),
+        (lambda X, y: SkorchDataset(X), "y must be given"),
+        (
+            lambda X, y: TensorDataset(*map(torch.from_numpy, (X, X, y))),
+            r"pairs of one input and one label, got 3 entries .* shape \(1, 8, 8\)",
+        ),
+        (
+            lambda X, y: StackDataset(image=torch.from_numpy(X), label=torch.tensor(y)),
+            "items are pairs .* got a dict",
+        ),
         (lambda X, y: Images([X[0], X[0, 0]], y[:2]), r"one shape, got \[\(1, 8, 8\), \("),
     ],
 )
@@ -304,3 +398,17 @@ def test_inputs_are_checked_as_they_are_read(small, from_array, monkeypatch):
     odd = [*X[:10], X[10, 0], *X[11:20]]
     with pytest.raises(ValueError, match=r"as in fit, got \(8, 8\)"):
         classifier().fit(Images(odd, y[:20]))
+
+
+def test_loaders_and_dicts_are_refused_with_a_remedy(small, from_array):
+    X, _, y, _ = small
+    loader = DataLoader(TensorDataset(torch.from_numpy(X), torch.from_numpy(y)))
+    for call in (classifier().fit, classifier().partial_fit):
+        with pytest.raises(TypeError, match=r"got a DataLoader\. .* loader\.dataset"):
+            call(loader)
+        with pytest.raises(TypeError, match=r"got a dict with \['X', 'sample_weight'\]"):
+            call({"X": X, "sample_weight": y}, y)
+    for call in (from_array.predict, from_array.certify):
+        with pytest.raises(TypeError, match=r"got a DataLoader\. .* loader\.dataset"):
+            call(loader)
+    assert classifier().fit(loader.dataset).classes_.tolist() == list(range(10))

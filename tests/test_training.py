@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import make_net
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from skorch.callbacks import (
     Callback,
@@ -17,9 +18,12 @@ from skorch.callbacks import (
     LRScheduler,
     PrintLog,
 )
+from skorch.dataset import Dataset as SkorchDataset
 from skorch.dataset import ValidSplit
+from skorch.helper import predefined_split
 from skorch.utils import noop
 from torch import nn
+from torch.utils.data import Dataset, Subset
 
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
@@ -367,3 +371,126 @@ def test_probabilities_under_a_loss_of_logits_are_warned_of(digits):
     with pytest.warns(UserWarning, match=r"CrossEntropyLoss, takes logits.*NLLLoss"):
         SmoothedClassifier(net, random_state=0).fit(X, y)
     SmoothedClassifier(net.set_params(criterion=nn.NLLLoss), random_state=0).fit(X, y)
+
+
+# Validation sets that the net brings along
+
+
+NAMES = np.array([f"digit {each}" for each in range(10)])
+#: What labels of digits are called, and the net's own list of them.
+LABELS = {
+    "from 1": (lambda y: y + 1, None),
+    "text": (lambda y: NAMES[y], None),
+    "other order": (lambda y: y, list(range(9, -1, -1))),
+}
+VALIDATION_SETS = {
+    "skorch": lambda X, y: SkorchDataset(X, y),
+    "subset": lambda X, y: Subset(SkorchDataset(X, y), np.arange(len(X))),
+    "pairs": lambda X, y: Pairs(X, y),
+}
+
+
+class Pairs(Dataset):
+    def __init__(self, X, y):
+        self.pairs = list(zip(torch.from_numpy(X), y.tolist(), strict=True))
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, row):
+        return self.pairs[row]
+
+
+def fit_with_split(small, labels, train_split, as_dataset=False, **kwargs):
+    X, y = small
+    rename, classes = LABELS[labels]
+    net = make_net(max_epochs=4, classes=classes, train_split=train_split, **kwargs)
+    clf = SmoothedClassifier(net, noise=Gaussian(sigma=0.1), random_state=0)
+    X, y = X[:200], rename(y[:200])
+    return clf.fit(Pairs(X, y)) if as_dataset else clf.fit(X, y)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("kind", VALIDATION_SETS)
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_predefined_validation_labels_are_those_of_y(small, labels, kind, as_dataset):
+    X, y = small
+    rename, _ = LABELS[labels]
+    valid = VALIDATION_SETS[kind](X[200:], rename(y[200:]))
+    split = predefined_split(valid)
+    clf = fit_with_split(small, labels, split, as_dataset)
+    best = max(clf.estimator_.history[:, "valid_acc"])
+    assert best > 0.5
+    assert min(clf.estimator_.history[:, "valid_loss"]) < 2.0
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_splits_of_the_training_set_keep_their_indices(small, labels):
+    def subsets(dataset, y):
+        return Subset(dataset, range(150)), Subset(dataset, range(150, 200))
+
+    def slices(dataset, y):
+        X = dataset.X
+        return SkorchDataset(X[:150], y[:150]), SkorchDataset(X[150:], y[150:])
+
+    for split in (subsets, slices, ValidSplit(4, stratified=True)):
+        history = fit_with_split(small, labels, split).estimator_.history
+        assert max(history[:, "valid_acc"]) > 0.4
+
+
+def test_validation_on_the_inputs_of_training(small):
+    X, y = small
+    valid = SkorchDataset(X[:200], y[:200] + 1)
+    clf = fit_with_split(small, "from 1", predefined_split(valid))
+    assert clf.estimator_.history[-1, "valid_acc"] > 0.5
+
+
+def test_partial_fit_early_stopping_and_scores_of_epochs(small):
+    X, y = small
+    valid = SkorchDataset(X[200:], NAMES[y[200:]])
+    score = EpochScoring("accuracy", name="own", use_caching=False, lower_is_better=False)
+    callbacks = [("own", score), ("stop", EarlyStopping(patience=3))]
+    net = make_net(max_epochs=3, train_split=predefined_split(valid), callbacks=callbacks)
+    clf = SmoothedClassifier(net, noise=Gaussian(sigma=0.1), random_state=0)
+    clf.partial_fit(X[:100], NAMES[y[:100]], classes=NAMES)
+    clf.partial_fit(X[100:200], NAMES[y[100:200]])
+    assert clf.estimator_.history[-1, "own"] > 0.4
+    assert clf.estimator_.history[-1, "valid_acc"] > 0.4
+
+
+@pytest.mark.parametrize(
+    ("valid", "message"),
+    [
+        (lambda X, y: SkorchDataset(X, y), "labels that .* does not know: \\[0\\]"),
+        (lambda X, y: SkorchDataset(X), "y must be given: the items of X have no labels"),
+        (lambda X, y: SkorchDataset(X[:, :, :4], y + 1), "must have shape"),
+        (lambda X, y: Pairs((X * 16).round(), y + 1), "the scale that fit saw"),
+        (lambda X, y: X, "must give torch Datasets .* got ndarray"),
+    ],
+)
+def test_validation_sets_that_cannot_be_used(small, valid, message):
+    X, y = small
+    with pytest.raises((TypeError, ValueError), match=message):
+        fit_with_split(small, "from 1", predefined_split(valid(X[200:], y[200:])))
+
+
+# TorchScript
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_torchscript_trains_from_a_function_and_votes_frozen(small):
+    X, y = small
+    scripted = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    options = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
+    with pytest.raises(TypeError, match="Give the net the module that was scripted"):
+        SmoothedClassifier(NeuralNetClassifier(scripted, **options)).fit(X, y)
+    net = NeuralNetClassifier(scripted, classes=list(range(10)), **options).initialize()
+    clf = SmoothedClassifier(FrozenEstimator(net), bound=ClopperPearson(n=50)).fit(X, y)
+    assert len(clf.certify(X[:3])) == 3
+
+    def make():
+        return torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+
+    net = NeuralNetClassifier(make, lr=0.5, max_epochs=20, **options)
+    assert SmoothedClassifier(net, noise=Gaussian(sigma=0.1)).fit(X, y).score(X, y) > 0.5

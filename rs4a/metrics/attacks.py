@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _get_feature_names, check_is_fitted
 
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.metrics.drawing import draw_bands, drawing_axes, label_accuracy, line_style
@@ -135,7 +135,7 @@ def attack_score(
     classifier = certifiable(estimator)
     check_is_fitted(classifier)
     radii = _check_radii(radius)
-    inputs: Any = as_array(X)
+    inputs: Any = _with_names(as_array(X))
     if is_dataset(X):
         inputs = np.asarray(check_inputs(classifier, X, reset=False))
     labels = comparable_labels("y", y, classifier.classes_, len(inputs))
@@ -153,6 +153,12 @@ def attack_score(
         accuracy[distance] = float(standing.mean())
     scores = np.array([accuracy[each] for each in radii.ravel().tolist()])
     return float(scores[0]) if radii.ndim == 0 else scores.reshape(radii.shape)
+
+
+def _with_names(X: Any) -> Any:
+    """Return a DataFrame of any kind as pandas': attacked rows must have its names."""
+    names = None if isinstance(X, pd.DataFrame) else _get_feature_names(X)
+    return X if names is None else pd.DataFrame(np.asarray(X), columns=names)
 
 
 def _check_radii(radius: Any) -> NDArray[np.float64]:

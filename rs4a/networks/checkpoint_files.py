@@ -17,6 +17,8 @@ State = dict[str, torch.Tensor]
 
 #: Entry of a file's metadata that says that `write_file` wrote it.
 _HEADER = "rs4a"
+#: What scripts of training call the weights among other things in a file.
+_STATE_KEYS = ("state_dict", "model_state_dict", "model", "net")
 _ZIP_MAGIC = b"PK\x03\x04"
 
 
@@ -119,13 +121,26 @@ def _check_uncompressed(path: Path) -> None:
 
 def _state_dict(path: Path, content: Any) -> State:
     """State dict in what a file holds: that itself, or a dict of it and other things."""
-    if isinstance(content, dict):
-        content = content.get("state_dict", content)
-    if not isinstance(content, dict) or not all(
+    inner = content if isinstance(content, dict) else {}
+    found = {key: inner[key] for key in _STATE_KEYS if _is_state(inner.get(key))}
+    if len(found) > 1:
+        raise ValueError(
+            f"{path.name} holds several dicts of tensors by name: {', '.join(found)}. Save "
+            "one of them alone."
+        )
+    state = next(iter(found.values()), content)
+    if not _is_state(state):
+        raise ValueError(
+            f"{path.name} holds no dict of tensors by name, neither itself nor under "
+            f"{', '.join(_STATE_KEYS)}."
+        )
+    return dict(state)
+
+
+def _is_state(content: Any) -> bool:
+    return isinstance(content, dict) and all(
         isinstance(name, str) and _is_dense(value) for name, value in content.items()
-    ):
-        raise ValueError(f"{path.name} holds no dict of tensors by name.")
-    return content
+    )
 
 
 def _is_dense(value: Any) -> bool:

@@ -13,10 +13,12 @@ from rs4a.networks.dataset_shapes import dataset_shape
 
 __all__ = ["recognise"]
 
+#: What DataParallel and torch.compile put before the names of a module.
+_WRAPPERS = r"(?<![^.])(module|_orig_mod)\."
 #: Names in the files of Yang et al. (`norm`, `model`) and of Cohen et al. (`0`, `1`), both
-#: with or without the `module` of a DataParallel, and what they are in `make_network`.
+#: with or without the `module` of a DataParallel and the `_orig_mod` of torch.compile, and
+#: what they are in `make_network`.
 _RENAMES = (
-    (r"(?<![^.])module\.", ""),
     (r"^norm\.mu$", "norm.mean"),
     (r"^norm\.log_sig$", "norm.std"),
     (r"^0\.means$", "norm.mean"),
@@ -100,8 +102,10 @@ def recognise(
 def _renamed(tensors: State) -> State:
     """State in the names of `make_network`, with the statistics as it keeps them."""
     state: State = {}
+    inner = _inner_prefix(tensors)
     for published, value in tensors.items():
-        name = published
+        name = re.sub(_WRAPPERS, "", published)
+        name = name if name.startswith("norm.") else inner + name
         for pattern, replacement in _RENAMES:
             name = re.sub(pattern, replacement, name)
         if name in state:
@@ -114,9 +118,16 @@ def _renamed(tensors: State) -> State:
     return state
 
 
+def _inner_prefix(tensors: State) -> str:
+    """What the names of a network lack that stand beside `norm` without `model`."""
+    names = [re.sub(_WRAPPERS, "", name) for name in tensors]
+    firsts = {name.split(".")[0] for name in names}
+    return "model." if "norm" in firsts and not firsts & {"model", "0", "1"} else ""
+
+
 def _lacks_statistics(tensors: State) -> bool:
     """Whether they were plain attributes, outside the state, as in Cohen et al.'s files."""
-    first_parts = {re.sub(r"^module\.", "", name).split(".")[0] for name in tensors}
+    first_parts = {re.sub(_WRAPPERS, "", name).split(".")[0] for name in tensors}
     return "1" in first_parts and "0" not in first_parts
 
 

@@ -31,6 +31,8 @@ class NoiseAugmentation(Objective):
     NoiseAugmentation(n_samples=2)
     """
 
+    takes_weights = True
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_samples": [Interval(Integral, 1, None, closed="left")]
     }

@@ -69,6 +69,10 @@ class NoisyOutputs:
 
     to_log_proba : callable
         Takes `outputs` to logarithms of probabilities.
+
+    weights : torch.Tensor of shape (n,), default=None
+        Weights of the inputs, in the mean of which their losses are taken. None: they
+        count alike.
     """
 
     outputs: torch.Tensor
@@ -77,6 +81,35 @@ class NoisyOutputs:
     dim: int
     own_loss: Callable[[int], torch.Tensor]
     to_log_proba: Callable[[torch.Tensor], torch.Tensor]
+    weights: torch.Tensor | None = None
+
+    def mean(self, losses: torch.Tensor) -> torch.Tensor:
+        """Mean over inputs of what each of them adds to the loss, times its weight.
+
+        Parameters
+        ----------
+        losses : torch.Tensor of shape (n,)
+            A number per input.
+
+        Returns
+        -------
+        mean : torch.Tensor of shape ()
+            Weighted by `weights`, if there are some.
+        """
+        return (losses if self.weights is None else self.weights * losses).mean()
+
+    def votes_loss(self) -> torch.Tensor:
+        """Minus the logarithm of the soft vote for the true class, by `mean`.
+
+        Returns
+        -------
+        loss : torch.Tensor of shape ()
+            Cross-entropy of the soft votes.
+        """
+        if self.weights is None:
+            return torch.nn.functional.nll_loss(self.log_votes, self.y)
+        each = torch.nn.functional.nll_loss(self.log_votes, self.y, reduction="none")
+        return self.mean(each)
 
     def base_loss(self, n_copies: int | None = None) -> torch.Tensor:
         """The net's own loss, by its criterion and its `get_loss`.
@@ -89,7 +122,8 @@ class NoisyOutputs:
         Returns
         -------
         loss : torch.Tensor of shape ()
-            As the criterion reduces it: the mean over copies and inputs, as a rule.
+            As the criterion reduces it: the mean over copies and inputs, as a rule, in
+            which every input has its weight.
         """
         return self.own_loss(len(self.outputs) if n_copies is None else n_copies)
 
@@ -133,6 +167,10 @@ class Objective(BaseEstimator, ABC):
 
     n_samples: int
 
+    #: Whether the class's own `loss` takes means over inputs by `answers.mean` alone, so
+    #: that the weights of a training set count in it.
+    takes_weights: ClassVar[bool] = False
+
     @property
     def is_base_loss(self) -> bool:
         """Whether the loss is the net's own on all copies, and nothing more."""
@@ -146,6 +184,22 @@ class Objective(BaseEstimator, ABC):
         noise : Noise
             Smoothing noise.
         """
+
+    def check_weights(self) -> None:
+        """Refuse weights of inputs, unless the loss is known to heed them.
+
+        Raises
+        ------
+        ValueError
+            If the class that defines `loss` does not say `takes_weights`.
+        """
+        owner = next(each for each in type(self).__mro__ if "loss" in vars(each))
+        if not vars(owner).get("takes_weights", False):
+            raise ValueError(
+                f"sample_weight must be None for objective={self}: the loss of "
+                f"{owner.__name__} is not known to heed weights. Take means over inputs by "
+                "answers.mean, and set takes_weights = True in the class."
+            )
 
     def noisy_copies(self, batch: Batch) -> torch.Tensor:
         """Noisy copies of a batch: `n_samples` independent ones, unless overridden.

@@ -42,6 +42,8 @@ class Consistency(Objective):
     >>> clf = SmoothedClassifier(noise=Gaussian(sigma=0.5), objective=Consistency())
     """
 
+    takes_weights = True
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "weight": [Interval(Real, 0, None, closed="left")],
         "entropy_weight": [Interval(Real, 0, None, closed="left")],
@@ -70,9 +72,9 @@ class Consistency(Objective):
         """
         log_votes = answers.log_votes
         votes = log_votes.exp()
-        entropy = -(votes * log_votes).sum(dim=1).mean()
+        entropy = answers.mean(-(votes * log_votes).sum(dim=1))
         # KL(v || f_i), averaged over i: v's entropy is the same in all of them.
-        cross_entropy = -(votes * answers.log_proba.mean(dim=0)).sum(dim=1).mean()
+        cross_entropy = answers.mean(-(votes * answers.log_proba.mean(dim=0)).sum(dim=1))
         divergence = cross_entropy - entropy
         return (
             answers.base_loss() + self.weight * divergence + self.entropy_weight * entropy

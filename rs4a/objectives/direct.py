@@ -36,6 +36,8 @@ class Direct(Objective):
     >>> clf = SmoothedClassifier(noise=Uniform(sigma=0.5), objective=Direct(n_samples=8))
     """
 
+    takes_weights = True
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_samples": [Interval(Integral, 1, None, closed="left")]
     }
@@ -56,4 +58,4 @@ class Direct(Objective):
         loss : torch.Tensor of shape ()
             To be minimised; the mean over inputs.
         """
-        return torch.nn.functional.nll_loss(answers.log_votes, answers.y)
+        return answers.votes_loss()

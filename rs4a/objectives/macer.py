@@ -53,6 +53,8 @@ class MACER(Objective):
     >>> clf = SmoothedClassifier(noise=Gaussian(sigma=0.5), objective=MACER(n_samples=8))
     """
 
+    takes_weights = True
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_samples": [Interval(Integral, 2, None, closed="left")],
         "weight": [Interval(Real, 0, None, closed="left")],
@@ -106,11 +108,10 @@ class MACER(Objective):
         loss : torch.Tensor of shape ()
             To be minimised.
         """
-        classification = torch.nn.functional.nll_loss(answers.log_votes, answers.y)
-        return classification + self.weight * self._hinge(answers) / len(answers.y)
+        return answers.votes_loss() + self.weight * self._hinge(answers) / len(answers.y)
 
     def _hinge(self, answers: NoisyOutputs) -> torch.Tensor:
-        """Sum of what correctly classified inputs lack of the radius aimed at."""
+        """Weighted sum of what correctly classified inputs lack of the radius aimed at."""
         noise, dim = answers.noise, answers.dim
         sharp = torch.log_softmax(self.beta * answers.log_proba, dim=-1)
         top, classes = log_mean_vote(sharp).exp().double().topk(2, dim=1)
@@ -118,4 +119,7 @@ class MACER(Objective):
         # Chosen before gradients are taken: those of an infinite radius are NaN.
         radius = noise.soft_radius(*top.detach().unbind(dim=1), dim=dim)
         lacking = (classes[:, 0] == answers.y) & (radius < aim)
-        return (aim - noise.soft_radius(*top[lacking].unbind(dim=1), dim=dim)).sum()
+        hinge = aim - noise.soft_radius(*top[lacking].unbind(dim=1), dim=dim)
+        if answers.weights is not None:
+            hinge = answers.weights[lacking] * hinge
+        return hinge.sum()

@@ -128,6 +128,16 @@ class SmoothAdv(Objective):
         self.objective._validate_params()
         self.objective.check_noise(noise)
 
+    def check_weights(self) -> None:
+        """Refuse weights of inputs where the inner objective does.
+
+        Raises
+        ------
+        ValueError
+            If the inner objective's loss is not known to heed them.
+        """
+        self._trained.check_weights()
+
     def noisy_copies(self, batch: Batch) -> torch.Tensor:
         """Noisy copies of attacked inputs, with the draws that the attack saw.
 

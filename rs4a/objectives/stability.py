@@ -38,6 +38,8 @@ class Stability(Objective):
     >>> clf = SmoothedClassifier(noise=Uniform(sigma=0.5), objective=Stability(weight=6.0))
     """
 
+    takes_weights = True
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "weight": [Interval(Real, 0, None, closed="left")]
     }
@@ -62,4 +64,4 @@ class Stability(Objective):
         """
         first, second = answers.log_proba
         divergence = (first.exp() * (first - second)).sum(dim=1)
-        return answers.base_loss(n_copies=1) + self.weight * divergence.mean()
+        return answers.base_loss(n_copies=1) + self.weight * answers.mean(divergence)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from skorch.dataset import Dataset as SkorchDataset
 from skorch.helper import SliceDataset
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
@@ -18,6 +19,7 @@ from rs4a.utils.mapped_inputs import is_mapped
 
 __all__ = [
     "Check",
+    "KnownLabels",
     "LabelledInputs",
     "LazyInputs",
     "dataset_labels",
@@ -29,8 +31,10 @@ __all__ = [
 _CACHE_BYTES = 2**28
 #: Inputs, and bytes of them, that stand for all of a dataset.
 _SAMPLE_SIZE, _SAMPLE_BYTES = 1000, 2**26
-#: Items that are tried for being the same at every reading, and for their labels.
+#: Items that are tried for being the same at every reading.
 _N_TRIED = 4
+#: Items whose labels are compared with an attribute before all others, as they are read.
+_N_COMPARED = 100
 _DIGEST_SIZE = 16
 
 #: Raises an error where an input is not as it should be.
@@ -188,6 +192,34 @@ class _Cache:
             self._values[place] = values
 
 
+class KnownLabels(Dataset):
+    """A Dataset whose items must have, whenever they are read, the labels that are known.
+
+    Labels that come from an attribute of a Dataset cost nothing, but its items may
+    contradict them. Each of them is read in training, so that no difference is missed.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset or skorch.helper.SliceDataset
+        Its items are inputs, or tuples of an input and a label.
+
+    labels : ndarray of shape (n,)
+        Its labels, by `dataset_labels`.
+    """
+
+    def __init__(self, dataset: Any, labels: NDArray):
+        self.dataset = dataset
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, row: int) -> Any:
+        item = self.dataset[row]
+        _check_label(item, self.labels[row], row, "it was known as")
+        return item
+
+
 class LabelledInputs(Dataset):
     """Pairs of an input and the index of its class, for a net to train on.
 
@@ -201,20 +233,33 @@ class LabelledInputs(Dataset):
 
     check : callable
         Called with every input that is read; raises an error where one is wrong.
+
+    weights : ndarray of shape (n,), float64, default=None
+        Weights of the inputs. With them an item's target is a pair, with its weight.
     """
 
-    def __init__(self, dataset: Any, targets: NDArray[np.int64], check: Check):
+    def __init__(
+        self,
+        dataset: Any,
+        targets: NDArray[np.int64],
+        check: Check,
+        weights: NDArray[np.float64] | None = None,
+    ):
         self.dataset = dataset
         self.targets = targets
         self.check = check
+        self.weights = weights
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, Any]:
         values = _read(self.dataset, row)
         self.check(values)
-        return torch.from_numpy(values), int(self.targets[row])
+        target = int(self.targets[row])
+        if self.weights is None:
+            return torch.from_numpy(values), target
+        return torch.from_numpy(values), (target, float(self.weights[row]))
 
 
 def sample_inputs(dataset: Any) -> NDArray[np.float32]:
@@ -301,11 +346,14 @@ def dataset_labels(dataset: Any, y: ArrayLike | None) -> Any:
 
 
 def _own_labels(dataset: Any) -> Any:
-    if isinstance(dataset, ConcatDataset):
+    if _reads_as(dataset, ConcatDataset):
         return np.concatenate([np.asarray(_own_labels(d)) for d in dataset.datasets])
-    if isinstance(dataset, Subset | SliceDataset):
-        rows = dataset.indices if isinstance(dataset, Subset) else dataset.indices_
-        return np.asarray(_own_labels(dataset.dataset))[np.asarray(rows)]
+    if _reads_as(dataset, Subset):
+        return np.asarray(_own_labels(dataset.dataset))[np.asarray(dataset.indices)]
+    if _reads_as(dataset, SliceDataset):  # whose items may be inputs alone
+        return np.asarray(_own_labels(dataset.dataset))[np.asarray(dataset.indices_)]
+    if isinstance(dataset, SkorchDataset) and dataset.y is None:  # it makes zeros of it
+        raise ValueError("y must be given: the items of X have no labels.")
     # What a target_transform makes of them is known to the items alone.
     has_own = getattr(dataset, "target_transform", None) is None
     for name in ("targets", "labels") if has_own else ():
@@ -313,25 +361,60 @@ def _own_labels(dataset: Any) -> Any:
         if labels is not None and len(labels) == len(dataset):
             _check_labels(dataset, labels, name)
             return labels
-    return [_own_label(dataset[row]) for row in range(len(dataset))]
+    return [_own_label(dataset[row], row) for row in range(len(dataset))]
+
+
+def _reads_as(dataset: Any, kind: type) -> bool:
+    """Whether items are those of the data set inside, as a class of torch or skorch reads.
+
+    A subclass with a reading of its own may give other labels.
+    """
+    return isinstance(dataset, kind) and all(
+        getattr(type(dataset), name, None) is getattr(kind, name, None)
+        for name in ("__getitem__", "__getitems__", "transform", "_select_item")
+    )
 
 
 def _check_labels(dataset: Any, labels: Any, name: str) -> None:
-    """Refuse labels that are not those of the items, after a target_transform say."""
-    for row in np.unique(np.linspace(0, len(dataset) - 1, _N_TRIED).astype(int)).tolist():
-        item = dataset[row]
-        has_label = isinstance(item, tuple | list) and len(item) > 1
-        if has_label and _plain(item[1]) != _plain(labels[row]):
-            raise ValueError(
-                f"y must be given: number {row} of the Dataset has the label {item[1]!r}, "
-                f"but its attribute {name} says {labels[row]!r}."
-            )
+    """Refuse labels that are not those of the items, as far as a few items tell.
+
+    All others are compared when they are read: see `KnownLabels`.
+    """
+    n_rows = min(len(dataset), _N_COMPARED)
+    for row in np.unique(np.linspace(0, len(dataset) - 1, n_rows).astype(int)).tolist():
+        _check_label(dataset[row], labels[row], row, f"its attribute {name} says")
 
 
-def _own_label(item: Any) -> Any:
+def _check_label(item: Any, known: Any, row: int, source: str) -> None:
+    if not isinstance(item, tuple | list) or len(item) < 2:
+        return
+    label = _own_label(item, row)
+    if label != _plain(known):
+        raise ValueError(
+            f"y must be given: number {row} of the Dataset has the label {label!r}, "
+            f"but {source} {_plain(known)!r}."
+        )
+
+
+def _own_label(item: Any, row: int) -> Any:
+    if isinstance(item, dict):
+        raise ValueError(
+            "X must be a Dataset whose items are pairs of an input and a label, or inputs, "
+            f"got a dict with {list(item)[:5]!r}."
+        )
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise ValueError("y must be given: the items of X have no labels.")
-    return _plain(item[1])
+    label = item[1]
+    size = np.size(label) if not isinstance(label, torch.Tensor) else label.numel()
+    if isinstance(label, dict) or size != 1:
+        shape = getattr(label, "shape", None)
+        got = type(label).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
+        raise ValueError(
+            "X must be a Dataset whose items are pairs of one input and one label, got "
+            f"{len(item)} entries in number {row}, the second a {got}. Give y, or join "
+            "several inputs into one tensor."
+        )
+    return _plain(label[0] if isinstance(label, tuple | list) else label)
 
 
 def _plain(label: Any) -> Any:

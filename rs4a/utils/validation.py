@@ -1,5 +1,6 @@
 """Inputs and labels of estimators: anything array-like becomes numpy."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -8,10 +9,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from skorch.dataset import Dataset as SkorchDataset
+from torch.utils.data import DataLoader
 
 from rs4a.utils.checks import check_floating_point
 from rs4a.utils.lazy_inputs import (
     Check,
+    KnownLabels,
     LabelledInputs,
     LazyInputs,
     dataset_labels,
@@ -24,8 +28,10 @@ __all__ = [
     "as_array",
     "check_inputs",
     "check_training_data",
+    "check_weights",
     "labelled",
     "lost_by_rounding",
+    "validation_set",
 ]
 
 
@@ -80,6 +86,7 @@ def check_inputs(
     ValueError
         If X has the wrong shape or scale, or holds NaN or infinity.
     """
+    _check_kind(X)
     X = unmapped(X)
     if isinstance(X, MappedInputs):
         _check_array_shape(estimator, X.shape)
@@ -107,6 +114,21 @@ def check_inputs(
     if also is not None:
         also(values)
     return checked
+
+
+def _check_kind(X: Any) -> None:
+    """Refuse what nets take elsewhere, and say in which form it is taken here."""
+    if isinstance(X, DataLoader):
+        raise TypeError(
+            f"X must be an array or a torch Dataset, got a {type(X).__name__}. Give its "
+            "Dataset, loader.dataset; how it is read is said by the net's batch_size and "
+            "iterator_train__ parameters."
+        )
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"X must be one array or a torch Dataset, got a {type(X).__name__} with "
+            f"{list(X)[:5]!r}. Give the inputs alone, and weights as sample_weight of fit."
+        )
 
 
 def check_training_data(
@@ -144,17 +166,117 @@ def check_training_data(
     ValueError
         If inputs or labels are not as described.
     """
+    _check_kind(X)
     X = unmapped(X)
     if not is_dataset(X):
         inputs, labels = check_inputs(estimator, X, y=as_array(y), reset=reset)
         return inputs, inputs, labels
-    sample = check_inputs(estimator, sample_inputs(X), reset=reset)
-    return sample, X, column_or_1d(as_array(dataset_labels(X, y)), warn=True)
+    labels = column_or_1d(as_array(dataset_labels(X, y)), warn=True)
+    inputs = KnownLabels(X, labels) if y is None else X
+    return check_inputs(estimator, sample_inputs(inputs), reset=reset), inputs, labels
 
 
-def labelled(estimator: Any, X: Any, targets: NDArray[np.int64]) -> Any:
-    """Return inputs as a net trains on them: a Dataset together with its targets."""
-    return LabelledInputs(X, targets, _like_fit(estimator)) if is_dataset(X) else X
+def labelled(
+    estimator: Any,
+    X: Any,
+    targets: NDArray[np.int64],
+    weights: NDArray[np.float64] | None = None,
+) -> Any:
+    """Return inputs as a net trains on them: with what an array cannot hold.
+
+    A Dataset comes together with its targets, and inputs of any kind with their weights,
+    unless these are all the same.
+    """
+    if weights is not None:
+        weights = None if (weights == weights[0]).all() else weights / weights.mean()
+    if weights is None and not is_dataset(X):
+        return X
+    return LabelledInputs(X, targets, _like_fit(estimator), weights)
+
+
+def check_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
+    """Validate the weights of inputs.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n,) or None
+        Weights.
+
+    n : int
+        Number of inputs.
+
+    Returns
+    -------
+    weights : ndarray of shape (n,), float64, or None
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If they are not one number per input, finite and not negative, or all of them are 0.
+    """
+    if sample_weight is None:
+        return None
+    weights = np.asarray(as_array(sample_weight))
+    if weights.shape != (n,) or weights.dtype.kind not in "biufO":
+        raise ValueError(
+            f"sample_weight must have one number for each of the {n} inputs in X, shape "
+            f"({n},), got shape {weights.shape} and dtype {weights.dtype}."
+        )
+    weights = weights.astype(np.float64)
+    if not (np.isfinite(weights) & (weights >= 0.0)).all():
+        bad = int(np.flatnonzero(~(weights >= 0.0) | np.isinf(weights))[0])
+        raise ValueError(
+            f"sample_weight must be finite and at least 0, got {weights[bad]:g} for input "
+            f"number {bad}."
+        )
+    if not weights.any():
+        raise ValueError("sample_weight must not be zero for all inputs.")
+    return weights
+
+
+def validation_set(
+    estimator: Any, dataset: Any, to_targets: Callable[[NDArray], NDArray[np.int64]]
+) -> Any:
+    """Return a data set of a net's `train_split` with targets as the training's.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Estimator of `check_inputs`.
+
+    dataset : torch.utils.data.Dataset
+        Inputs with their labels, of the kind that `fit` takes.
+
+    to_targets : callable
+        Takes labels to indices of classes.
+
+    Returns
+    -------
+    dataset : torch.utils.data.Dataset
+        Its items are pairs of an input in float32 and the index of its class.
+
+    Raises
+    ------
+    ValueError
+        If an input is not as in `fit`, or there is no label or an unknown one.
+    """
+    if not is_dataset(dataset):
+        raise TypeError(
+            "train_split must give torch Datasets for training and validation, got "
+            f"{type(dataset).__name__}."
+        )
+    try:
+        labels = column_or_1d(as_array(dataset_labels(dataset, None)))
+        targets = to_targets(labels)
+        if type(dataset) is SkorchDataset and isinstance(dataset.X, np.ndarray):
+            return SkorchDataset(check_inputs(estimator, dataset.X, reset=False), targets)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "train_split must give data sets like X and y, got a "
+            f"{type(dataset).__name__}: {error}"
+        ) from error
+    return labelled(estimator, KnownLabels(dataset, labels), targets)
 
 
 def lost_by_rounding(X: Any, order: float) -> tuple[float, float]:

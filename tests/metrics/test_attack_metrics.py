@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Threshold, frozen, make_net
+from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -268,3 +269,16 @@ def test_the_attack_is_in_the_classifier_s_norm():
     attack_score(clf, X, y, attack=Spy(), radius=1.0)
     assert seen == [np.inf]
     assert AttackDisplay.from_estimator(clf, X, y, attack=PGD(), radii=[0.1]).norm == np.inf
+
+
+def test_names_of_columns_in_frames_of_polars():
+    polars = pytest.importorskip("polars")
+    X, y = load_iris(return_X_y=True)
+    frame = polars.DataFrame((X / 8).astype("float32"), schema=list("abcd"))
+    clf = SmoothedClassifier(noise=Gaussian(sigma=0.1), random_state=0)
+    clf.set_params(bound=ClopperPearson(n=100)).fit(frame, y)
+    attack = PGD(norm=2, steps=2, random_state=0)
+    score = attack_score(clf, frame[:20], y[:20], attack=attack, radius=[0.0, 0.05])
+    pandas = pd.DataFrame(frame.to_numpy(), columns=list("abcd"))
+    expected = attack_score(clf, pandas[:20], y[:20], attack=attack, radius=[0.0, 0.05])
+    np.testing.assert_array_equal(score, expected)

@@ -839,3 +839,25 @@ def test_certification_by_a_loaded_net(saved):
     certification = clf.certify(X)
     assert certification.counts.sum(axis=1).tolist() == [100] * 3
     assert (certification.radius(norm=1) >= 0.0).all()
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model", "net"])
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.", "module.", "module._orig_mod."])
+@pytest.mark.parametrize("inner", ["", "model."])
+def test_what_scripts_of_training_put_around_weights(tmp_path, key, prefix, inner):
+    backbone = CifarResNet(depth=8, shortcut="convolution").state_dict()
+    state = {"norm.mu": torch.zeros(3, 1, 1), "norm.log_sig": torch.zeros(3, 1, 1)}
+    state |= {f"{inner}{name}": value for name, value in backbone.items()}
+    state = {f"{prefix}{name}": value for name, value in state.items()}
+    content = state if key is None else {key: state, "epoch": 1, "optimizer": {"lr": 0.1}}
+    torch.save(content, tmp_path / "net.pt")
+    net = load_checkpoint(tmp_path / "net.pt")
+    weights = net.module_.state_dict()
+    assert all(torch.equal(weights[f"model.{k}"], v) for k, v in backbone.items())
+
+
+def test_several_states_in_one_file_are_refused(tmp_path):
+    state = {"weight": torch.zeros(2)}
+    torch.save({"model": state, "net": state}, tmp_path / "net.pt")
+    with pytest.raises(ValueError, match="several dicts of tensors by name: model, net"):
+        load_checkpoint(tmp_path / "net.pt")
