@@ -260,7 +260,12 @@ def test_macro_and_weights_in_scorers_and_routing(iris):
         one_sided = (y == "rare").astype(float)
         options = {"cv": 2, "error_score": "raise"}
         got = cross_validate(
-            clf, X, y, scoring=routed, params={"sample_weight": one_sided}, **options
+            clone(clf).set_fit_request(sample_weight=False),
+            X,
+            y,
+            scoring=routed,
+            params={"sample_weight": one_sided},
+            **options,
         )["test_score"]
     halves = StratifiedKFold(2).split(X, y)
     for score, (train, test) in zip(got, halves, strict=True):
