@@ -23,7 +23,7 @@ from rs4a.net_parts import (
 )
 from rs4a.utils.description import Description, reduced
 
-__all__ = ["fingerprint"]
+__all__ = ["different_settings", "fingerprint"]
 
 
 def fingerprint(net: Any) -> str:
@@ -59,6 +59,37 @@ def fingerprint(net: Any) -> str:
         digest.update(f"{type(module).__qualname__} {_plain_attributes(module)}".encode())
         _add_tensors(digest, (*module._parameters.items(), *module._buffers.items()))
     return digest.hexdigest()
+
+
+def different_settings(net: Any, other: Any) -> list[str]:
+    """Attributes of modules by which two nets of one architecture differ.
+
+    Parameters
+    ----------
+    net, other : skorch.NeuralNet
+        Initialised nets.
+
+    Returns
+    -------
+    names : list of str
+        As in "module_.0.scale".
+    """
+    ours, theirs = _all_settings(net), _all_settings(other)
+    return sorted(
+        f"{path}.{name}"
+        for path in ours.keys() & theirs.keys()
+        for name in {*ours[path], *theirs[path]}
+        if ours[path].get(name) != theirs[path].get(name)
+    )
+
+
+def _all_settings(net: Any) -> dict[str, dict[str, str]]:
+    """Settings of modules by the path of the module."""
+    return {
+        f"{prefix}_.{path}".rstrip("."): dict(_plain_attributes(module))
+        for prefix, root in zip(net._modules, roots(net), strict=True)
+        for path, module in root.named_modules()
+    }
 
 
 def _add_tensors(digest: Any, named: Iterable[tuple[str, Any]]) -> None:

@@ -184,13 +184,14 @@ class Description:
                 self._write("again", self._met[id(thing)][0])
                 return
             self._met[id(thing)] = len(self._met), thing
+        if type(thing) in _PROXIES:  # which take the class of what they stand for
+            self.add(_behind(thing))
+            return
         self._write(type(thing).__name__)
         self._add_new(thing)
 
     def _add_new(self, thing: Any) -> None:
-        if type(thing) in _PROXIES:  # which take the class of what they stand for
-            self.add(_behind(thing))
-        elif isinstance(thing, torch.nn.Module):
+        if isinstance(thing, torch.nn.Module):
             self._add_module(thing)
         elif isinstance(thing, torch.Tensor) or type(thing) is np.ndarray:
             self._add_array(thing)
