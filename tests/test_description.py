@@ -1,6 +1,7 @@
 """Descriptions of objects are equal only if the objects are: pairs with one difference."""
 
 import collections
+import contextvars
 import dataclasses
 import datetime
 import decimal
@@ -237,6 +238,8 @@ def calling(known):
     [
         threading.Lock,
         threading.RLock,
+        lambda: vars(dict)["fromkeys"],
+        lambda: contextvars.ContextVar("unset"),
         threading.Condition,
         queue.Queue,
         lambda: logging.getLogger("mine"),
@@ -258,6 +261,10 @@ A_MODULE, ANOTHER_MODULE = nn.Linear(2, 2), nn.Linear(2, 2)
     ("one", "other"),
     [
         (logging.getLogger("mine"), logging.getLogger("other")),
+        (
+            contextvars.ContextVar("one", default=1),
+            contextvars.ContextVar("one", default=2),
+        ),
         (weakref.ref(A_MODULE), weakref.ref(ANOTHER_MODULE)),
         (weakref.proxy(A_MODULE), weakref.proxy(ANOTHER_MODULE)),
         (

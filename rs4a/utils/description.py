@@ -4,6 +4,7 @@ Two descriptions are equal, in any process, only if the objects are: for votes a
 that are kept, a false match would be a wrong number that nobody notices.
 """
 
+import contextvars
 import copyreg
 import dis
 import functools
@@ -227,8 +228,16 @@ class Description:
             self._add_all(thing.__module__, thing.__qualname__, thing.__self__)
         elif isinstance(thing, torch.dtype | torch.device | np.dtype):
             self._write(thing)
-        elif isinstance(thing, _LOGGERS):
+        else:
+            self._add_special(thing)
+
+    def _add_special(self, thing: Any) -> None:
+        if isinstance(thing, _LOGGERS):
             self._write(_name_of_logger(thing))
+        elif isinstance(thing, contextvars.ContextVar):
+            self._add_all(thing.name, _present(thing))
+        elif isinstance(thing, types.ClassMethodDescriptorType):
+            self._write(thing.__objclass__.__module__, thing.__qualname__)
         else:
             self._add_object(thing)
 
@@ -418,6 +427,14 @@ def _behind(proxy: Any) -> Any:
         return proxy.__repr__.__self__
     except ReferenceError:
         return None
+
+
+def _present(variable: contextvars.ContextVar[Any]) -> list[Any]:
+    """Value that a variable has here, if it has any."""
+    try:
+        return [variable.get()]
+    except LookupError:
+        return []
 
 
 def _name_of_logger(thing: Any) -> str:
