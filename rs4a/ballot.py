@@ -65,6 +65,8 @@ class Ballot:
         self.store = store
         #: Votes that were found in the store, of either kind.
         self.n_kept = 0
+        #: Rows of which the store has votes.
+        self.rows_kept: set[int] = set()
         self._opened: Voters | None = None
         self._identity: str | None = None
 
@@ -124,8 +126,10 @@ class Ballot:
                 work.add(rows, votes)
                 if votes.interrupted:
                     raise KeyboardInterrupt
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             if plan.rule is None:
+                if kept := self.kept_in_words():
+                    error.add_note(kept)
                 raise
             interrupted = True
         return Votes(work.selection, work.counts, interrupted)
@@ -200,10 +204,20 @@ class Ballot:
             return None
         return self.store.load(key, shape)
 
-    def keep(self, key: str | None, votes: NDArray[np.int64]) -> None:
-        """Put votes into the store, if they have a name."""
-        if key is not None and self.store is not None:
-            self.store.save(key, votes)
+    def keep(self, key: str | None, votes: NDArray[np.int64]) -> bool:
+        """Put votes into the store, if they have a name; say whether they are there."""
+        if key is None or self.store is None:
+            return False
+        return self.store.save(key, votes)
+
+    def kept_in_words(self) -> str:
+        """What an interruption leaves in the store; "" where there is none."""
+        if self.store is None or not self.rows_kept:
+            return ""
+        return (
+            f"memory keeps the votes of {len(self.rows_kept)} of {len(self.X)} inputs, "
+            f"in {self.store.folder}: the same call goes on from there."
+        )
 
     def _describe(self) -> str:
         """All that votes depend on besides inputs, seed and plan; "" if it is unknown."""
@@ -250,6 +264,7 @@ class _Work:
             self._names[row] = name
             votes = self.ballot.kept(name, (2, self.counts.shape[1]))
             if votes is not None:
+                self.ballot.rows_kept.add(row)
                 self.ballot.n_kept += self._set(
                     np.array([row]), Votes(votes[:1], votes[1:])
                 )
@@ -297,7 +312,8 @@ class _Work:
             return
         both = np.stack([votes.selection, votes.counts], axis=1)
         for row, part in zip(rows.tolist(), both, strict=True):
-            self.ballot.keep(self._names.get(row), part)
+            if self.ballot.keep(self._names.get(row), part):
+                self.ballot.rows_kept.add(row)
 
     def _set(self, rows: NDArray[np.int64], votes: Votes) -> int:
         """Number of votes that came."""

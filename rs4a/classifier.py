@@ -867,7 +867,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if votes.interrupted:
             warn_user(
                 "certify was interrupted: inputs that were still undecided have fewer "
-                "votes. What the record certifies holds."
+                "votes. What the record certifies holds. " + ballot.kept_in_words()
             )
         seconds = time.perf_counter() - start
         warned = {

@@ -18,11 +18,12 @@ from rs4a.net_parts import (
     learned_criteria,
     modules_in,
     own_state,
+    recomputed_attributes,
     roots,
 )
 from rs4a.utils.description import Description, reduced
 
-__all__ = ["fingerprint"]
+__all__ = ["different_settings", "fingerprint"]
 
 
 def fingerprint(net: Any) -> str:
@@ -60,6 +61,37 @@ def fingerprint(net: Any) -> str:
     return digest.hexdigest()
 
 
+def different_settings(net: Any, other: Any) -> list[str]:
+    """Attributes of modules by which two nets of one architecture differ.
+
+    Parameters
+    ----------
+    net, other : skorch.NeuralNet
+        Initialised nets.
+
+    Returns
+    -------
+    names : list of str
+        As in "module_.0.scale".
+    """
+    ours, theirs = _all_settings(net), _all_settings(other)
+    return sorted(
+        f"{path}.{name}"
+        for path in ours.keys() & theirs.keys()
+        for name in {*ours[path], *theirs[path]}
+        if ours[path].get(name) != theirs[path].get(name)
+    )
+
+
+def _all_settings(net: Any) -> dict[str, dict[str, str]]:
+    """Settings of modules by the path of the module."""
+    return {
+        f"{prefix}_.{path}".rstrip("."): dict(_plain_attributes(module))
+        for prefix, root in zip(net._modules, roots(net), strict=True)
+        for path, module in root.named_modules()
+    }
+
+
 def _add_tensors(digest: Any, named: Iterable[tuple[str, Any]]) -> None:
     for name, value in named:
         if isinstance(value, torch.Tensor):
@@ -71,18 +103,30 @@ def _plain_attributes(module: torch.nn.Module) -> list[tuple[str, str]]:
     kind = type(module)
     if kind.__module__.startswith("torch._dynamo"):
         return []  # what is compiled is within; the wrapper has addresses of memory
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = _of_recomputed(module)
+    recomputed = recomputed_attributes(module)
     for name, value in vars(module).items():
         if re.fullmatch("_.*_hooks", name) and isinstance(value, dict):
             if value:  # lest a new release, with new kinds of hooks, differ
                 settings[name] = len(value)
-        elif name not in NO_SETTINGS and not _is_torchs_own(kind, name):
+        elif name not in {*NO_SETTINGS, *recomputed} and not _is_torchs_own(kind, name):
             settings[name] = value
     if isinstance(module, torch.fx.GraphModule):
         settings["code"] = module.code  # its class is that of all
     if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "_c"):
         settings["script"] = _script(module)
     return _plain_items(settings)
+
+
+def _of_recomputed(module: torch.nn.Module) -> dict[str, Any]:
+    """Settings of the hooks that recompute attributes: the rest is in the weights."""
+    return {
+        f"hook of {name}": (
+            type(hook).__qualname__,
+            {k: v for k, v in sorted(vars(hook).items()) if type(v) in (bool, int, float)},
+        )
+        for name, hook in recomputed_attributes(module).items()
+    }
 
 
 def _script(module: Any) -> list[Any]:

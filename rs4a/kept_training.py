@@ -1,18 +1,18 @@
 """Trainings that are kept in a folder, found again by all that they depend on."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-from rs4a.exceptions import CertificationWarning
 from rs4a.nets import net_device
 from rs4a.resume import (
     FREE_PARAMS,
     ResumeTraining,
+    description_of_training,
     generator_states,
     other_callbacks,
 )
 from rs4a.utils.description import describe
+from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["KeptTraining"]
 
@@ -21,7 +21,8 @@ class KeptTraining(ResumeTraining):
     """ResumeTraining into a folder, where files are named by the trainings themselves.
 
     It does not fail: a file that is damaged is replaced, and where nothing can be written
-    the training goes on, with a warning.
+    the training goes on, with a warning. A training that cannot be told from others, since
+    something that it depends on has no description, is done and not kept, with a warning.
 
     Parameters
     ----------
@@ -50,18 +51,28 @@ class KeptTraining(ResumeTraining):
         **kwargs : dict
             Not used.
         """
-        key = _training_key(net, X, y)
+        try:
+            key = _training_key(net, X, y)
+            described = description_of_training(net, X, y)
+        except ValueError as error:
+            self._keep_nothing(net)
+            warn_user(
+                f"memory does not keep this training: {error} It could not be told from "
+                "others."
+            )
+            return
         self.path = self.folder / f"{key}.pt"
         self.writes_ = True
         if self._is_damaged():
-            warnings.warn(
-                f"{self.path} is damaged: the net is trained anew.",
-                CertificationWarning,
-                stacklevel=2,
-            )
+            warn_user(f"{self.path} is damaged: the net is trained anew.")
             self.path = self.folder / f"{key}.anew.pt"
-        super().on_train_begin(net, X, y)
+        self._begin(net, described)
         self.path = self.folder / f"{key}.pt"
+
+    def _keep_nothing(self, net: Any) -> None:
+        self.writes_ = self.complete_ = False
+        self.pending_ = None
+        self.max_epochs_ = net.max_epochs
 
     def _is_damaged(self) -> bool:
         try:
@@ -86,11 +97,7 @@ class KeptTraining(ResumeTraining):
             super().on_epoch_end(net)
         except (OSError, RuntimeError) as error:  # torch's writer has errors of its own
             self.writes_ = False
-            warnings.warn(
-                f"memory cannot be written to ({error}): the training is not kept.",
-                CertificationWarning,
-                stacklevel=2,
-            )
+            warn_user(f"memory cannot be written to ({error}): the training is not kept.")
 
 
 def _training_key(net: Any, X: Any, y: Any) -> str:

@@ -2,7 +2,6 @@
 
 import copy
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rs4a.inference import Inference, optimized
 from rs4a.net_parts import all_modules, modules_in, own_state, roots
 from rs4a.networks import MLP
+from rs4a.utils.user_warnings import warn_user
 
 __all__ = [
     "check_is_net",
@@ -240,11 +240,10 @@ def check_loss(net: Any, outputs: torch.Tensor) -> None:
     sums_to_1 = ((outputs.double().sum(dim=1) - 1.0).abs() < 1e-3).all()
     is_probability = sums_to_1 and (outputs >= 0.0).all()
     if isinstance(net.criterion_, torch.nn.CrossEntropyLoss) and is_probability:
-        warnings.warn(
+        warn_user(
             "The net's outputs are probabilities, but its criterion, CrossEntropyLoss, "
             "takes logits. Leave out the softmax, or use criterion=torch.nn.NLLLoss.",
             UserWarning,
-            stacklevel=5,
         )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
+from torch.nn.utils.parametrize import is_parametrized
 
 from rs4a.net_parts import roots
 from rs4a.nets import net_device, to_device
@@ -100,13 +101,16 @@ class _Pickler(cloudpickle.Pickler):
             unused = {"callbacks", "callbacks_", *(f"{name}_" for name in obj._optimizers)}
             state = {name: v for name, v in vars(obj).items() if name not in unused}
             return object.__new__, (type(obj),), state, None, None, _set_state
+        if isinstance(obj, torch.nn.Module) and is_parametrized(obj):
+            # Its class, which torch made for it alone, travels by value.
+            return object.__new__, (type(obj),), vars(obj), None, None, _set_state
         if type(obj) is torch.Tensor and obj.device.type != "cpu":
             return obj.detach().cpu().__reduce_ex__(pickle.HIGHEST_PROTOCOL)
         return super().reducer_override(obj)
 
 
-def _set_state(net: NeuralNet, state: dict[str, Any]) -> None:
-    vars(net).update(state)
+def _set_state(thing: Any, state: dict[str, Any]) -> None:
+    vars(thing).update(state)
 
 
 # In the workers

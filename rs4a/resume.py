@@ -118,8 +118,11 @@ class ResumeTraining(Callback):
         **kwargs : dict
             Not used.
         """
+        self._begin(net, description_of_training(net, X, y))
+
+    def _begin(self, net: Any, training: dict[str, str]) -> None:
         self._check_last(net)
-        self.training_ = _describe(net, X, y)
+        self.training_ = training
         self.max_epochs_ = net.max_epochs
         self.before_ = len(net.history)
         self.begin_ = generator_states()
@@ -243,7 +246,7 @@ class ResumeTraining(Callback):
 # What a training is
 
 
-def _describe(net: Any, X: Any, y: Any) -> dict[str, str]:
+def description_of_training(net: Any, X: Any, y: Any) -> dict[str, str]:
     """What must be the same for a training to go on."""
     known = {
         name: _described(value)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn import get_config, set_config
 
 from rs4a.batch_trial import Watch
 from rs4a.inference import Inference
@@ -456,13 +457,18 @@ class _Queue:
 
 
 def _single_threads(n_threads: int) -> ThreadPoolExecutor:
-    """Threads whose torch operations start no others."""
+    """Threads whose torch operations start no others, configured as the caller's is."""
     cores = torch.get_num_threads()
-    pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(n_threads, initializer=_configure, initargs=(get_config(),))
     all_there = threading.Barrier(n_threads)
     list(pool.map(lambda _: all_there.wait(), range(n_threads)))
     torch.set_num_threads(cores)  # the last setting is also what later threads get
     return pool
+
+
+def _configure(config: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    set_config(**config)  # scikit-learn's own threads do not inherit it either
 
 
 @contextmanager

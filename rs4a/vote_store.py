@@ -63,7 +63,7 @@ class VoteStore:
         warn_user(f"{path} is damaged: its votes are drawn again.")
         return None
 
-    def save(self, key: str, votes: NDArray[np.int64]) -> None:
+    def save(self, key: str, votes: NDArray[np.int64]) -> bool:
         """Keep votes under a key.
 
         Parameters
@@ -74,13 +74,18 @@ class VoteStore:
         votes : ndarray of int64
             Votes.
 
+        Returns
+        -------
+        saved : bool
+            Whether they are in the folder now.
+
         Warns
         -----
         CertificationWarning
             At the first time that the folder cannot be written to.
         """
         if self._broken:
-            return
+            return False
         content, path = votes.astype("<i8").tobytes(), self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +96,7 @@ class VoteStore:
             warn_user(
                 f"memory cannot be written to ({error}): votes are drawn, but not kept."
             )
+        return not self._broken
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.votes"

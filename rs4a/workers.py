@@ -10,6 +10,7 @@ from typing import Any, Self
 import cloudpickle
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
+from sklearn import config_context, get_config
 
 from rs4a.packing import Packed, load_packed, pack_voters
 from rs4a.sampling import Voters
@@ -109,13 +110,16 @@ class Workers:
         tasks: list[tuple[int, Callable[[], tuple[Any, ...]]]],
     ) -> Iterator[tuple[int, Any]]:
         parallel, sent = self._opened(), self._sent_voters()
+        config = get_config()  # of this thread: neither threads nor processes inherit it
         # A backend that gives no result before it has all is asked for some at a time.
         size = len(tasks)
         if not parallel.return_generator:
             size = effective_n_jobs(self.n_jobs) * TASKS_PER_JOB
         for start in range(0, len(tasks), size):
             results = parallel(
-                delayed(_numbered)(index, function, self._packed(arguments()), *sent)
+                delayed(_numbered)(
+                    index, config, function, self._packed(arguments()), *sent
+                )
                 for index, arguments in tasks[start : start + size]
             )
             try:
@@ -165,12 +169,17 @@ class Workers:
 
 
 def _numbered(
-    index: int, function: Callable[..., Any], arguments: Any, *sent: Any
+    index: int,
+    config: dict[str, Any],
+    function: Callable[..., Any],
+    arguments: Any,
+    *sent: Any,
 ) -> tuple[int, Any]:
-    if len(sent) == 1:
-        return index, function(*sent, *arguments)
-    packed = Packed(*sent)
-    return index, function(packed, *load_packed(arguments, packed))
+    with config_context(**config):
+        if len(sent) == 1:
+            return index, function(*sent, *arguments)
+        packed = Packed(*sent)
+        return index, function(packed, *load_packed(arguments, packed))
 
 
 def _close(results: Any) -> None:

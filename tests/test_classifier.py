@@ -1,7 +1,6 @@
 """Inputs, labels, nets and parameters of SmoothedClassifier; errors in words."""
 
 import math
-import threading
 
 import numpy as np
 import pandas as pd
@@ -721,7 +720,7 @@ class Locked(Threshold):
 
     def __init__(self):
         super().__init__()
-        self.lock = threading.Lock()
+        self.rows = (each for each in "abc")
 
 
 class Tight(Threshold):

@@ -1,14 +1,18 @@
 """Descriptions of objects are equal only if the objects are: pairs with one difference."""
 
 import collections
+import contextvars
 import dataclasses
 import datetime
 import decimal
+import logging
+import queue
 import re
 import subprocess
 import sys
 import threading
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -128,8 +132,10 @@ def test_what_cannot_be_told_apart_is_refused(thing):
 
 def test_what_cannot_be_described_is_named():
     thing = {"nets": [nn.Linear(1, 1)]}
-    thing["nets"][0].config = Config(threading.Lock())
-    with pytest.raises(ValueError, match=r"^lock at nets.config.x cannot be described.$"):
+    thing["nets"][0].config = Config(each for each in "abc")
+    with pytest.raises(
+        ValueError, match=r"^generator at nets.config.x cannot be described.$"
+    ):
         describe(thing)
 
 
@@ -210,3 +216,101 @@ def test_what_python_has_itself_is_known():
     names = ("builtins", "os", "collections.abc", "_struct", "json.decoder")
     assert all(_is_known(name) for name in names)
     assert not _is_known("__main__")
+
+
+# What changes no answer
+
+
+def lines_of(path, mode):
+    with open(path, mode) as file:
+        return describe(Config(file))
+
+
+def calling(known):
+    def f(x):
+        return known.debug(x)
+
+    return f
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        threading.Lock,
+        threading.RLock,
+        lambda: vars(dict)["fromkeys"],
+        lambda: contextvars.ContextVar("unset"),
+        threading.Condition,
+        queue.Queue,
+        lambda: logging.getLogger("mine"),
+        lambda: logging.LoggerAdapter(logging.getLogger("mine"), {"run": 1}),
+        lambda: calling(logging.getLogger("mine")),
+        lambda: weakref.ref(A_MODULE),
+        lambda: weakref.proxy(A_MODULE),
+        lambda: weakref.WeakValueDictionary(one=A_MODULE),
+    ],
+)
+def test_what_changes_no_answer_is_described(make):
+    assert describe(Config(make())) == describe(Config(make()))
+
+
+A_MODULE, ANOTHER_MODULE = nn.Linear(2, 2), nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (logging.getLogger("mine"), logging.getLogger("other")),
+        (
+            contextvars.ContextVar("one", default=1),
+            contextvars.ContextVar("one", default=2),
+        ),
+        (weakref.ref(A_MODULE), weakref.ref(ANOTHER_MODULE)),
+        (weakref.proxy(A_MODULE), weakref.proxy(ANOTHER_MODULE)),
+        (
+            weakref.WeakValueDictionary(one=A_MODULE),
+            weakref.WeakValueDictionary(one=ANOTHER_MODULE),
+        ),
+    ],
+)
+def test_what_is_behind_weak_references_counts(one, other):
+    assert describe(Config(one)) != describe(Config(other))
+
+
+def test_open_files_count_by_name_and_those_that_are_read_by_content(tmp_path):
+    log, data = tmp_path / "log", tmp_path / "data"
+    data.write_text("1")
+    before = lines_of(log, "w"), lines_of(data, "r")
+    log.write_text("more")
+    data.write_text("12")
+    after = lines_of(log, "a"), lines_of(data, "r")
+    assert lines_of(log, "a") == after[0]
+    assert before[1] != after[1]
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_count_by_their_weights(kind):
+    torch.manual_seed(0)
+    one, other = kind(2, 3), kind(2, 3)
+    assert describe(one) != describe(other)
+    other.load_state_dict(one.state_dict())
+    assert describe(one) == describe(other)
+
+
+def described_with(source, **namespace):
+    exec(source, namespace)
+    return describe(namespace["f"])
+
+
+@pytest.mark.parametrize(
+    ("source", "counts"),
+    [
+        ("def f(self):\n    return self.history", False),
+        ("def f(self):\n    return history", True),
+        ("def f(self):\n    return lambda: history", True),
+        ("def f(self):\n    class C:\n        x = history\n    return C", True),
+    ],
+)
+def test_only_names_that_are_loaded_as_globals_count(source, counts):
+    one, other = (described_with(source, history=each) for each in ([1], [2]))
+    assert (one != other) == counts

@@ -1,10 +1,13 @@
 """Finished work that is kept: found again, never stale, never trusted when damaged."""
 
+import contextlib
 import copy
 import errno
 import importlib
 import linecache
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,11 +21,15 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import sklearn
 import torch
 from conftest import Threshold, frozen
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Checkpoint, EarlyStopping
 from skorch.dataset import ValidSplit
@@ -423,7 +430,7 @@ class Net(Base):
 
 def test_what_cannot_be_described_is_not_kept(tmp_path):
     net = frozen(Padded, [0, 1], module__table=[1.0])
-    net.estimator.module_.lock = threading.Lock()
+    net.estimator.module_.rows = (each for each in "abc")
     clf = make(tmp_path).set_params(estimator=net, batch_size=10**6).fit(X[:2], [0, 1])
     with (
         torch.no_grad(),
@@ -555,10 +562,11 @@ def test_an_interruption_keeps_what_was_done(tmp_path, monkeypatch, n_jobs):
     save, n_saved = rs4a.vote_store.VoteStore.save, []
 
     def interrupted(self, key, arrays):
-        save(self, key, arrays)
+        saved = save(self, key, arrays)
         n_saved.append(key)
         if len(n_saved) == 70:
             raise KeyboardInterrupt
+        return saved
 
     with monkeypatch.context() as patch:
         patch.setattr(rs4a.vote_store.VoteStore, "save", interrupted)
@@ -830,3 +838,144 @@ def test_workers_multiply_as_the_caller_does():
         torch.set_float32_matmul_precision(before)
     assert (found[0].counts != found[1].counts).any()
     assert_same(found[0], found[2])
+
+
+# What cannot be told apart
+
+
+def rows_of(generator):
+    class Following(MLP):
+        """A net beside which something stands that no description can hold."""
+
+        def forward(self, X):
+            return super().forward(X) if generator is not None else X
+
+    return Following
+
+
+def test_nothing_is_refused_for_the_sake_of_a_memory(tmp_path, digits):
+    inputs, y = digits
+    clf = trained(tmp_path).set_params(estimator__module=rows_of(iter("abc")))
+    plain = trained().set_params(estimator__module=rows_of(iter("abc")))
+    unkept = trained(tmp_path).set_params(estimator__module=rows_of(each for each in "abc"))
+    with pytest.warns(
+        CertificationWarning, match="does not keep this.*generator"
+    ) as caught:
+        unkept.fit(inputs, y)
+    assert [each.filename for each in caught] == [__file__]
+    assert not list(tmp_path.rglob("*.pt"))
+    for each in (clf, plain):
+        np.testing.assert_array_equal(weights(each.fit(inputs, y)), weights(unkept))
+    assert list(tmp_path.rglob("*.pt"))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.rnn, self.last = kind(8, 16, batch_first=True), nn.Linear(16, 10)
+        self.log, self.lock = logging.getLogger(__name__), threading.Lock()
+
+    def forward(self, X):
+        self.log.debug("asked")
+        return self.last(self.rnn(X.view(-1, 8, 8))[0][:, -1])
+
+    def __getstate__(self):  # of a net that can be copied
+        return {name: each for name, each in vars(self).items() if name != "lock"}
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_nets_are_kept(tmp_path, digits, epochs, kind):
+    inputs, y = digits
+    net = NeuralNetClassifier(
+        Recurrent, module__kind=kind, criterion=nn.CrossEntropyLoss, max_epochs=1,
+        train_split=None, verbose=0,
+    )  # fmt: skip
+    found = []
+    for _ in range(2):
+        clf = SmoothedClassifier(
+            net, noise=Uniform(sigma=0.3), bound=BOUNDS[0], random_state=0, memory=tmp_path
+        )
+        found.append(clf.fit(inputs, y).certify(inputs[:3]))
+    assert len(epochs) == 1
+    assert [each.report["votes_from_memory"] for each in found] == [0, 3 * 1064]
+    assert_same(*found)
+
+
+def test_ctrl_c_says_what_is_kept(tmp_path, monkeypatch):
+    save, n_saved = rs4a.vote_store.VoteStore.save, []
+
+    def interrupted(self, key, votes):
+        n_saved.append(save(self, key, votes))
+        if len(n_saved) == 70:
+            raise KeyboardInterrupt
+        return True
+
+    for bound, clf in ((each, make(tmp_path, bound=each)) for each in BOUNDS):
+        n_saved.clear()
+        words = r"(?s).*memory keeps the votes of (69|70) of 130 inputs, in .*the same call"
+        with monkeypatch.context() as patch:
+            patch.setattr(rs4a.vote_store.VoteStore, "save", interrupted)
+            if bound is BOUNDS[0]:
+                with pytest.raises(KeyboardInterrupt) as caught:
+                    clf.certify(X)
+                assert re.match(words, caught.value.__notes__[0])
+            else:
+                with pytest.warns(CertificationWarning, match=words):
+                    clf.certify(X)
+        assert_same(clf.certify(X), make(bound=bound).certify(X))
+
+
+# scikit-learn's configuration
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_configuration_reaches_workers(backend, n_jobs):
+    base = make_pipeline(
+        StandardScaler(),
+        FunctionTransformer(configured),
+        LogisticRegression(),
+    )
+    with sklearn.config_context(assume_finite=True):
+        clf = SmoothedClassifier(base, noise=Uniform(sigma=0.5), bound=BOUNDS[0])
+        clf.set_params(random_state=0, n_jobs=n_jobs).fit(X, np.arange(130) % 2)
+        with joblib.parallel_config(backend):
+            assert clf.certify(X[:4]).counts.sum() == 4000
+
+
+class Configured(Threshold):
+    def forward(self, X):
+        assert sklearn.get_config()["assume_finite"]
+        return super().forward(X)
+
+
+def test_configuration_reaches_threads():
+    net = frozen(Configured, [0, 1], module__t=0.5)
+    with sklearn.config_context(assume_finite=True), threads(2):
+        clf = make().set_params(estimator=net).fit(X[:2], [0, 1])
+        assert clf.certify(X[:4]).counts.sum() == 4000
+
+
+@contextlib.contextmanager
+def threads(n_threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    yield
+    torch.set_num_threads(before)
+
+
+def configured(x):
+    assert sklearn.get_config()["assume_finite"]
+    return x
+
+
+def test_warnings_inside_skorch_point_to_the_caller(digits):
+    inputs, y = digits
+    net = NeuralNetClassifier(
+        nn.Sequential(nn.Linear(64, 10), nn.Softmax(dim=1)), criterion=nn.CrossEntropyLoss,
+        max_epochs=1, train_split=None, verbose=0,
+    )  # fmt: skip
+    clf = SmoothedClassifier(net, noise=Uniform(sigma=0.3), random_state=0)
+    with pytest.warns(UserWarning, match="outputs are probabilities") as caught:
+        clf.fit(inputs, y)
+    assert {each.filename for each in caught} == {__file__}

@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import functools
 import inspect
 import json
 import math
@@ -23,6 +24,7 @@ from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Checkpoint, EarlyStopping, LRScheduler
 from torch import nn
+from torch.nn.utils import prune
 
 from rs4a import Inference, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
@@ -37,6 +39,7 @@ from rs4a.objectives import (
     SmoothAdv,
     Stability,
 )
+from rs4a.packing import pack_voters
 from rs4a.persistence import load_classifier, save_classifier
 from rs4a.persistence.classifier_files import content_digest
 from rs4a.persistence.plain_values import PlainWriter
@@ -852,3 +855,96 @@ def test_what_is_kept_beside_the_modules_is_refused(small, path, message):
     with pytest.raises(ValueError, match=f"would not come back.*{message}"):
         save_classifier(clf, path)
     assert not path.exists()
+
+
+# Layers that torch itself changes
+
+
+class Changed(nn.Sequential):
+    def __init__(self, change):
+        super().__init__(nn.Flatten(), change(nn.Linear(64, 16)), nn.ReLU())
+        self.append(nn.Linear(16, 10))
+
+
+def pruned(layer):
+    return prune.l1_unstructured(layer, "weight", amount=0.5)
+
+
+def pruned_twice(layer):
+    return prune.random_unstructured(pruned(layer), "weight", amount=0.5)
+
+
+CHANGES = [
+    pruned,
+    pruned_twice,
+    # torch calls it deprecated; nets have it.
+    pytest.param(
+        nn.utils.weight_norm,
+        marks=pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
+    ),
+    nn.utils.spectral_norm,
+    nn.utils.parametrizations.weight_norm,
+    nn.utils.parametrizations.spectral_norm,
+    nn.utils.parametrizations.orthogonal,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_layers_that_torch_changes(small, path, change):
+    X, y, _ = small
+    params = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
+    net = NeuralNetClassifier(Changed, module__change=change, max_epochs=2, **params)
+    clf = smoothed(net).fit(X, y)
+    save_classifier(clf, path)
+    wanted = clf.certify(X[:5])
+    for estimator in (net, clf.estimator_):
+        again = load_classifier(path, estimator=estimator)
+        np.testing.assert_array_equal(again.certify(X[:5]).counts, wanted.counts)
+        np.testing.assert_array_equal(
+            again.estimator_.predict_proba(X), clf.estimator_.predict_proba(X)
+        )
+    packed = pickle.loads(pack_voters(clf._ballot(X[:5]).voters).content)
+    np.testing.assert_array_equal(
+        packed.net.forward(X).numpy(), clf.estimator_.forward(X).numpy()
+    )
+
+
+def test_hooks_of_torch_count_by_their_settings():
+    def made(dim):
+        torch.manual_seed(0)
+        change = functools.partial(nn.utils.spectral_norm, dim=dim)
+        return NeuralNetClassifier(lambda: change(nn.Linear(4, 4))).initialize()
+
+    one, other = made(0), made(1)
+    other.module_.load_state_dict(one.module_.state_dict())
+    assert fingerprint(one) != fingerprint(other)
+    # What a hook recomputes is no setting.
+    again = made(0)
+    again.module_.weight = torch.zeros(4, 4)
+    assert fingerprint(one) == fingerprint(again)
+
+
+class Lazy(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.LazyLinear(10))
+
+
+def scaled(clf):
+    clf.estimator_.module_[1].scale = 2
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize(
+    ("module", "change", "message"),
+    [
+        (Lazy, lambda clf: None, "module_.1.weight is of a lazy layer"),
+        (functools.partial(Changed, pruned), scaled, "module_.1.scale. Make tensors"),
+    ],
+)
+def test_the_attribute_that_would_be_lost_is_named(small, path, module, change, message):
+    X, y, _ = small
+    params = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
+    clf = smoothed(NeuralNetClassifier(module, max_epochs=1, **params)).fit(X, y)
+    change(clf)
+    with pytest.raises(ValueError, match=message):
+        save_classifier(clf, path)

@@ -1,7 +1,6 @@
 """Certified accuracy after every epoch."""
 
 import math
-import warnings
 from numbers import Integral
 from typing import Any
 
@@ -12,13 +11,13 @@ from skorch.callbacks import EpochScoring
 
 from rs4a.bounds import ClopperPearson
 from rs4a.certification import Certification
-from rs4a.exceptions import CertificationWarning
 from rs4a.metrics import certified_accuracy_score
 from rs4a.nets import probe
 from rs4a.noises import Noise
 from rs4a.sampling import Voters
 from rs4a.streams import stream_keys
 from rs4a.utils.checks import check_in_range, check_norm, format_norm
+from rs4a.utils.user_warnings import warn_user
 from rs4a.utils.validation import as_array
 from rs4a.vote_plans import VotePlan, draw_votes
 
@@ -169,13 +168,11 @@ class _CertifiedEpochScore:
         unanimous = self.bound.prob_lower([self.bound.n], self.bound.n, self.alpha)
         (farthest,) = noise.radius(unanimous, norm=norm, dim=certification.dim)
         if farthest < self.radius:
-            warnings.warn(
+            warn_user(
                 "certified_epoch_scoring gives 0 in every epoch: with "
                 f"{self.bound.n} votes {noise} certifies no {format_norm(norm)} radius "
                 f"above {farthest:.3g}, got radius={self.radius:g}. Take a smaller radius "
-                "or more votes.",
-                CertificationWarning,
-                stacklevel=2,
+                "or more votes."
             )
 
 

@@ -14,6 +14,7 @@ from skorch import NeuralNet
 
 from rs4a.bounds import Bound
 from rs4a.classifier import SmoothedClassifier
+from rs4a.fingerprint import different_settings
 from rs4a.net_parts import hidden_modules, own_state
 from rs4a.nets import check_is_net, check_net
 from rs4a.networks.checkpoint_files import State
@@ -276,7 +277,18 @@ def _not_in_file(net: NeuralNet) -> str:
             f" No file holds modules that are no submodules ({', '.join(kinds)}): put them "
             "into a torch.nn.ModuleList or ModuleDict."
         )
+    if names := _set_beside(net):
+        words += (
+            f" Set beside the module's parameters: {', '.join(names)}. Make tensors "
+            "buffers, and all else an argument of the module."
+        )
     return words
+
+
+def _set_beside(net: NeuralNet) -> list[str]:
+    """Attributes of modules that a net of the same parameters does not have."""
+    with torch.random.fork_rng(devices=[]):
+        return different_settings(net, clone(net).initialize())
 
 
 def _holders(classifier: SmoothedClassifier, name: str) -> tuple[Any, ...]:

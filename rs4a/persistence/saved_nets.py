@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.history import History
+from torch.nn.parameter import is_lazy
 
 from rs4a.fingerprint import fingerprint
 from rs4a.networks.checkpoint_files import State
@@ -158,6 +159,7 @@ def restore_net(
         net.initialize()
     if (parts := [name for name, _ in _parts(net)]) != state["parts"]:
         raise ValueError(f"the net must have the parts {state['parts']}, got {parts}.")
+    _check_sizes(net)
     for name, part in _parts(net):
         prefix = f"{name}/"
         weights = {
@@ -180,6 +182,17 @@ def restore_net(
             "settings: its classes have changed, or attributes of its modules were set "
             "that their parameters do not say."
         )
+
+
+def _check_sizes(net: NeuralNet) -> None:
+    for name, part in _parts(net):
+        lazy = [key for key, each in part.named_parameters() if is_lazy(each)]
+        lazy += [key for key, each in part.named_buffers() if is_lazy(each)]
+        if lazy:
+            raise ValueError(
+                f"{name}_.{lazy[0]} is of a lazy layer, whose size only inputs give: make "
+                "the net with the layer that has a size, as Linear for LazyLinear."
+            )
 
 
 def _load_weights(part: torch.nn.Module, weights: State) -> None:

@@ -4,14 +4,20 @@ Two descriptions are equal, in any process, only if the objects are: for votes a
 that are kept, a false match would be a wrong number that nobody notices.
 """
 
+import contextvars
 import copyreg
+import dis
 import functools
 import hashlib
 import inspect
+import io
+import logging
 import os
 import sys
 import sysconfig
+import threading
 import types
+import weakref
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,6 +45,15 @@ _NOT_CODE = {
     "__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl",
     "__orig_bases__", "__parameters__", "__annotate_func__", "__annotations_cache__",
     "__slotnames__",
+}  # fmt: skip
+#: What changes no answer, and counts by its kind and name alone.
+_LOGGERS = (logging.Filterer, logging.LoggerAdapter)
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+_HARMLESS = (*_LOCKS, io.IOBase)
+_PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
+#: Instructions that look a name up among the globals.
+_GLOBAL_LOOKUPS = {
+    "LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "IMPORT_NAME",
 }  # fmt: skip
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 
@@ -170,6 +185,9 @@ class Description:
                 self._write("again", self._met[id(thing)][0])
                 return
             self._met[id(thing)] = len(self._met), thing
+        if type(thing) in _PROXIES:  # which take the class of what they stand for
+            self.add(_behind(thing))
+            return
         self._write(type(thing).__name__)
         self._add_new(thing)
 
@@ -211,13 +229,29 @@ class Description:
         elif isinstance(thing, torch.dtype | torch.device | np.dtype):
             self._write(thing)
         else:
+            self._add_special(thing)
+
+    def _add_special(self, thing: Any) -> None:
+        if isinstance(thing, _LOGGERS):
+            self._write(_name_of_logger(thing))
+        elif isinstance(thing, contextvars.ContextVar):
+            self._add_all(thing.name, _present(thing))
+        elif isinstance(thing, types.ClassMethodDescriptorType):
+            self._write(thing.__objclass__.__module__, thing.__qualname__)
+        else:
             self._add_object(thing)
 
     def _add_object(self, thing: Any) -> None:
         self._add_all(type(thing), getattr(thing, "__dict__", None))
+        if isinstance(thing, weakref.ref):
+            self.add(thing())
+            return
         try:
             kept = reduced(thing)
         except ValueError as error:
+            if isinstance(thing, _HARMLESS):
+                self._write(*_seen_of_file(thing))
+                return
             where = f" at {'.'.join(self._path)}" if self._path else ""
             name = type(thing).__name__
             raise ValueError(f"{name}{where} cannot be described.") from error
@@ -304,7 +338,9 @@ class Description:
                 if "Cell is empty" not in str(error):
                     raise
         names = _names(function.__code__)
-        for name in sorted(names & set(function.__globals__)):
+        # An attribute's name may also be that of a global, which the function never sees.
+        looked_up = _global_names(function.__code__)
+        for name in sorted(looked_up & set(function.__globals__)):
             self._write(name)
             self._add_global(function.__globals__[name], names)
 
@@ -371,6 +407,52 @@ def _names(code: types.CodeType) -> set[str]:
     """Names that a function, and those inside it, look up."""
     inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
     return set(code.co_names).union(*map(_names, inner))
+
+
+@functools.cache
+def _global_names(code: types.CodeType) -> frozenset[str]:
+    """Names that a function, and those inside it, look up among the globals."""
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    own = {
+        str(step.argval)
+        for step in dis.get_instructions(code)
+        if step.opname in _GLOBAL_LOOKUPS
+    }
+    return frozenset(own).union(*map(_global_names, inner))
+
+
+def _behind(proxy: Any) -> Any:
+    """What a weak proxy stands for; None if it is gone."""
+    try:
+        return proxy.__repr__.__self__
+    except ReferenceError:
+        return None
+
+
+def _present(variable: contextvars.ContextVar[Any]) -> list[Any]:
+    """Value that a variable has here, if it has any."""
+    try:
+        return [variable.get()]
+    except LookupError:
+        return []
+
+
+def _name_of_logger(thing: Any) -> str:
+    return str(getattr(getattr(thing, "logger", thing), "name", None))
+
+
+def _seen_of_file(file: Any) -> list[Any]:
+    """Name of a file, or none of a lock; of a file that is only read, size and time too."""
+    if not isinstance(file, io.IOBase):
+        return []
+    name = getattr(file, "name", None)
+    if file.closed or not file.readable() or file.writable():
+        return [name]
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:  # nothing that lies on a disk
+        return [name]
+    return [name, status.st_size, status.st_mtime_ns]
 
 
 def _without_counters(thing: Any, state: Any) -> Any:

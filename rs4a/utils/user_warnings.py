@@ -7,27 +7,31 @@ from rs4a.exceptions import CertificationWarning
 
 __all__ = ["warn_user"]
 
-_PACKAGE = __name__.partition(".")[0]
+#: Packages that call each other on a user's behalf.
+_BETWEEN = {__name__.partition(".")[0], "skorch", "sklearn", "torch", "joblib"}
 
 
-def warn_user(message: str) -> None:
-    """Warn at the line that called the package.
+def warn_user(message: str, category: type[Warning] = CertificationWarning) -> None:
+    """Warn at the line that called the package, maybe by way of skorch or scikit-learn.
 
     Parameters
     ----------
     message : str
         What the user must know.
 
+    category : type, default=CertificationWarning
+        Class of the warning.
+
     Warns
     -----
-    CertificationWarning
-        Always.
+    Warning
+        Always, of that class.
     """
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and _is_ours(frame.f_globals):
+    while frame.f_back is not None and _is_between(frame.f_globals):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, CertificationWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
-def _is_ours(namespace: dict[str, object]) -> bool:
-    return str(namespace.get("__name__")).partition(".")[0] == _PACKAGE
+def _is_between(namespace: dict[str, object]) -> bool:
+    return str(namespace.get("__name__")).partition(".")[0] in _BETWEEN
