@@ -691,7 +691,6 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             names = getattr(fitted_to, "feature_names_in_", None)
             self._predicting_net = PredictingNet.of(base, names)
         self.estimator_ = base
-        self._trials: dict[tuple[str, str | None], bool] = {}
         self._n_trainings += 1  # the next call of partial_fit draws other noise
         return self
 
@@ -898,19 +897,19 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def _tried(self, X: Any) -> tuple[bool, str]:
         """Whether the net's answers depend on their batch, and the net's digest.
 
-        The net is tried once, and again after its weights, settings or `inference` changed.
+        A net that passed is tried again after its weights, settings or `inference` changed.
         """
         inference = None if self.inference is None else str(to_json(self.inference))
-        trials = getattr(self, "_trials", {})
         tried = fingerprint(self._net), inference
-        if tried not in trials:
-            depends = depends_on_batch(self._net, X, self.noise_, len(self.classes_))
-            # The first forward pass may build what a module lacks.
-            tried = fingerprint(self._net), inference
-            self._trials = trials = {tried: depends}
-        if trials[tried]:
+        if tried == getattr(self, "_passed_trial", None):
+            return False, tried[0]
+        depends = depends_on_batch(self._net, X, self.noise_, len(self.classes_))
+        # The first forward pass may build what a module lacks.
+        tried = fingerprint(self._net), inference
+        self._passed_trial = None if depends else tried
+        if depends:
             warn_of_batch_dependence()
-        return trials[tried], tried[0]
+        return depends, tried[0]
 
     def _warn_of_other_noise(self) -> None:
         asked = getattr(self, "_noise_of_fit", None)

@@ -324,8 +324,10 @@ def test_accelerate(objective, mixed_precision, data):
         # In the attack as in training.
         attacked = isinstance(objective, SmoothAdv)
         assert dtypes == {(True, expected)} | ({(False, expected)} if attacked else set())
-        clf = SmoothedClassifier(net, noise=Gaussian(sigma=0.2), objective=objective)
-        assert clf.fit(*data).score(*data) > 0.1
+        noise = Gaussian(sigma=0.2)
+        net.set_params(lr=0.2, max_epochs=8)
+        clf = SmoothedClassifier(net, noise=noise, objective=objective, random_state=0)
+        assert clf.fit(*data).score(*data) > 0.15
     finally:
         accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -955,7 +957,7 @@ class Checkpointed(nn.Module):
         return checkpoint(self._run, X.flatten(1), use_reentrant=False)
 
     def _run(self, X):
-        if not torch.is_inference_mode_enabled():
+        if torch.is_grad_enabled():
             self.modes.append(self.layers[1].training)
         return self.layers(X)
 
@@ -989,7 +991,8 @@ def test_nested_parameters_of_nothing_are_refused():
     message = "objective__objective__weight cannot be set: objective__objective is None"
     with pytest.raises(ValueError, match=message):
         clf.set_params(objective__objective__weight=1.0)
-    with pytest.raises(ValueError, match="objective__weight cannot be set: objective is"):
+    message = "Invalid parameter 'weight' for estimator NoiseAugmentation"
+    with pytest.raises(ValueError, match=message):
         clf.set_params(objective=None, objective__weight=1.0)
     clf.set_params(objective=SmoothAdv(objective=Stability()))
     clf.set_params(objective__objective__weight=1.0)
