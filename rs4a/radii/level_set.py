@@ -489,6 +489,7 @@ def _radius(prob_lower: ArrayLike, law: ExpLaw | PowLaw) -> FloatArray:
     # Above the last point the radius of the last point still holds, below the first
     # one nothing does.
     log_e = table.log_e(np.clip(log_z, table.log_z[0], table.log_z[-1]))
-    radius = round_down(bounded_exp(log_e), np.interp(log_z, table.log_z, table.error))
+    error = np.interp(log_z, table.log_z, table.error)
+    radius = round_down(bounded_exp(log_e), error)
     radius = np.where(log_z < table.log_z[0], 0.0, radius)
     return np.where(p0 > 0.0, radius, np.inf)
