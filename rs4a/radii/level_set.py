@@ -277,10 +277,10 @@ class _LevelSets:
             return ratio > bounded_exp(farther)
 
         def far(x: FloatArray) -> NDArray[np.bool_]:
-            return np.logaddexp(0.0, log_e - x) > law.outward(x, t)
+            return law.growth(x, np.logaddexp(0.0, log_e - x)) > t
 
         def far_across(x: FloatArray) -> NDArray[np.bool_]:
-            return log_expm1(log_e - x) > law.outward(x, t)
+            return law.growth(x, np.maximum(log_expm1(log_e - x), 0.0)) > t
 
         turn = change_between(grows, low, high)
         ends = np.concatenate([low, turn], axis=1), np.concatenate([turn, high], axis=1)
