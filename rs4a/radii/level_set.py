@@ -17,11 +17,12 @@ Both expectations are integrals over the logarithm of the smaller one of r and s
 larger one is a smooth function of it, but not the other way round. Near p0 = 1/2 it is
 1/2 - p0 = E_r P(0 < u_1 < height) that is computed: nothing cancels.
 
-Error: two Gauss rules of different order are compared at every point, and panels are
-halved until they agree; the better one is orders of magnitude nearer to the truth than
-the two to each other. So is the spline compared with one of every second point, which
-also notices a point that lies apart from the curve. A fiftieth of the rules' difference
-and a hundredth of the splines' are taken off, besides 1e-7.
+Error: half-way between the points the spline is compared with a finer rule. There any t
+and e prove a probability whose radius is e or more (weak duality), so that only the finer
+rule's error matters; it has twice as many panels, and in few dimensions many more around
+the kinks of the caps, which are found one by one. Twice the distance from the spline, plus
+twice the full difference of that rule to one of fewer nodes, is taken off, the largest
+among the neighbouring intervals, besides 1e-7: measured, not proved.
 """
 
 from collections.abc import Callable
@@ -29,15 +30,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import BSpline, make_interp_spline
 from scipy.special import erfinv, gammaln, ndtri
 
 from rs4a.radii.cap import cap, half_minus_cap
-from rs4a.radii.panels import crossings, edges_of_equal_progress, gauss_rule
+from rs4a.radii.panels import change_between, edges_of_equal_progress, gauss_rule
 from rs4a.radii.radial_law import ExpLaw, PowLaw
 from rs4a.radii.rounding import FloatArray, complement, round_down
-from rs4a.radii.special import bounded_exp
+from rs4a.radii.special import bounded_exp, log_expm1
 
 __all__ = ["exp_two_l2", "pow_two_l2"]
 
@@ -53,7 +55,10 @@ _Y = np.linspace(-11.0, 11.0, 67)
 _LARGEST_SCORE = 11.0
 #: From this dimension on the kinks of a cap, at heights -1 and 1, are too smooth to matter.
 _SMOOTH_FROM = 24
-_MAX_KINKS = 4
+#: How far below the norms and the shift kinks are looked for, in logarithms.
+_BELOW = 60.0
+#: Distances of graded panels from a kink, down from the first to the second / k.
+_GRADES, _N_GRADES = (10.0, 1e-7), 20
 _PANELS, _MAX_PANELS = 64, 256
 _NODES, _FEWER_NODES = 8, 6
 #: Below floor - this / k, s^k has no more weight.
@@ -66,13 +71,12 @@ _REACH = 1.0
 _STEP_TOLERANCE = 1e-11
 _MAX_PASSES = 12
 _NEAR, _NEAR_KINKED = 0.1, 1e-4
-#: Difference of the two rules, relative in the radius: when to halve the panels, and
-#: how many times smaller the error of the better rule is at least.
+#: Difference of the two rules, relative in the radius: when to halve the panels.
 _AGREEMENT = 1e-5
-_BETTER_BY = 50.0
-#: Degree of the spline. With half the spacing its error is 2^-8 of what it was: 1/100.
 _DEGREE = 7
-_FINER_BY = 100.0
+#: Intervals on either side whose measured errors a point shares, and the factor that
+#: covers errors at places between those that were measured.
+_NEIGHBOURS, _SAFETY = 3, 2.0
 _FEWEST_POINTS = 40
 _ERROR = 1e-7
 
@@ -92,9 +96,10 @@ class _Rule(NamedTuple):
 class _LevelSets:
     """The integrals of one radial law at all thresholds t, a row each."""
 
-    def __init__(self, law: ExpLaw | PowLaw, n_panels: int):
+    def __init__(self, law: ExpLaw | PowLaw, n_panels: int, graded: bool = False):
         self.law = law
         self.n_panels = n_panels
+        self.graded = graded
         self.kinked = law.dim < _SMOOTH_FROM
         stretch = min(max(1.0, 0.6 / law.low_power), _LARGEST_STRETCH)
         share = np.linspace(1.0, 0.0, _N_SMALL_TAU, endpoint=False)
@@ -102,6 +107,11 @@ class _LevelSets:
         tau = np.concatenate([_LARGE_TAU[0] * np.exp(-depth), _LARGE_TAU])
         self.t = 0.5 * tau[:, None] ** 2
         self.log_r = np.tile(law.log_quantile(_Y), (len(tau), 1))
+
+    def at(self, t: FloatArray) -> None:
+        """Take other thresholds."""
+        self.t = t
+        self.log_r = np.tile(self.log_r[:1], (len(t), 1))
 
     def drop(self, n_rows: int) -> None:
         """Forget the smallest thresholds."""
@@ -161,36 +171,51 @@ class _LevelSets:
         )
         grid = np.sort(np.concatenate([self.log_r, near_e], axis=1), axis=1)
 
-        def height(log_r: FloatArray) -> FloatArray:
-            return _heights(log_e, log_r, self.law.outward(log_r, self.t))
+        height = _heights(log_e, grid, self.law.outward(grid, self.t))
+        features = [self._normal_quantile(grid), _scores(height, self.law.dim)]
+        return self._nodes(grid, features, log_e, n_nodes)
 
-        features = [self._normal_quantile(grid), _scores(height(grid), self.law.dim)]
-        return self._nodes(grid, features, height, n_nodes)
+    def median_excess(self, log_e: FloatArray, n_nodes: int) -> FloatArray:
+        """1/2 - P(L > -t)."""
+        log_r, weight = self._median_nodes(log_e, n_nodes)
+        height = _heights(log_e, log_r, self.law.outward(log_r, self.t))
+        weight = weight * np.exp(self.law.log_density(log_r))
+        below = 0.5 * self.law.mass_below(self.log_r[:, :1])
+        return below + _sum(half_minus_cap(height, self.law.dim) * weight)
 
-    def normal_score(self, log_e: FloatArray, n_nodes: int) -> FloatArray:
-        """Normal quantile of 1 - p0, p0 = P(L > t)."""
+    def proved_score(self, log_e: FloatArray, n_nodes: int) -> FloatArray:
+        """Normal quantile of a probability whose radius is e or more.
+
+        A set of mass p has a mass up to e^t p + P(L < -t) - e^t P(L > t) after the
+        shift, whatever t is: an e or t that is slightly wrong costs the square of that.
+        """
+        correction = np.exp(-self.t) * self.median_excess(log_e, n_nodes)
+        return self.normal_score(log_e, n_nodes, correction)
+
+    def normal_score(
+        self, log_e: FloatArray, n_nodes: int, correction: float | FloatArray = 0.0
+    ) -> FloatArray:
+        """Normal quantile of 1 - p0, p0 = P(L > t) less a correction."""
         rule = self._tail_rule(log_e, n_nodes)
         p0 = _sum(cap(np.maximum(rule.height, 0.0), self.law.dim) * rule.weight)
-        lacking = 0.5 * rule.mass_above_one + _sum(
-            half_minus_cap(rule.height, self.law.dim) * rule.weight
+        p0 = p0 - correction
+        lacking = (
+            0.5 * rule.mass_above_one
+            + correction
+            + _sum(half_minus_cap(rule.height, self.law.dim) * rule.weight)
         )
         near_half = np.sqrt(2.0) * erfinv(2.0 * np.minimum(lacking, 0.25))
         return np.where(lacking < 0.25, near_half, -ndtri(np.clip(p0, 0.0, 0.5)))
 
     def _tail_rule(self, log_e: FloatArray, n_nodes: int) -> _Rule:
         low, high, grid, floor = self._tail_grid(log_e)
-
-        def height(log_s: FloatArray) -> FloatArray:
-            q = self.law.outward(log_s, self.t)
-            return _heights(log_e, log_s + q, -q)
-
-        log_r = grid + self.law.outward(grid, self.t)
+        q = self.law.outward(grid, self.t)
         features = [
-            self._normal_quantile(log_r),
-            _scores(height(grid), self.law.dim),
+            self._normal_quantile(grid + q),
+            _scores(_heights(log_e, grid + q, -q), self.law.dim),
             self.law.k * np.minimum(grid - floor, 0.0),
         ]
-        log_s, weight = self._nodes(grid, features, height, n_nodes)
+        log_s, weight = self._nodes(grid, features, log_e, n_nodes)
         q = self.law.outward(log_s, self.t)
         # d log r / d log s, from psi(r) = psi(s) + t.
         stretch = self.law.steepness(log_s) / self.law.steepness(log_s + q)
@@ -224,14 +249,49 @@ class _LevelSets:
         self,
         grid: FloatArray,
         features: list[FloatArray],
-        height: Callable[[FloatArray], FloatArray],
+        log_e: FloatArray,
         n_nodes: int,
     ) -> tuple[FloatArray, FloatArray]:
         edges = edges_of_equal_progress(grid, features, self.n_panels)
         if self.kinked:
-            kinks = crossings(grid, lambda c: np.abs(height(c)) < 1.0, _MAX_KINKS)
+            kinks = np.clip(self._kinks(log_e), grid[:, :1], grid[:, -1:])
             edges = np.sort(np.concatenate([edges, kinks], axis=1), axis=1)
         return gauss_rule(edges, n_nodes, half_powers=self.kinked)
+
+    def _kinks(self, log_e: FloatArray) -> FloatArray:
+        """Logs of all smaller norms x at which the larger one is x + e or e - x.
+
+        There the height of a cap is -1 or 1. The gap psi(x + e) - psi(x) falls, grows, or
+        turns once, as psi' does: it is t at most twice, once on either side of its turn,
+        which is an edge too since the height may nearly touch -1 there. The gap
+        psi(e - x) - psi(x) falls.
+        """
+        law, t = self.law, self.t
+        low = np.minimum(self.log_r[:, :1], log_e) - _BELOW
+        high = np.maximum(self.log_r[:, -1:], low + _BELOW)
+
+        def grows(x: FloatArray) -> NDArray[np.bool_]:
+            farther = np.logaddexp(0.0, log_e - x)
+            with np.errstate(over="ignore"):
+                ratio = law.steepness(x + farther) / law.steepness(x)
+            return ratio > bounded_exp(farther)
+
+        def far(x: FloatArray) -> NDArray[np.bool_]:
+            return law.growth(x, np.logaddexp(0.0, log_e - x)) > t
+
+        def far_across(x: FloatArray) -> NDArray[np.bool_]:
+            return law.growth(x, np.maximum(log_expm1(log_e - x), 0.0)) > t
+
+        turn = change_between(grows, low, high)
+        ends = np.concatenate([low, turn], axis=1), np.concatenate([turn, high], axis=1)
+        half = np.minimum(log_e - np.log(2.0), high)
+        across = change_between(far_across, low, half)
+        kinks = np.concatenate([turn, change_between(far, *ends), across], axis=1)
+        if not self.graded:
+            return kinks
+        grades = np.geomspace(_GRADES[0], _GRADES[1] / max(law.k, 1.0), _N_GRADES)
+        distance = np.concatenate([-grades, [0.0], grades])
+        return (kinks[:, :, None] + distance).reshape(len(kinks), -1)
 
     def _normal_quantile(self, log_r: FloatArray) -> FloatArray:
         return np.interp(log_r, self.log_r[0], _Y)
@@ -282,9 +342,8 @@ def _root_of_increasing(
 
 class _Table(NamedTuple):
     log_e: BSpline  # of log z
-    log_z_low: float
-    log_z_high: float
-    error: float
+    log_z: FloatArray
+    error: FloatArray  # relative, at every log z
 
 
 @lru_cache(maxsize=64)
@@ -292,20 +351,45 @@ def _table(law: ExpLaw | PowLaw) -> _Table | None:
     """The curve as a spline; None where float64 cannot hold enough of it."""
     n_panels = _PANELS
     while True:
-        log_z, log_e, difference = _curve(law, n_panels)
+        log_z, log_e, t, difference = _curve(law, n_panels)
         if difference < _AGREEMENT or n_panels >= _MAX_PANELS:
             break
         n_panels *= 2
     if len(log_z) < _FEWEST_POINTS:
         return None
     spline = make_interp_spline(log_z, log_e, k=_DEGREE)
-    coarse = make_interp_spline(log_z[::2], log_e[::2], k=_DEGREE)
-    distance = float(np.max(np.abs(coarse(log_z) - log_e)))
-    error = _ERROR + difference / _BETTER_BY + distance / _FINER_BY
-    return _Table(spline, log_z[0], log_z[-1], error) if error < 1.0 else None
+    distance = _distance(law, 2 * n_panels, spline, log_z, t)
+    error = _ERROR + _SAFETY * _largest_nearby(distance)
+    return _Table(spline, log_z, np.minimum(error, 1.0))
 
 
-def _curve(law: ExpLaw | PowLaw, n_panels: int) -> tuple[FloatArray, FloatArray, float]:
+def _distance(
+    law: ExpLaw | PowLaw, n_panels: int, spline: BSpline, log_z: FloatArray, t: FloatArray
+) -> FloatArray:
+    """How far the spline is from what a finer rule proves, half-way between points."""
+    half_way = 0.5 * (log_z[1:] + log_z[:-1])
+    log_t = make_interp_spline(log_z, np.log(t), k=_DEGREE)
+    sets = _LevelSets(law, n_panels, graded=True)
+    sets.at(np.exp(log_t(half_way))[:, None])
+    log_e = spline(half_way)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        proved, by_fewer = (
+            np.log(sets.proved_score(log_e, n)[:, 0]) for n in (_NODES, _FEWER_NODES)
+        )
+    slope = np.abs(spline.derivative()(half_way))
+    distance = slope * (np.abs(proved - half_way) + np.abs(proved - by_fewer))
+    return np.where(np.isfinite(distance), distance, 1.0)
+
+
+def _largest_nearby(distance: FloatArray) -> FloatArray:
+    """At every point the largest of the intervals around it."""
+    padded = np.pad(distance, _NEIGHBOURS, mode="edge")
+    return sliding_window_view(padded, 2 * _NEIGHBOURS).max(axis=1)
+
+
+def _curve(
+    law: ExpLaw | PowLaw, n_panels: int
+) -> tuple[FloatArray, FloatArray, FloatArray, float]:
     """Log z and log e, and by how much the other Gauss rule changes log e."""
     sets = _LevelSets(law, n_panels)
     log_e = sets.first_guess()
@@ -313,7 +397,7 @@ def _curve(law: ExpLaw | PowLaw, n_panels: int) -> tuple[FloatArray, FloatArray,
     sets.drop(too_small)
     log_e = log_e[too_small:]
     if len(log_e) < _FEWEST_POINTS:
-        return log_e[:, 0], log_e[:, 0], 0.0
+        return log_e[:, 0], log_e[:, 0], sets.t[:, 0], 0.0
     for _ in range(_MAX_PASSES):  # the panels lie where the last guess says
         guess, log_e = log_e, sets.median_shift(log_e)
         if (np.abs(log_e - guess) < (_NEAR_KINKED if sets.kinked else _NEAR)).all():
@@ -322,12 +406,12 @@ def _curve(law: ExpLaw | PowLaw, n_panels: int) -> tuple[FloatArray, FloatArray,
     with np.errstate(divide="ignore", invalid="ignore"):
         log_z, difference = np.log(z[:, 0]), np.abs(np.log(z / z_of_fewer)[:, 0])
     good = _ascending_part(log_z, log_e[:, 0])
-    log_z, log_e_of_z = log_z[good], log_e[good, 0]
+    log_z, log_e_of_z, t = log_z[good], log_e[good, 0], sets.t[good, 0]
     if len(log_z) < _FEWEST_POINTS:
-        return log_z, log_e_of_z, 0.0
+        return log_z, log_e_of_z, t, 0.0
     slope = make_interp_spline(log_z, log_e_of_z, k=_DEGREE).derivative()(log_z)
     difference = difference[good] * np.abs(slope) + sets.median_error(log_e)[good, 0]
-    return log_z, log_e_of_z, float(np.max(difference))
+    return log_z, log_e_of_z, t, float(np.max(difference))
 
 
 def _ascending_part(log_z: FloatArray, log_e: FloatArray) -> slice:
@@ -404,7 +488,8 @@ def _radius(prob_lower: ArrayLike, law: ExpLaw | PowLaw) -> FloatArray:
         log_z = np.log(-ndtri(p0))
     # Above the last point the radius of the last point still holds, below the first
     # one nothing does.
-    log_e = table.log_e(np.clip(log_z, table.log_z_low, table.log_z_high))
-    radius = bounded_exp(log_e)
-    radius = np.where(log_z < table.log_z_low, 0.0, round_down(radius, table.error))
+    log_e = table.log_e(np.clip(log_z, table.log_z[0], table.log_z[-1]))
+    error = np.interp(log_z, table.log_z, table.error)
+    radius = round_down(bounded_exp(log_e), error)
+    radius = np.where(log_z < table.log_z[0], 0.0, radius)
     return np.where(p0 > 0.0, radius, np.inf)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rs4a.radii.rounding import FloatArray
 
-__all__ = ["crossings", "edges_of_equal_progress", "gauss_rule"]
+__all__ = ["change_between", "edges_of_equal_progress", "gauss_rule"]
 
 _BISECTIONS = 55
 
@@ -78,37 +78,27 @@ def gauss_rule(
     return nodes.reshape(len(edges), -1), (width * weight).reshape(len(edges), -1)
 
 
-def crossings(
-    grid: FloatArray, inside: Callable[[FloatArray], NDArray[np.bool_]], n_max: int
+def change_between(
+    condition: Callable[[FloatArray], NDArray[np.bool_]], low: FloatArray, high: FloatArray
 ) -> FloatArray:
-    """Where a condition changes along each row, to the last bit.
+    """Where a condition that changes at most once changes, to the last bit.
 
     Parameters
     ----------
-    grid : ndarray of shape (n_rows, n_grid)
-        Ascending in every row; a condition that changes twice between two points is
-        not noticed.
-
-    inside : callable
+    condition : callable
         Maps points, (n_rows, n), to whether the condition holds there.
 
-    n_max : int
-        How many changes to look for.
+    low, high : ndarray of shape (n_rows, n)
+        Where to look.
 
     Returns
     -------
-    places : ndarray of shape (n_rows, n_max)
-        Filled up with the end of the grid.
+    places : ndarray of shape (n_rows, n)
+        `high` where the condition does not change.
     """
-    holds = inside(grid)
-    changes = holds[:, 1:] != holds[:, :-1]
-    first = np.argsort(~changes, axis=1, kind="stable")[:, :n_max]
-    low = np.take_along_axis(grid, first, axis=1)
-    high = np.take_along_axis(grid, first + 1, axis=1)
-    below = np.take_along_axis(holds, first, axis=1)
+    at_low = condition(low)
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        same = inside(middle) == below
+        same = condition(middle) == at_low
         low, high = np.where(same, middle, low), np.where(same, high, middle)
-    found = np.take_along_axis(changes, first, axis=1)
-    return np.where(found, low, grid[:, -1:])
+    return high

@@ -84,6 +84,12 @@ class ExpLaw:
         """R psi'(r)."""
         return self.j + self.k * np.exp(self.k * log_r)
 
+    def growth(self, log_r: FloatArray, q: FloatArray) -> FloatArray:
+        """psi(s) - psi(r) for log(s / r) = q > 0."""
+        log_z, kq = self.k * log_r, self.k * q
+        grown = np.exp(np.minimum(log_z, 0.0)) * np.expm1(np.minimum(kq, -LOG_TINY))
+        return self.j * q + grown * bounded_exp(np.maximum(log_z, 0.0))
+
     def outward(self, log_r: FloatArray, t: FloatArray) -> FloatArray:
         """log(s / r) for psi(s) = psi(r) + t."""
         log_z = self.k * log_r
@@ -209,6 +215,11 @@ class PowLaw:
     def steepness(self, log_r: FloatArray) -> FloatArray:
         """R psi'(r)."""
         return self.a * self.k * expit(self.k * log_r)
+
+    def growth(self, log_r: FloatArray, q: FloatArray) -> FloatArray:
+        """psi(s) - psi(r) for log(s / r) = q > 0."""
+        log_more = log_expm1(self.k * q) - np.logaddexp(0.0, -self.k * log_r)
+        return self.a * np.logaddexp(0.0, log_more)
 
     def outward(self, log_r: FloatArray, t: FloatArray) -> FloatArray:
         """log(s / r) for psi(s) = psi(r) + t."""

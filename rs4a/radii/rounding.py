@@ -33,7 +33,9 @@ def complement(prob_lower: ArrayLike) -> FloatArray:
     return 1.0 - np.maximum(prob_lower, 0.5)
 
 
-def round_down(radius: ArrayLike, relative_error: float = CLOSED_FORM_ERROR) -> FloatArray:
+def round_down(
+    radius: ArrayLike, relative_error: float | FloatArray = CLOSED_FORM_ERROR
+) -> FloatArray:
     """Largest radius that is safe if `radius` is known to within `relative_error`.
 
     Parameters
@@ -41,7 +43,7 @@ def round_down(radius: ArrayLike, relative_error: float = CLOSED_FORM_ERROR) -> 
     radius : array-like of any shape
         Computed radii, of at least 0.
 
-    relative_error : float, default=2**-46
+    relative_error : float or ndarray of the same shape, default=2**-46
         By how much a computed radius may exceed the true one.
 
     Returns
