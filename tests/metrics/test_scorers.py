@@ -259,8 +259,10 @@ def test_macro_and_weights_in_scorers_and_routing(iris):
         routed = make_certified_scorer(radius=0.1).set_score_request(sample_weight=True)
         one_sided = (y == "rare").astype(float)
         options = {"cv": 2, "error_score": "raise"}
+        unweighted = clone(clf).set_fit_request(sample_weight=False)
+        unweighted.estimator.set_fit_request(sample_weight=False)
         got = cross_validate(
-            clone(clf).set_fit_request(sample_weight=False),
+            unweighted,
             X,
             y,
             scoring=routed,
