@@ -537,7 +537,9 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     ) -> dict[str, Any]:
         """Arguments of a scikit-learn classifier's `fit` or `partial_fit`."""
         if _routing_enabled():
-            routed = process_routing(self, method, sample_weight=weights, **fit_params)
+            if weights is not None:
+                fit_params = {"sample_weight": weights, **fit_params}
+            routed = process_routing(self, method, **fit_params)
             own: dict[str, Any] = routed.estimator[method]
             return own
         if weights is None:

@@ -218,7 +218,8 @@ class _LevelSets:
         log_s, weight = self._nodes(grid, features, log_e, n_nodes)
         q = self.law.outward(log_s, self.t)
         # d log r / d log s, from psi(r) = psi(s) + t.
-        stretch = self.law.steepness(log_s) / self.law.steepness(log_s + q)
+        steepness = self.law.log_steepness
+        stretch = bounded_exp(steepness(log_s) - steepness(log_s + q))
         weight = weight * stretch * np.exp(self.law.log_density(log_s + q))
         lowest = self.law.mass_below(low + self.law.outward(low, self.t))
         return _Rule(_heights(log_e, log_s + q, -q), weight, lowest)
@@ -272,9 +273,7 @@ class _LevelSets:
 
         def grows(x: FloatArray) -> NDArray[np.bool_]:
             farther = np.logaddexp(0.0, log_e - x)
-            with np.errstate(over="ignore"):
-                ratio = law.steepness(x + farther) / law.steepness(x)
-            return ratio > bounded_exp(farther)
+            return law.log_steepness(x + farther) - law.log_steepness(x) > farther
 
         def far(x: FloatArray) -> NDArray[np.bool_]:
             return law.growth(x, np.logaddexp(0.0, log_e - x)) > t
@@ -368,16 +367,18 @@ def _distance(
 ) -> FloatArray:
     """How far the spline is from what a finer rule proves, half-way between points."""
     half_way = 0.5 * (log_z[1:] + log_z[:-1])
-    log_t = make_interp_spline(log_z, np.log(t), k=_DEGREE)
+    log_t = np.log(t)
+    # t grows; where it leaps, a spline overshoots.
+    between = make_interp_spline(log_z, log_t, k=_DEGREE)(half_way)
     sets = _LevelSets(law, n_panels, graded=True)
-    sets.at(np.exp(log_t(half_way))[:, None])
+    sets.at(np.exp(np.clip(between, log_t[:-1], log_t[1:]))[:, None])
     log_e = spline(half_way)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         proved, by_fewer = (
             np.log(sets.proved_score(log_e, n)[:, 0]) for n in (_NODES, _FEWER_NODES)
         )
-    slope = np.abs(spline.derivative()(half_way))
-    distance = slope * (np.abs(proved - half_way) + np.abs(proved - by_fewer))
+        slope = np.abs(spline.derivative()(half_way))
+        distance = slope * (np.abs(proved - half_way) + np.abs(proved - by_fewer))
     return np.where(np.isfinite(distance), distance, 1.0)
 
 

@@ -80,9 +80,10 @@ class ExpLaw:
         centre = math.log(self.k) + self._shape * (log_scale - 1.0) - gammaln(self._shape)
         return centre + self._shape * (log_z - log_scale - np.expm1(log_z - log_scale))
 
-    def steepness(self, log_r: FloatArray) -> FloatArray:
-        """R psi'(r)."""
-        return self.j + self.k * np.exp(self.k * log_r)
+    def log_steepness(self, log_r: FloatArray) -> FloatArray:
+        """Logarithm of r psi'(r)."""
+        log_j = math.log(self.j) if self.j > 0.0 else -math.inf
+        return np.logaddexp(log_j, math.log(self.k) + self.k * log_r)
 
     def growth(self, log_r: FloatArray, q: FloatArray) -> FloatArray:
         """psi(s) - psi(r) for log(s / r) = q > 0."""
@@ -212,9 +213,9 @@ class PowLaw:
         grown = np.where(shift < -LOG_TINY, near, far)
         return centre + low * shift - (low + high) * grown
 
-    def steepness(self, log_r: FloatArray) -> FloatArray:
-        """R psi'(r)."""
-        return self.a * self.k * expit(self.k * log_r)
+    def log_steepness(self, log_r: FloatArray) -> FloatArray:
+        """Logarithm of r psi'(r)."""
+        return math.log(self.a * self.k) - np.logaddexp(0.0, -self.k * log_r)
 
     def growth(self, log_r: FloatArray, q: FloatArray) -> FloatArray:
         """psi(s) - psi(r) for log(s / r) = q > 0."""
