@@ -1,0 +1,90 @@
+"""Votes under a seed stay as they are stored in tests/data/stored_votes.json.
+
+`python tests/test_stored_votes.py` writes the file anew; a change that needs that says so in
+the changelog.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from rs4a import SmoothedClassifier
+from rs4a.bounds import ClopperPearson, ConfidenceSequence
+from rs4a.noises import (
+    Clean, Exp1, Exp2, ExpInf, Expp, Gaussian, Laplace, Pareto, Pow2, PowInf, Splitting,
+    Uniform, UniformBall,
+)  # fmt: skip
+
+STORED = Path(__file__).parent / "data" / "stored_votes.json"
+
+NOISES = [
+    Clean(), Gaussian(sigma=0.3), Laplace(sigma=0.3), Uniform(sigma=0.3),
+    Pareto(sigma=0.3, a=3), Expp(sigma=0.3, p=0.5), Expp(sigma=0.3, p=4),
+    UniformBall(sigma=0.3), Exp1(sigma=0.3), Exp2(sigma=0.3), ExpInf(sigma=0.3),
+    Pow2(sigma=0.3), PowInf(sigma=0.3), Gaussian(sigma=0.3, exact=True, levels=16),
+    Uniform(sigma=0.3, exact=True, levels=16), Splitting(lambd=0.25, levels=16, seed=0),
+    Splitting(lambd=0.25, deterministic=False),
+]  # fmt: skip
+BOUNDS = {"fixed": ClopperPearson(n=150), "sequential": ConfidenceSequence(max_n=300)}
+
+
+class FirstPixels(nn.Module):
+    """Compares the sums of two groups of pixels: no weight is drawn or trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, X):
+        flat = X.flatten(1)
+        return nn.functional.pad(flat[:, 20:44].reshape(-1, 2, 12).sum(2), (0, 1), value=3.0)
+
+
+def bases():
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(np.float32)
+    net = NeuralNetClassifier(FirstPixels, classes=[0, 1, 2], verbose=0).initialize()
+    forest = RandomForestClassifier(5, max_depth=6, random_state=0).fit(X[100:600], y[100:600])
+    return X[:6], y[:6] % 3, {"net": net, "forest": forest}
+
+
+def votes_of(base, noise, bound, X, y):
+    clf = SmoothedClassifier(
+        FrozenEstimator(base), noise=noise, bound=bound, n_selection=20, random_state=18
+    )
+    record = clf.fit(X, y).certify(X)
+    return {
+        "selection": record.selection_counts.tolist(),
+        "estimation": record.counts.tolist(),
+    }
+
+
+def all_votes():
+    X, y, models = bases()
+    return {
+        f"{noise} {name} {kind}": votes_of(base, noise, bound, X, y)
+        for noise in NOISES
+        for name, bound in BOUNDS.items()
+        for kind, base in models.items()
+    }
+
+
+@pytest.mark.parametrize("kind", ["net", "forest"])
+@pytest.mark.parametrize("noise", NOISES, ids=str)
+def test_votes_are_those_that_are_stored(noise, kind):
+    X, y, models = bases()
+    stored = json.loads(STORED.read_text())
+    for name, bound in BOUNDS.items():
+        assert votes_of(models[kind], noise, bound, X, y) == stored[f"{noise} {name} {kind}"]
+
+
+if __name__ == "__main__":
+    STORED.write_text(json.dumps(all_votes(), separators=(",", ":")) + "\n")
