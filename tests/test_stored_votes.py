@@ -1,7 +1,7 @@
 """Votes under a seed stay as they are stored in tests/data/stored_votes.json.
 
-`python tests/test_stored_votes.py` writes the file anew; a change that needs that says so in
-the changelog.
+`python tests/test_stored_votes.py` writes the file anew. A change that needs a new file says
+so in the changelog.
 """
 
 import json
@@ -19,8 +19,19 @@ from torch import nn
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.noises import (
-    Clean, Exp1, Exp2, ExpInf, Expp, Gaussian, Laplace, Pareto, Pow2, PowInf, Splitting,
-    Uniform, UniformBall,
+    Clean,
+    Exp1,
+    Exp2,
+    ExpInf,
+    Expp,
+    Gaussian,
+    Laplace,
+    Pareto,
+    Pow2,
+    PowInf,
+    Splitting,
+    Uniform,
+    UniformBall,
 )  # fmt: skip
 
 STORED = Path(__file__).parent / "data" / "stored_votes.json"
@@ -44,15 +55,16 @@ class FirstPixels(nn.Module):
         self.unused = nn.Parameter(torch.zeros(1))
 
     def forward(self, X):
-        flat = X.flatten(1)
-        return nn.functional.pad(flat[:, 20:44].reshape(-1, 2, 12).sum(2), (0, 1), value=3.0)
+        sums = X.flatten(1)[:, 20:44].reshape(-1, 2, 12).sum(2)
+        return nn.functional.pad(sums, (0, 1), value=3.0)
 
 
 def bases():
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(np.float32)
     net = NeuralNetClassifier(FirstPixels, classes=[0, 1, 2], verbose=0).initialize()
-    forest = RandomForestClassifier(5, max_depth=6, random_state=0).fit(X[100:600], y[100:600])
+    forest = RandomForestClassifier(5, max_depth=6, random_state=0)
+    forest.fit(X[100:600], y[100:600])
     return X[:6], y[:6] % 3, {"net": net, "forest": forest}
 
 
@@ -83,7 +95,8 @@ def test_votes_are_those_that_are_stored(noise, kind):
     X, y, models = bases()
     stored = json.loads(STORED.read_text())
     for name, bound in BOUNDS.items():
-        assert votes_of(models[kind], noise, bound, X, y) == stored[f"{noise} {name} {kind}"]
+        votes = votes_of(models[kind], noise, bound, X, y)
+        assert votes == stored[f"{noise} {name} {kind}"]
 
 
 if __name__ == "__main__":
