@@ -1,7 +1,7 @@
 """Votes under a seed stay as they are stored in tests/data/stored_votes.json.
 
-`python tests/test_stored_votes.py` writes the file anew. A change that needs a new file says
-so in the changelog.
+`python tests/test_stored_votes.py` writes the file anew. The changelog mentions a change
+that needs a new file.
 """
 
 import json
