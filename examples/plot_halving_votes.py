@@ -44,7 +44,7 @@ from tqdm.auto import tqdm
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence, top_votes
 from rs4a.noises import Uniform
-from rs4a.stopping import StoppingRule
+from rs4a.voting.stopping import StoppingRule
 
 parser = argparse.ArgumentParser(description="Spend votes where the best cell is open.")
 parser.add_argument(

@@ -1,9 +1,9 @@
 """Certified robustness by randomized smoothing, as a scikit-learn estimator."""
 
-from rs4a.certification import Certification
+from rs4a.records.certification import Certification
 from rs4a.classifier import SmoothedClassifier
 from rs4a.exceptions import CertificationWarning, UnsupportedNormError
-from rs4a.inference import Inference
+from rs4a.nets.inference import Inference
 
 __version__ = "0.1.0"
 

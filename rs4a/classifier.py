@@ -36,21 +36,21 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
-from rs4a.ballot import Ballot
-from rs4a.batch_sizes import find_batch_size
-from rs4a.batch_trial import (
+from rs4a.voting.source import Ballot
+from rs4a.voting.batch_size import find_batch_size
+from rs4a.voting.batch_independence import (
     Watch,
     depends_on_batch,
     warn_of_batch_dependence,
     warn_of_change,
 )
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
-from rs4a.box import Box, as_box, coordinate_reach
-from rs4a.certification import Certification
-from rs4a.fingerprint import fingerprint
-from rs4a.guarantee import guarantee_in_words
-from rs4a.inference import Inference
-from rs4a.nets import (
+from rs4a.records.box import Box, as_box, coordinate_reach
+from rs4a.records.certification import Certification
+from rs4a.nets.fingerprint import fingerprint
+from rs4a.records.guarantee import guarantee_in_words
+from rs4a.nets.inference import Inference
+from rs4a.nets.outputs import (
     check_known,
     class_indices,
     default_net,
@@ -63,7 +63,7 @@ from rs4a.nets import (
 )
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import NoiseAugmentation, Objective
-from rs4a.plain_classifiers import (
+from rs4a.nets.from_sklearn import (
     PredictingNet,
     check_base,
     check_fitted_plain,
@@ -73,18 +73,18 @@ from rs4a.plain_classifiers import (
     named_weights,
     train_plain,
 )
-from rs4a.progress import VoteBar
-from rs4a.run_report import describe_run
-from rs4a.sampling import Voters
-from rs4a.sequential import sequential_votes
-from rs4a.stopping import StoppingRule
-from rs4a.streams import stream_keys
-from rs4a.training import noise_of_training, train
+from rs4a.voting.progress import VoteBar
+from rs4a.nets.provenance import describe_run
+from rs4a.voting.voters import Voters
+from rs4a.voting.sequential import sequential_votes
+from rs4a.voting.stopping import StoppingRule
+from rs4a.noises.streams import stream_keys
+from rs4a.training.train import noise_of_training, train
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
-from rs4a.utils.records import given_index, labels_or
+from rs4a.utils.arrays import given_index, labels_or
 from rs4a.utils.user_warnings import warn_user
-from rs4a.utils.validation import (
+from rs4a.inputs.arrays import (
     as_array,
     check_inputs,
     check_training_data,
@@ -93,8 +93,8 @@ from rs4a.utils.validation import (
     lost_by_rounding,
     validation_set,
 )
-from rs4a.vote_plans import VotePlan, Votes
-from rs4a.vote_store import VoteStore, store_folder
+from rs4a.voting.plans import VotePlan, Votes
+from rs4a.voting.store import VoteStore, store_folder
 
 __all__ = ["SmoothedClassifier"]
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from conftest import Threshold, frozen
 
-import rs4a.workers
-from rs4a.ballot import Ballot
+import rs4a.voting.workers
+from rs4a.voting.source import Ballot
 from rs4a.bounds import ConfidenceSequence
 from rs4a.noises import Splitting, Uniform
-from rs4a.progress import VoteBar
-from rs4a.sampling import Requests, Voters
-from rs4a.stopping import StoppingRule
-from rs4a.streams import stream_keys
-from rs4a.vote_plans import VotePlan
+from rs4a.voting.progress import VoteBar
+from rs4a.voting.voters import Requests, Voters
+from rs4a.voting.stopping import StoppingRule
+from rs4a.noises.streams import stream_keys
+from rs4a.voting.plans import VotePlan
 
 X = np.random.default_rng(0).random((7, 6), dtype=np.float32)
 KEYS = stream_keys(X, 0)
@@ -64,7 +64,7 @@ def test_requests_of_workers():
 
 
 def test_few_votes_are_not_handed_out(monkeypatch):
-    monkeypatch.setattr(rs4a.workers, "Parallel", None)
+    monkeypatch.setattr(rs4a.voting.workers, "Parallel", None)
     few = Requests(*(part[:1] for part in REQUESTS))
     with ballot(n_jobs=2, batch_size=10_000) as opened:
         assert opened.requested(few).sum() == 2000

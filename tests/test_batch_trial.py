@@ -13,7 +13,7 @@ from sklearn.preprocessing import FunctionTransformer, minmax_scale, scale
 from torch import nn
 
 from rs4a import CertificationWarning, SmoothedClassifier
-from rs4a.batch_trial import depends_on_batch
+from rs4a.voting.batch_independence import depends_on_batch
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.noises import Gaussian, Splitting, Uniform
 

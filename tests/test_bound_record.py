@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from rs4a import Certification
-from rs4a.bound_record import BoundRecord
-from rs4a.box import Box
+from rs4a.records.bound_record import BoundRecord
+from rs4a.records.box import Box
 from rs4a.metrics import average_certified_radius, certified_accuracy_score
 from rs4a.noises import Gaussian, Uniform
 

@@ -19,7 +19,7 @@ from rs4a.callbacks.epoch_scoring import _evenly
 from rs4a.metrics import certified_accuracy_score
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import Stability
-from rs4a.streams import stream_keys
+from rs4a.noises.streams import stream_keys
 
 
 @pytest.fixture(scope="module")

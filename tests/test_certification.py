@@ -14,8 +14,8 @@ import pytest
 
 from rs4a import Certification, Inference, UnsupportedNormError, noises
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
-from rs4a.box import Box
-from rs4a.certification_log import CertificationLog
+from rs4a.records.box import Box
+from rs4a.records.log import CertificationLog
 from rs4a.metrics import certified_accuracy_score
 from rs4a.noises import Gaussian, Laplace, Uniform
 

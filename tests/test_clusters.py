@@ -338,7 +338,7 @@ import sys
 from joblib import parallel_config
 from test_clusters import X, make
 
-from rs4a.vote_store import VoteStore
+from rs4a.voting.store import VoteStore
 
 save, saved = VoteStore.save, []
 

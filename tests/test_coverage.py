@@ -15,8 +15,8 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.exceptions import CertificationWarning
 from rs4a.noises import Gaussian, Laplace, Uniform
-from rs4a.sequential import sequential_votes
-from rs4a.stopping import StoppingRule, look_schedule
+from rs4a.voting.sequential import sequential_votes
+from rs4a.voting.stopping import StoppingRule, look_schedule
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ import torch
 from sklearn.neighbors import BallTree, KDTree, KernelDensity
 from torch import nn
 
-from rs4a.utils.description import _is_known, describe
+from rs4a.utils.describe import _is_known, describe
 
 A, B = np.random.default_rng(0).random((2, 50, 3))
 
@@ -151,7 +151,7 @@ def test_sets_that_are_members_of_their_members():
 
 def test_functions_as_keys_in_another_process():
     code = (
-        "from rs4a.utils.description import describe; import torch.nn.functional as F;"
+        "from rs4a.utils.describe import describe; import torch.nn.functional as F;"
         "print(describe({F.relu: 1, F.silu: 2, F.softmax: 3, F.mish: 4}))"
     )
     assert len({output_of(code) for _ in range(3)}) == 1
@@ -167,7 +167,7 @@ def test_the_same_in_another_process():
     code = (
         "from sklearn.datasets import load_iris; from sklearn.svm import SVC;"
         "from sklearn.ensemble import RandomForestClassifier as Forest;"
-        "from rs4a.utils.description import describe; X, y = load_iris(return_X_y=True);"
+        "from rs4a.utils.describe import describe; X, y = load_iris(return_X_y=True);"
         "print(describe(Forest(3, random_state=0).fit(X, y), SVC().fit(X, y)))"
     )
     assert len({output_of(code) for _ in range(2)}) == 1
@@ -195,7 +195,7 @@ def test_files_with_names_of_the_library_are_described(tmp_path, name):
     """Python's own modules are told by its version, but these are no longer they."""
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from {name} import Net;"
-        "from rs4a.utils.description import describe; print(describe(Net))"
+        "from rs4a.utils.describe import describe; print(describe(Net))"
     )
     found = set()
     for sign in "+-":

@@ -7,11 +7,11 @@ import pytest
 from numpydoc.validate import validate
 
 MODULES = [
-    "rs4a", "rs4a.attacks", "rs4a.bounds", "rs4a.inference", "rs4a.metrics",
+    "rs4a", "rs4a.attacks", "rs4a.bounds", "rs4a.nets.inference", "rs4a.metrics",
     "rs4a.networks", "rs4a.noises", "rs4a.objectives", "rs4a.radii",
-    "rs4a.callbacks", "rs4a.certification_log", "rs4a.recipes", "rs4a.testing",
-    "rs4a.bound_record", "rs4a.box", "rs4a.datasets", "rs4a.datasets.plain_pickle",
-    "rs4a.persistence", "rs4a.stopping",
+    "rs4a.callbacks", "rs4a.records.log", "rs4a.training.recipes", "rs4a.testing",
+    "rs4a.records.bound_record", "rs4a.records.box", "rs4a.datasets", "rs4a.datasets.plain_pickle",
+    "rs4a.persistence", "rs4a.voting.stopping",
 ]  # fmt: skip
 
 # Order, spelling and sections of numpydoc; sections that not every object needs

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 
-import rs4a.sequential
+import rs4a.voting.sequential
 from rs4a import Certification, CertificationWarning, Inference, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.metrics import make_certified_scorer
@@ -200,13 +200,13 @@ def test_fixed_bounds_take_no_budget(fit, X, expected, name):
 @pytest.mark.parametrize("rungs", [[1000, 5000], [33, 70, 777, 5000]])
 def test_votes_are_kept_from_rung_to_rung(fit, X, expected, rungs, monkeypatch):
     clf, record, drawn = fit(), None, []
-    draw = rs4a.sequential._Ahead.take
+    draw = rs4a.voting.sequential._Ahead.take
 
     def counting(self, requests):
         drawn.append(requests)
         return draw(self, requests)
 
-    monkeypatch.setattr(rs4a.sequential._Ahead, "take", counting)
+    monkeypatch.setattr(rs4a.voting.sequential._Ahead, "take", counting)
     for max_n in rungs:
         before = record
         record = clf.set_params(bound__max_n=max_n).certify(X, previous=record)

@@ -4,7 +4,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from rs4a import SmoothedClassifier
-from rs4a.guarantee import guarantee_in_words
+from rs4a.records.guarantee import guarantee_in_words
 from rs4a.noises import Gaussian, Splitting, Uniform
 
 

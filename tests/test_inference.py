@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import InvalidParameterError
 from torch import nn
 
-from rs4a.inference import Inference, optimized
+from rs4a.nets.inference import Inference, optimized
 from rs4a.networks import MLP, WideResNet
 from rs4a.utils.params import from_json, to_json
 

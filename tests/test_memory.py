@@ -36,15 +36,15 @@ from skorch.dataset import ValidSplit
 from torch import nn
 from torch.utils.data import default_collate
 
-import rs4a.vote_store
+import rs4a.voting.store
 from rs4a import Certification, CertificationWarning, SmoothedClassifier
-from rs4a.ballot import _voting_parts
+from rs4a.voting.source import _voting_parts
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.metrics import make_certified_scorer
 from rs4a.networks import MLP
 from rs4a.noises import Gaussian, Splitting, Uniform
-from rs4a.sampling import Voters
-from rs4a.utils.description import describe
+from rs4a.voting.voters import Voters
+from rs4a.utils.describe import describe
 
 X = np.random.default_rng(0).integers(0, 17, size=(130, 6)).astype(np.float32) / 16
 BOUNDS = [ClopperPearson(n=1000), ConfidenceSequence(max_n=2000, radii=0.2)]
@@ -490,7 +490,7 @@ def test_a_full_disk_costs_the_memory_only(tmp_path, monkeypatch):
     def full(path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(rs4a.vote_store, "whole_file", full)
+    monkeypatch.setattr(rs4a.voting.store, "whole_file", full)
     with pytest.warns(CertificationWarning, match="No space left .* not kept") as caught:
         certification = make(tmp_path).certify(X)
     assert len(caught) == 1  # not a warning a shard
@@ -532,7 +532,7 @@ def test_a_read_only_folder_gives_what_it_has(tmp_path, monkeypatch, drawn):
     def read_only(path):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(rs4a.vote_store, "whole_file", read_only)
+    monkeypatch.setattr(rs4a.voting.store, "whole_file", read_only)
     drawn.clear()
     assert_same(make(tmp_path).certify(X), wanted)
     assert not drawn
@@ -559,7 +559,7 @@ def test_two_runs_share_a_folder(tmp_path):
 def test_an_interruption_keeps_what_was_done(tmp_path, monkeypatch, n_jobs):
     bound = BOUNDS[1]
     clf = make(tmp_path, bound=bound, n_jobs=n_jobs)
-    save, n_saved = rs4a.vote_store.VoteStore.save, []
+    save, n_saved = rs4a.voting.store.VoteStore.save, []
 
     def interrupted(self, key, arrays):
         saved = save(self, key, arrays)
@@ -569,7 +569,7 @@ def test_an_interruption_keeps_what_was_done(tmp_path, monkeypatch, n_jobs):
         return saved
 
     with monkeypatch.context() as patch:
-        patch.setattr(rs4a.vote_store.VoteStore, "save", interrupted)
+        patch.setattr(rs4a.voting.store.VoteStore, "save", interrupted)
         with pytest.warns(CertificationWarning, match="certify was interrupted"):
             part = clf.certify(X)
     assert 70 <= (part.counts.sum(axis=1) > 0).sum() < 130
@@ -902,7 +902,7 @@ def test_recurrent_nets_are_kept(tmp_path, digits, epochs, kind):
 
 
 def test_ctrl_c_says_what_is_kept(tmp_path, monkeypatch):
-    save, n_saved = rs4a.vote_store.VoteStore.save, []
+    save, n_saved = rs4a.voting.store.VoteStore.save, []
 
     def interrupted(self, key, votes):
         n_saved.append(save(self, key, votes))
@@ -914,7 +914,7 @@ def test_ctrl_c_says_what_is_kept(tmp_path, monkeypatch):
         n_saved.clear()
         words = r"(?s).*memory keeps the votes of (69|70) of 130 inputs, in .*the same call"
         with monkeypatch.context() as patch:
-            patch.setattr(rs4a.vote_store.VoteStore, "save", interrupted)
+            patch.setattr(rs4a.voting.store.VoteStore, "save", interrupted)
             if bound is BOUNDS[0]:
                 with pytest.raises(KeyboardInterrupt) as caught:
                     clf.certify(X)

@@ -21,9 +21,9 @@ from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from rs4a import Inference
-from rs4a.fingerprint import _plain, fingerprint
-from rs4a.net_parts import hidden_modules, own_state
-from rs4a.nets import evaluating, voting_nets
+from rs4a.nets.fingerprint import _plain, fingerprint
+from rs4a.nets.modules import hidden_modules, own_state
+from rs4a.nets.outputs import evaluating, voting_nets
 
 X = np.random.default_rng(0).random((20, 4), dtype=np.float32)
 
@@ -308,7 +308,7 @@ def test_values_in_settings_count(name):
 
 def test_settings_are_the_same_in_another_process():
     code = (
-        "import test_nets; from rs4a.fingerprint import _plain;"
+        "import test_nets; from rs4a.nets.fingerprint import _plain;"
         "print(*(_plain(make(1.0)) for make in test_nets.SETTINGS.values()))"
     )
     run = subprocess.run(

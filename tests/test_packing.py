@@ -11,12 +11,12 @@ import torch
 from conftest import Threshold, make_net
 from skorch import NeuralNetClassifier
 
-import rs4a.packing
+import rs4a.voting.remote
 from rs4a.noises import Uniform
-from rs4a.packing import own_device, pack_voters, vote_in_worker
-from rs4a.sampling import Voters
-from rs4a.streams import stream_keys
-from rs4a.vote_plans import VotePlan, draw_votes
+from rs4a.voting.remote import own_device, pack_voters, vote_in_worker
+from rs4a.voting.voters import Voters
+from rs4a.noises.streams import stream_keys
+from rs4a.voting.plans import VotePlan, draw_votes
 
 X = np.random.default_rng(0).random((4, 6), dtype=np.float32)
 TASK = X, stream_keys(X, 0), VotePlan(20, n_estimation=30), None
@@ -32,13 +32,13 @@ def initialized(module, **params):
 
 @pytest.fixture(autouse=True)
 def new_worker(monkeypatch):
-    monkeypatch.setattr(rs4a.packing, "_UNPACKED", {})
+    monkeypatch.setattr(rs4a.voting.remote, "_UNPACKED", {})
 
 
 def unpacked(net):
     packed = pack_voters(voters(net))
     vote_in_worker(packed, *TASK)
-    return rs4a.packing._UNPACKED[packed.digest].net
+    return rs4a.voting.remote._UNPACKED[packed.digest].net
 
 
 def test_packed_voters_vote_as_they_did():
@@ -53,12 +53,12 @@ def test_packed_voters_vote_as_they_did():
 def test_voters_are_unpacked_once():
     packed = pack_voters(voters(initialized(Threshold)))
     vote_in_worker(packed, *TASK)
-    kept = rs4a.packing._UNPACKED[packed.digest]
+    kept = rs4a.voting.remote._UNPACKED[packed.digest]
     vote_in_worker(packed, *TASK)
-    assert rs4a.packing._UNPACKED[packed.digest] is kept
+    assert rs4a.voting.remote._UNPACKED[packed.digest] is kept
     other = pack_voters(voters(initialized(Threshold, module__t=0.1)))
     vote_in_worker(other, *TASK)
-    assert list(rs4a.packing._UNPACKED) == [other.digest]  # the memory of one net
+    assert list(rs4a.voting.remote._UNPACKED) == [other.digest]  # the memory of one net
 
 
 def test_what_only_trains_is_not_sent():
@@ -185,7 +185,7 @@ def test_a_worker_without_a_gpu_refuses_a_net_from_one(gpus):
 def test_the_net_moves_to_the_gpu_of_the_worker(gpus, monkeypatch):
     moved = []
     monkeypatch.setattr(
-        rs4a.packing, "to_device", lambda net, device: moved.append(str(device))
+        rs4a.voting.remote, "to_device", lambda net, device: moved.append(str(device))
     )
     packed = pack_voters(voters(initialized(Threshold)))._replace(device="cuda:0")
     gpus(2, "LokyProcess-1")

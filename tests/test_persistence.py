@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 
 from rs4a import Certification, SmoothedClassifier
-from rs4a.bound_record import BoundRecord
+from rs4a.records.bound_record import BoundRecord
 from rs4a.bounds import ClopperPearson
 from rs4a.networks import make_network, save_checkpoint
 from rs4a.noises import ExpInf, Gaussian, Laplace, Uniform
@@ -152,7 +152,7 @@ def test_only_certifications_are_written(tmp_path):
         write_results(tmp_path / "new", record, y)
 
 
-@pytest.mark.parametrize("fails", ["numpy.save", "rs4a.certification.Certification.save"])
+@pytest.mark.parametrize("fails", ["numpy.save", "rs4a.records.certification.Certification.save"])
 def test_interrupted_write_leaves_no_results(tmp_path, monkeypatch, fails):
     write_results(tmp_path, certification(), [0, 1, 1])
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from rs4a.noises import Uniform
 from rs4a.objectives import NoiseAugmentation, SmoothAdv, Stability
-from rs4a.persistence.plain_values import (
+from rs4a.persistence.values import (
     PlainReader,
     PlainWriter,
     in_words,

@@ -13,12 +13,12 @@ import torch
 from matplotlib import pyplot as plt
 from skorch.callbacks import LRScheduler
 
-import rs4a.vote_plans
+import rs4a.voting.plans
 from rs4a import SmoothedClassifier
 from rs4a.metrics import certified_accuracy_score
 from rs4a.networks import load_checkpoint, make_network, read_checkpoint_metadata
 from rs4a.persistence import read_results
-from rs4a.sampling import Voters
+from rs4a.voting.voters import Voters
 
 FOLDER = Path(__file__).parents[1] / "examples" / "reproduce"
 DIGITS = ["--dataset", "digits"]
@@ -139,7 +139,7 @@ def test_interrupted_certification_goes_on(run, monkeypatch, sequential):
     whole, _ = read_results(folder)
     shutil.rmtree(folder / "memory")
     with monkeypatch.context() as patch:
-        patch.setattr(rs4a.vote_plans, "_TASK_VOTES", 4000)
+        patch.setattr(rs4a.voting.plans, "_TASK_VOTES", 4000)
         Once(patch, Voters, "requested" if sequential else "fixed", k=4)
         with pytest.raises(SystemExit, match="Interrupted: run the same command"):
             run("certify.py", *options)

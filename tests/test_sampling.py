@@ -17,12 +17,13 @@ from conftest import Threshold, frozen
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from rs4a import CertificationWarning, Inference, SmoothedClassifier, sampling
-from rs4a.batch_trial import Watch
-from rs4a.nets import check_outputs, evaluating
+from rs4a import CertificationWarning, Inference, SmoothedClassifier
+from rs4a.voting import voters as sampling
+from rs4a.voting.batch_independence import Watch
+from rs4a.nets.outputs import check_outputs, evaluating
 from rs4a.noises import Exp2, Gaussian, Laplace, Uniform
-from rs4a.sampling import Phase, Requests, Voters
-from rs4a.streams import stream_keys
+from rs4a.voting.voters import Phase, Requests, Voters
+from rs4a.noises.streams import stream_keys
 
 NOISES = [Gaussian(sigma=0.5), Laplace(sigma=0.5), Uniform(sigma=0.5)]
 
@@ -343,7 +344,7 @@ def test_compiled_nets_get_batches_of_few_shapes(net, X, expected, monkeypatch):
         return module
 
     handles = []
-    monkeypatch.setattr("rs4a.nets.optimized", run_and_note)
+    monkeypatch.setattr("rs4a.nets.outputs.optimized", run_and_note)
     counts = votes(net, X[:3], inference=Inference(compile=True), batch_size=300)
     for handle in handles:
         handle.remove()

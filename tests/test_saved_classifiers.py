@@ -28,7 +28,7 @@ from torch.nn.utils import prune
 
 from rs4a import Inference, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
-from rs4a.fingerprint import fingerprint
+from rs4a.nets.fingerprint import fingerprint
 from rs4a.networks import load_checkpoint, make_network, save_checkpoint
 from rs4a.noises import ExpInf, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import (
@@ -39,12 +39,12 @@ from rs4a.objectives import (
     SmoothAdv,
     Stability,
 )
-from rs4a.packing import pack_voters
+from rs4a.voting.remote import pack_voters
 from rs4a.persistence import load_classifier, save_classifier
 from rs4a.persistence.classifier_files import content_digest
-from rs4a.persistence.plain_values import PlainWriter
-from rs4a.persistence.saved_nets import describe_net
-from rs4a.training import noise_of_training
+from rs4a.persistence.values import PlainWriter
+from rs4a.persistence.nets import describe_net
+from rs4a.training.train import noise_of_training
 
 KEY = "rs4a_classifier"
 
@@ -798,7 +798,7 @@ def test_interrupted_write_leaves_the_old_file(small, path, monkeypatch, tiny_fi
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rs4a.persistence.saved_classifiers.load_classifier", interrupt)
+    monkeypatch.setattr("rs4a.persistence.classifiers.load_classifier", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_classifier(saved, path)
     assert path.read_bytes() == tiny_file

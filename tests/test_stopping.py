@@ -12,10 +12,10 @@ from scipy import stats
 from scipy.signal import fftconvolve
 
 from rs4a.bounds import ConfidenceSequence, TopVotes, top_votes
-from rs4a.certification import Certification
+from rs4a.records.certification import Certification
 from rs4a.noises import Gaussian, Laplace, Uniform
-from rs4a.sequential import sequential_votes
-from rs4a.stopping import StoppingRule, look_schedule
+from rs4a.voting.sequential import sequential_votes
+from rs4a.voting.stopping import StoppingRule, look_schedule
 
 NORMS = {Gaussian: 2.0, Laplace: 1.0, Uniform: 1.0}
 NOISE = Gaussian(sigma=1.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rs4a.streams import block_key, generator, stream_keys
+from rs4a.noises.streams import block_key, generator, stream_keys
 
 CPU = torch.device("cpu")
 X = np.arange(12, dtype=np.float32).reshape(4, 3)

@@ -29,7 +29,7 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import NoiseAugmentation, Objective
-from rs4a.training import train, training_under_noise
+from rs4a.training.train import train, training_under_noise
 
 SEEN = []
 

@@ -32,8 +32,8 @@ from rs4a.objectives import (
     Stability,
 )
 from rs4a.objectives.base import NoisyOutputs
-from rs4a.plain_classifiers import named_weights
-from rs4a.weighted_loss import weighted_loss
+from rs4a.nets.from_sklearn import named_weights
+from rs4a.training.weighted_loss import weighted_loss
 
 OBJECTIVES = [
     NoiseAugmentation(n_samples=2),

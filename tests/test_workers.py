@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 from joblib import parallel_config
 
-import rs4a.workers
+import rs4a.voting.workers
 from rs4a import CertificationWarning
-from rs4a.workers import Workers
+from rs4a.voting.workers import Workers
 
 
 class RayActorError(Exception):
@@ -30,7 +30,7 @@ class Dying:
 
 @pytest.fixture
 def workers(monkeypatch):
-    monkeypatch.setattr(rs4a.workers, "_RESTART_SECONDS", 0)
+    monkeypatch.setattr(rs4a.voting.workers, "_RESTART_SECONDS", 0)
     with parallel_config(backend="threading"), Workers(None, n_jobs=2) as opened:
         yield opened
 

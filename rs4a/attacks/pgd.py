@@ -21,16 +21,16 @@ from rs4a.attacks.ascent import (
     project,
     soft_vote_loss,
 )
-from rs4a.nets import (
+from rs4a.nets.outputs import (
     check_is_net,
     class_indices,
     evaluating,
     infer_log_proba,
     net_device,
 )
-from rs4a.streams import stream_keys
+from rs4a.noises.streams import stream_keys
 from rs4a.utils.checks import check_box, check_norm, format_norm
-from rs4a.utils.validation import as_array, check_inputs
+from rs4a.inputs.arrays import as_array, check_inputs
 
 __all__ = ["PGD"]
 

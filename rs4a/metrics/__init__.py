@@ -13,7 +13,7 @@ from rs4a.metrics.scores import (
     certified_accuracy_interval,
     certified_accuracy_score,
 )
-from rs4a.metrics.summaries import summarize
+from rs4a.records.summary import summarize
 from rs4a.metrics.tables import (
     certified_accuracy_frame,
     certified_accuracy_table,

@@ -19,8 +19,8 @@ from rs4a.metrics.scores import (
     comparable_labels,
 )
 from rs4a.utils.checks import check_norm, format_norm
-from rs4a.utils.lazy_inputs import is_dataset
-from rs4a.utils.validation import as_array, check_inputs
+from rs4a.inputs.datasets import is_dataset
+from rs4a.inputs.arrays import as_array, check_inputs
 
 __all__ = ["Attack", "AttackDisplay", "attack_score"]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 
-from rs4a.utils.validation import as_array
+from rs4a.inputs.arrays import as_array
 
 __all__ = ["check_average", "check_sample_weight", "mean_over_inputs", "rows_by_class"]
 

@@ -6,9 +6,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rs4a.bound_record import BoundRecord
-from rs4a.certification import Certification
-from rs4a.certification_log import CertificationLog
+from rs4a.records.bound_record import BoundRecord
+from rs4a.records.certification import Certification
+from rs4a.records.log import CertificationLog
 from rs4a.metrics.drawing import (
     common_norm,
     draw_bands,

@@ -20,8 +20,8 @@ from rs4a.metrics.drawing import (
     n_lines,
 )
 from rs4a.metrics.scorers import certifiable
-from rs4a.nets import check_is_net, evaluating, to_net, without_gradients
-from rs4a.utils.validation import check_inputs
+from rs4a.nets.outputs import check_is_net, evaluating, to_net, without_gradients
+from rs4a.inputs.arrays import check_inputs
 
 __all__ = ["NoisePropagationDisplay", "noise_propagation"]
 

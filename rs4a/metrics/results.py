@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.base import clone
 
-from rs4a.bound_record import BoundRecord
-from rs4a.certification import Certification
-from rs4a.certification_log import CertificationLog
+from rs4a.records.bound_record import BoundRecord
+from rs4a.records.certification import Certification
+from rs4a.records.log import CertificationLog
 from rs4a.metrics.scores import check_certified, comparable_labels
 from rs4a.noises import Noise
 

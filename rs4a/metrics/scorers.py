@@ -10,7 +10,7 @@ from sklearn.metrics._scorer import _Scorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
-from rs4a.certification import Certification
+from rs4a.records.certification import Certification
 from rs4a.metrics.averages import check_average
 from rs4a.metrics.scores import (
     abstention_rate,
@@ -19,7 +19,7 @@ from rs4a.metrics.scores import (
 )
 from rs4a.utils.checks import check_norm
 from rs4a.utils.user_warnings import warn_user
-from rs4a.utils.validation import as_array
+from rs4a.inputs.arrays import as_array
 
 __all__ = ["certifiable", "make_certified_scorer", "warn_of_one_answer"]
 

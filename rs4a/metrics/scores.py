@@ -14,7 +14,7 @@ from rs4a.metrics.averages import (
     rows_by_class,
 )
 from rs4a.utils.checks import check_in_range
-from rs4a.utils.validation import as_array
+from rs4a.inputs.arrays import as_array
 
 __all__ = [
     "CertifiedPredictions",

@@ -1,8 +1,8 @@
 """Networks, as plain torch modules, and checkpoints of them."""
 
 from rs4a.networks.alexnet import AlexNet
-from rs4a.networks.checkpoint_names import parse_checkpoint_name
-from rs4a.networks.checkpoints import (
+from rs4a.networks.published_names import parse_checkpoint_name
+from rs4a.persistence.checkpoints import (
     load_checkpoint,
     read_checkpoint_metadata,
     save_checkpoint,

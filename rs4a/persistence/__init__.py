@@ -1,9 +1,9 @@
 """Results and classifiers in files: one's own, and those of the paper's code."""
 
-from rs4a.persistence.classifiers import classifier_from_checkpoint
-from rs4a.persistence.noise_names import make_noise
-from rs4a.persistence.results import read_results, write_results
-from rs4a.persistence.saved_classifiers import load_classifier, save_classifier
+from rs4a.persistence.from_checkpoint import classifier_from_checkpoint
+from rs4a.noises.by_name import make_noise
+from rs4a.records.results import read_results, write_results
+from rs4a.persistence.classifiers import load_classifier, save_classifier
 
 __all__ = [
     "classifier_from_checkpoint",

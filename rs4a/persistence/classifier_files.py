@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 import rs4a
-from rs4a.networks.checkpoint_files import State
+from rs4a.persistence.tensors import State
 
 __all__ = ["content_digest", "read_classifier_file", "write_classifier_file"]
 

@@ -1,115 +1,390 @@
-"""Smoothed classifiers from checkpoints of their nets."""
+"""Fitted smoothed classifiers in files: parameters as JSON, weights as safetensors."""
 
 import os
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNet
 
+from rs4a.bounds import Bound
 from rs4a.classifier import SmoothedClassifier
-from rs4a.networks import (
-    load_checkpoint,
-    parse_checkpoint_name,
-    read_checkpoint_metadata,
-)
-from rs4a.networks.dataset_shapes import dataset_shape
+from rs4a.nets.fingerprint import different_settings
+from rs4a.nets.modules import hidden_modules, own_state
+from rs4a.nets.outputs import check_is_net, check_net
+from rs4a.persistence.tensors import State
 from rs4a.noises import Noise
-from rs4a.persistence.noise_names import KNOWN_NOISES, make_noise
-from rs4a.training import remember_noise
-from rs4a.utils.params import from_json
+from rs4a.objectives import Objective
+from rs4a.persistence.classifier_files import read_classifier_file, write_classifier_file
+from rs4a.persistence.values import (
+    PlainReader,
+    PlainWriter,
+    in_words,
+    own_classes,
+    unknown_names,
+)
+from rs4a.persistence.nets import (
+    available_device,
+    build_net,
+    check_agrees,
+    describe_net,
+    needed_of_net,
+    restore_net,
+    state_of_net,
+    weights_of_net,
+)
+from rs4a.training.train import remember_noise
+from rs4a.utils.files import whole_file
 
-__all__ = ["classifier_from_checkpoint"]
+__all__ = ["load_classifier", "save_classifier"]
+
+#: What is about the machine, and what is written in another way.
+_NOT_STORED = {"estimator", "memory", "n_jobs", "random_state", "verbose"}
+_FITTED = (
+    "classes_", "noise_", "input_shape_", "unit_range_", "n_features_in_",
+    "feature_names_in_", "_objective", "_training_seed", "_sampling_seed", "_n_trainings",
+    "_epochs_before", "_was_frozen", "_noise_of_fit",
+)  # fmt: skip
+#: Attributes of the fit that are copies of the parameters.
+_FITTED_FROM = {"noise": "noise_", "objective": "_objective"}
+_FROZEN = "frozen"
+#: How a header fails that is none of ours.
+_MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError)
 
 
-def classifier_from_checkpoint(
-    path: str | os.PathLike[str],
-    *,
-    noise: Noise | None = None,
-    network: Mapping[str, Any] | None = None,
-    device: str = "cpu",
-    **params: Any,
-) -> SmoothedClassifier:
-    """Smoothed classifier around a trained net in a file, ready to predict and certify.
+def save_classifier(classifier: SmoothedClassifier, path: str | os.PathLike[str]) -> None:
+    """Write a fitted classifier: parameters as JSON, weights as safetensors, no pickle.
 
-    It is what ``SmoothedClassifier(FrozenEstimator(net), noise=noise).fit(X, y)`` gives on
-    images in [0, 1].
+    The file appears whole or not at all, and only after it was read back.
 
     Parameters
     ----------
-    path : str or path-like
-        File of weights, as :func:`~rs4a.networks.load_checkpoint` reads it.
-
-    noise : Noise, default=None
-        Smoothing noise. None: what the file's metadata say as "noise", or else what its
-        name says: "cifar_uniform_050.pt".
-
-    network : dict, default=None
-        Further arguments of :func:`~rs4a.networks.load_checkpoint`, such as ``name`` or
-        ``input_shape``, for files that do not tell them.
-
-    device : str, default="cpu"
-        Device of the net.
-
-    **params : dict
-        Further parameters of :class:`~rs4a.SmoothedClassifier`, such as ``bound``,
-        ``batch_size`` and ``random_state``.
-
-    Returns
-    -------
     classifier : SmoothedClassifier
         Fitted classifier.
 
+    path : str or path-like
+        File to write, under exactly this name.
+
     Raises
     ------
+    NotFittedError
+        If the classifier is not fitted.
+    TypeError
+        If it is of another class, or a parameter or attribute is nothing that a file can
+        hold.
     ValueError
-        If the file is not a whole checkpoint, or does not say the noise, and neither does
-        its name, or it says another template of deterministic splitting than `noise`.
+        If `load_classifier` could not give it back.
+
+    See Also
+    --------
+    load_classifier : Reads it.
+
+    Notes
+    -----
+    The seed of the votes is in the file too. Certificates hold against whoever does not
+    know it: before a classifier is used whose file is public, give it a `random_state`
+    that is not.
 
     Examples
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from skorch import NeuralNetClassifier
-    >>> from rs4a.networks import make_network, save_checkpoint
-    >>> from rs4a.persistence import classifier_from_checkpoint
-    >>> net = NeuralNetClassifier(
-    ...     make_network, module__name="MLP", module__dataset="digits"
-    ... ).initialize()
+    >>> from sklearn.datasets import load_digits
+    >>> from rs4a import SmoothedClassifier
+    >>> from rs4a.persistence import load_classifier, save_classifier
+    >>> X, y = load_digits(n_class=2, return_X_y=True)
+    >>> clf = SmoothedClassifier(random_state=0).fit(X[:50] / 16, y[:50])
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder, "digits_uniform_050.safetensors")
-    ...     save_checkpoint(net, path)
-    ...     classifier = classifier_from_checkpoint(path, random_state=0)
-    >>> classifier.noise_, classifier.input_shape_
-    (Uniform(sigma=0.5), (1, 8, 8))
+    ...     path = Path(folder, "digits.safetensors")
+    ...     save_classifier(clf, path)
+    ...     again = load_classifier(path)
+    >>> bool((again.predict(X[50:] / 16) == clf.predict(X[50:] / 16)).all())
+    True
     """
-    net = load_checkpoint(path, device=device, **(network or {}))
-    stated = read_checkpoint_metadata(Path(path)).get("noise")
-    if isinstance(stated, dict) and stated.get("class") == "Splitting":
-        remember_noise(net, from_json(stated, KNOWN_NOISES))
-    noise = _noise_of_checkpoint(Path(path)) if noise is None else noise
-    arguments = net.get_params_for("module")
-    names = ("input_shape", "n_classes")
-    shape = dataset_shape(
-        arguments.get("dataset"), **{name: arguments.get(name) for name in names}
-    ).input_shape
-    # A frozen net is not trained: two images say shape and scale, fractions of 1 that lie
-    # on the grid of noise that has one.
-    steps = getattr(noise, "levels", 4)
-    values = np.round(steps * np.array([0.25, 0.75])) / steps
-    X = np.stack([np.full(shape, value, dtype=np.float32) for value in values])
-    classifier = SmoothedClassifier(FrozenEstimator(net), noise=noise, **params)
-    return classifier.fit(X, np.asarray(net.classes)[:2])
+    if type(classifier) is not SmoothedClassifier:
+        raise TypeError(
+            f"classifier must be a SmoothedClassifier, got {type(classifier).__name__}."
+        )
+    check_is_fitted(classifier, "estimator_")
+    check_is_net(
+        classifier.estimator_,
+        "save, whose files hold no pickle,",
+        " joblib.dump keeps the others, for those who trust the file.",
+    )
+    header, tensors = _described(classifier)
+    with whole_file(path) as partial:
+        write_classifier_file(partial, header, tensors)
+        _check_comes_back(partial, classifier, header)
 
 
-def _noise_of_checkpoint(path: Path) -> Noise:
-    """Noise that a checkpoint's metadata or its name says."""
-    metadata = read_checkpoint_metadata(path)
-    stored = metadata.get("noise")
-    if isinstance(stored, dict):
-        return from_json(stored, KNOWN_NOISES)
-    if stored is not None:
-        return make_noise(str(stored), sigma=metadata.get("sigma"))
-    _, name, sigma = parse_checkpoint_name(path.absolute())
-    return make_noise(name, sigma=sigma)
+def load_classifier(
+    path: str | os.PathLike[str],
+    *,
+    estimator: Any = None,
+    noise: Noise | None = None,
+    objective: Objective | None = None,
+    bound: Bound | None = None,
+    device: str | torch.device | None = None,
+) -> SmoothedClassifier:
+    """Read a classifier that `save_classifier` wrote. No code from the file is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to read.
+
+    estimator : skorch.NeuralNet, default=None
+        The net that the classifier was made with, fitted or not, needed where its module
+        or anything else about it is not of rs4a, torch or skorch. It stays as it is. Module
+        and criterion must be what the file states; what concerns training may differ.
+
+    noise : Noise, default=None
+        The noise of the classifier, needed where its class is not one of rs4a's. It must
+        be what the file states.
+
+    objective : Objective, default=None
+        Likewise, the training objective.
+
+    bound : Bound, default=None
+        Likewise, the bound.
+
+    device : str or torch.device, default=None
+        Device of the net. None: that of `estimator` or else the saved one, or "cpu" if
+        this machine does not have it.
+
+    Returns
+    -------
+    classifier : SmoothedClassifier
+        Fitted classifier, which votes as the saved one did.
+
+    Raises
+    ------
+    ValueError
+        If the file is not whole, is of a later format, names a class that is not given,
+        or states another net, noise, objective or bound than is given.
+    TypeError
+        If `estimator` is not a skorch net.
+
+    See Also
+    --------
+    save_classifier : Writes it, and has an example.
+
+    Notes
+    -----
+    `n_jobs`, `verbose` and `memory` are about the machine and have their defaults, a
+    generator as `random_state` becomes None. Training can go on, by `partial_fit`, though
+    without the state of optimizers and callbacks, which is not in the file. `estimator` is
+    a net without weights, also where the saved classifier went on from a fitted one.
+    """
+    if estimator is not None:
+        check_net(estimator)
+    header, tensors = read_classifier_file(Path(path))
+    given = {"noise": noise, "objective": objective, "bound": bound}
+    try:
+        return _restored(header, tensors, estimator, given, device)
+    except _MALFORMED as error:
+        raise ValueError(
+            f"{Path(path).name} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+
+
+# Writing
+
+
+def _described(classifier: SmoothedClassifier) -> tuple[dict[str, Any], State]:
+    writer = PlainWriter()
+    net = classifier.estimator_
+    params = {
+        name: value
+        for name, value in classifier.get_params(deep=False).items()
+        if name not in _NOT_STORED
+    }
+    fitted = {name: vars(classifier)[name] for name in _FITTED if hasattr(classifier, name)}
+    seed = classifier.random_state
+    header = {
+        "params": _plain_values(params, writer)
+        # Of a generator nothing is kept but the seeds that `fit` drew from it.
+        | {"random_state": writer.write(seed if isinstance(seed, Integral) else None)},
+        "fitted": _plain_values(fitted, writer),
+        "estimator": _plain_estimator(classifier, writer),
+        "net": describe_net(net, writer),
+        "state": state_of_net(net, writer),
+    }
+    return header, {**writer.tensors, **weights_of_net(net)}
+
+
+def _plain_values(values: dict[str, Any], writer: PlainWriter) -> dict[str, Any]:
+    plain = {name: writer.write(value) for name, value in values.items()}
+    for name, value in values.items():
+        if unknown := unknown_names(plain[name], own_classes(value)):
+            raise TypeError(
+                f"{name}={value!r} cannot be saved, for a value of type {unknown[0]}: only "
+                "numbers, strings, None, arrays, and lists and dicts of these can."
+            )
+    return plain
+
+
+def _plain_estimator(classifier: SmoothedClassifier, writer: PlainWriter) -> Any:
+    """The parameter `estimator`: None, that it is the fit's net, or another net."""
+    estimator = classifier.estimator
+    if not isinstance(estimator, FrozenEstimator):
+        return None if estimator is None else describe_net(estimator, writer)
+    if estimator.estimator is not classifier.estimator_:
+        raise ValueError(
+            "estimator must be the one of the last fit to be saved, got another frozen "
+            "net. Call fit first."
+        )
+    return _FROZEN
+
+
+def _check_comes_back(
+    partial: Path, classifier: SmoothedClassifier, header: dict[str, Any]
+) -> None:
+    given = {
+        name: next(filter(own_classes, _holders(classifier, name)), None)
+        for name in ("noise", "objective", "bound")
+    }
+    needs_net = any(map(needed_of_net, _nets(header)))
+    try:
+        load_classifier(
+            partial,
+            estimator=classifier.estimator if needs_net else None,
+            device=None if classifier.estimator_.device is None else "cpu",
+            **given,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"The classifier cannot be saved, since it would not come back: {error}"
+            f"{_not_in_file(classifier.estimator_)}"
+        ) from error
+
+
+def _not_in_file(net: NeuralNet) -> str:
+    """What of a net no file holds, in words."""
+    words = ""
+    if names := own_state(net).keys() - net.get_params(deep=False):
+        words += (
+            f" No file holds the net's {', '.join(sorted(names))}: make it a buffer of the "
+            "module, or a parameter of the net."
+        )
+    if kinds := sorted({type(module).__qualname__ for module in hidden_modules(net)}):
+        words += (
+            f" No file holds modules that are no submodules ({', '.join(kinds)}): put them "
+            "into a torch.nn.ModuleList or ModuleDict."
+        )
+    if names := _set_beside(net):
+        words += (
+            f" Set beside the module's parameters: {', '.join(names)}. Make tensors "
+            "buffers, and all else an argument of the module."
+        )
+    return words
+
+
+def _set_beside(net: NeuralNet) -> list[str]:
+    """Attributes of modules that a net of the same parameters does not have."""
+    with torch.random.fork_rng(devices=[]):
+        return different_settings(net, clone(net).initialize())
+
+
+def _holders(classifier: SmoothedClassifier, name: str) -> tuple[Any, ...]:
+    """A parameter, and its copy of the fit if there is one."""
+    copy = _FITTED_FROM.get(name, name)
+    return getattr(classifier, name), getattr(classifier, copy)
+
+
+def _nets(header: dict[str, Any]) -> list[dict[str, Any]]:
+    """Descriptions of the net, and of the one to train if that is another."""
+    estimator = header["estimator"]
+    return [header["net"], *([estimator] if isinstance(estimator, dict) else [])]
+
+
+# Reading
+
+
+def _restored(
+    header: dict[str, Any],
+    tensors: State,
+    estimator: Any,
+    given: dict[str, Any],
+    device: str | torch.device | None,
+) -> SmoothedClassifier:
+    own = own_classes(*given.values())
+    reader = PlainReader(tensors, own)
+    for name, value in given.items():
+        _check_given(name, value, header, reader, own)
+    untrained, net = _new_nets(header, reader, estimator)
+    for each in filter(None, (untrained, net)):
+        each.set_params(device=available_device(each.device, device))
+    restore_net(net, header["state"], tensors, reader)
+    trained_under = header["state"]["trained_under"]
+    # A frozen net may be of other noise of the user's than the one that is given.
+    if trained_under is not None and not unknown_names(trained_under, own):
+        remember_noise(net, reader.read(trained_under))
+    frozen = header["estimator"] == _FROZEN
+    params = {name: reader.read(plain) for name, plain in header["params"].items()}
+    classifier = SmoothedClassifier(FrozenEstimator(net) if frozen else untrained, **params)
+    for name in set(_FITTED) & set(header["fitted"]):
+        setattr(classifier, name, reader.read(header["fitted"][name]))
+    classifier.estimator_ = net
+    return classifier
+
+
+def _new_nets(
+    header: dict[str, Any], reader: PlainReader, estimator: Any
+) -> tuple[NeuralNet | None, NeuralNet]:
+    """The net to train, if the classifier has one, and that which gets the weights."""
+    if estimator is not None:
+        return _given_nets(header, estimator)
+    for description in _nets(header):
+        if needed := needed_of_net(description):
+            raise ValueError(
+                "The file names parts of the net that it cannot hold, "
+                f"{', '.join(needed)}: give load the net that the classifier was made "
+                "with, as estimator=."
+            )
+    net, *others = (build_net(description, reader) for description in _nets(header))
+    return (others[0] if others else None), net
+
+
+def _given_nets(header: dict[str, Any], estimator: Any) -> tuple[NeuralNet, NeuralNet]:
+    if header["estimator"] is None:
+        raise ValueError(
+            "estimator must be None, as it was when the classifier was saved, got "
+            f"{type(estimator).__name__}."
+        )
+    frozen = isinstance(estimator, FrozenEstimator)
+    net = clone(estimator.estimator if frozen else estimator)
+    check_agrees(net, header["net"], header["state"]["parts"], PlainWriter())
+    return net, clone(net)
+
+
+def _check_given(
+    name: str,
+    given: Any,
+    header: dict[str, Any],
+    reader: PlainReader,
+    own: Mapping[str, Any],
+) -> None:
+    """Refuse an object that the file does not state, and a file that needs one."""
+    stated = [header["params"][name]]
+    if name in _FITTED_FROM:
+        stated.append(header["fitted"][_FITTED_FROM[name]])
+    for plain in stated:
+        if unknown := unknown_names(plain, own):
+            raise ValueError(
+                f"The file states {name}={in_words(plain)}, and the class {unknown[0]} is "
+                f"none of rs4a's: give load the object that was used, as {name}=."
+            )
+    if given is None:
+        return
+    # Written anew: with the parameters that an older file did not have.
+    known = [PlainWriter().write(reader.read(plain)) for plain in stated]
+    if PlainWriter().write(given) not in known:
+        raise ValueError(
+            f"{name} must be what the file states, {in_words(stated[-1])}, got {given}."
+        )

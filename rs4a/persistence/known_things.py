@@ -8,7 +8,7 @@ import torch
 from skorch.utils import noop, to_numpy
 
 from rs4a import bounds, networks, noises, objectives
-from rs4a.inference import Inference
+from rs4a.nets.inference import Inference
 from rs4a.utils.params import known_classes
 
 __all__ = ["KNOWN_CLASSES", "KNOWN_THINGS", "name_of_class", "name_of_thing"]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rs4a.box import coordinate_reach, input_free_reach
+from rs4a.records.box import coordinate_reach, input_free_reach
 from rs4a.noises import Uniform
 
 N_IMAGES, SHAPE = 10_000, (3, 32, 32)

@@ -43,7 +43,7 @@ from rs4a.objectives import (
     SmoothAdv,
     Stability,
 )
-from rs4a.training import train
+from rs4a.training.train import train
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FOLDER = "/usr/share/datasets/fashion-mnist"

@@ -22,7 +22,7 @@ from scipy.special import betaincinv, xlogy
 
 from rs4a.bounds import ClopperPearson, ConfidenceSequence, TopVotes
 from rs4a.noises import Uniform
-from rs4a.stopping import StoppingRule, look_schedule
+from rs4a.voting.stopping import StoppingRule, look_schedule
 
 ALPHA = 0.001
 PAPER_RADII = np.arange(1, 9) / 2

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from rs4a.bound_record import BoundRecord
+from rs4a.records.bound_record import BoundRecord
 from rs4a.metrics import (
     EnvelopeDisplay,
     SigmaCurvesDisplay,

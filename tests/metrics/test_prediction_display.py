@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rs4a import Certification
-from rs4a.bound_record import BoundRecord
+from rs4a.records.bound_record import BoundRecord
 from rs4a.metrics import PredictionDisplay
 from rs4a.metrics.scores import binomial_interval
 from rs4a.noises import Gaussian, Laplace, Uniform

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import accuracy_score, recall_score
 
 from rs4a import Certification, metrics
-from rs4a.bound_record import BoundRecord
+from rs4a.records.bound_record import BoundRecord
 from rs4a.metrics import (
     abstention_rate,
     average_certified_radius,

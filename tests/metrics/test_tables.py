@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rs4a import Certification
-from rs4a.bound_record import BoundRecord
+from rs4a.records.bound_record import BoundRecord
 from rs4a.metrics import (
     EnvelopeDisplay,
     certified_accuracy_frame,

@@ -31,7 +31,7 @@ from rs4a.networks import (
     resnet50,
     save_checkpoint,
 )
-from rs4a.networks.checkpoint_layouts import recognise
+from rs4a.persistence.published import recognise
 from rs4a.noises import Uniform
 
 DATA = Path(__file__).parent.parent / "data"
@@ -715,7 +715,7 @@ def no_net(monkeypatch):
     def unwanted(*args):
         raise AssertionError("a network was made")
 
-    monkeypatch.setattr("rs4a.networks.checkpoints._untrained", unwanted)
+    monkeypatch.setattr("rs4a.persistence.checkpoints._untrained", unwanted)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from rs4a.nets import log_probabilities
+from rs4a.nets.outputs import log_probabilities
 from rs4a.noises import Expp, Gaussian, Laplace, Pareto, Uniform
 from rs4a.objectives import (
     MACER,

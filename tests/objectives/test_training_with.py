@@ -29,7 +29,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from rs4a import SmoothedClassifier
-from rs4a.nets import log_probabilities
+from rs4a.nets.outputs import log_probabilities
 from rs4a.noises import Gaussian, Laplace, Pareto, Uniform
 from rs4a.objectives import (
     MACER,
@@ -41,7 +41,7 @@ from rs4a.objectives import (
     SmoothAdv,
     Stability,
 )
-from rs4a.training import train
+from rs4a.training.train import train
 
 OBJECTIVES = [
     NoiseAugmentation(n_samples=2),

@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from rs4a.box import coordinate_reach, input_free_reach
+from rs4a.records.box import coordinate_reach, input_free_reach
 from rs4a.noises import Uniform
 
 LEVELS = 7

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rs4a.box import coordinate_reach, input_free_reach
+from rs4a.records.box import coordinate_reach, input_free_reach
 from rs4a.noises import Gaussian, Laplace, Uniform
 from rs4a.radii import uniform_l1, uniform_l1_in_box
 

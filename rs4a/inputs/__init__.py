@@ -1,0 +1,1 @@
+"""What X is, decided once."""

@@ -1,0 +1,1 @@
+"""What nets answer, and what they are."""

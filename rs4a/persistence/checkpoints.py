@@ -1,0 +1,341 @@
+"""Trained networks in files: those that were published, and one's own."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from rs4a.persistence.tensors import State, read_file, read_header, write_file
+from rs4a.persistence.headers import class_labels
+from rs4a.persistence.published import recognise
+from rs4a.networks.dataset_shapes import DatasetShape, dataset_shape
+from rs4a.networks.factory import make_network
+
+__all__ = ["load_checkpoint", "read_checkpoint_metadata", "save_checkpoint"]
+
+#: Wrong entries that an error shows.
+_N_SHOWN = 3
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    dataset: str | None = None,
+    input_shape: Sequence[int] | None = None,
+    n_classes: int | None = None,
+    device: str = "cpu",
+    **options: Any,
+) -> NeuralNetClassifier:
+    """Read a trained network as a skorch net.
+
+    Files are those that :func:`save_checkpoint` wrote, and those that were published by
+    Yang et al. [2]_, Cohen et al. [1]_ and others in the same layout. Network and sizes are
+    recognised from the names and shapes of the weights, all of which must fit. No code from
+    the file is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File of torch or of safetensors.
+
+    name : str, default=None
+        One of `NETWORKS`. None: what the weights look like.
+
+    dataset : str, default=None
+        Data set, as in `make_network`, that says the shape of inputs and the number of
+        classes, and the statistics where the file has none. None: they are told from the
+        weights; only files of Cohen et al. may then lack the statistics, which are the
+        usual ones of CIFAR-10 or ImageNet.
+
+    input_shape : sequence of int, default=None
+        Shape of one input, where the weights do not tell it. None: told from them; where
+        they take any size, the one that is usual.
+
+    n_classes : int, default=None
+        Number of outputs. None: the weights'.
+
+    device : str, default="cpu"
+        Device of the net.
+
+    **options
+        Further parameters of the network. What is not given is told from the weights.
+
+    Returns
+    -------
+    net : skorch.NeuralNetClassifier
+        Initialised, with the weights of the file in float32. Its module is `make_network`,
+        its classes are those that were saved, or 0, 1, ...
+
+    Raises
+    ------
+    ValueError
+        If the file is not a whole checkpoint, its weights are not finite or fit no network,
+        or not the one that is asked for.
+
+    References
+    ----------
+    .. [1] Cohen, Rosenfeld, Kolter, "Certified Adversarial Robustness via Randomized
+       Smoothing", ICML 2019, arXiv:1902.02918.
+    .. [2] Yang, Duan, Hu, Salman, Razenshteyn, Li, "Randomized Smoothing of All Shapes and
+       Sizes", ICML 2020, arXiv:2002.08118.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from rs4a.networks import LeNet, load_checkpoint
+    >>> weights = LeNet().state_dict()  # trained elsewhere
+    >>> state = {
+    ...     f"model.{name}": value for name, value in weights.items()
+    ...     if name not in ("mean", "std")}
+    >>> state["norm.mu"] = torch.full((1, 1, 1), 0.1307)
+    >>> state["norm.log_sig"] = torch.full((1, 1, 1), 0.3081).log()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "mnist_uniform_050.pt")
+    ...     torch.save(state, path)
+    ...     net = load_checkpoint(path)
+    >>> net.module__name, net.module__input_shape
+    ('LeNet', (1, 28, 28))
+    """
+    if {"mean", "std"} & set(options):
+        raise ValueError("mean and std are read from the file, or from dataset=.")
+    path = Path(path)
+    content = read_file(path)
+    sizes = {"dataset": dataset, "input_shape": input_shape, "n_classes": n_classes}
+    given: dict[str, Any] = {
+        key: value for key, value in {"name": name, **sizes}.items() if value is not None
+    }
+    try:
+        if content.header is None:
+            arguments, state = recognise(content.tensors, arch=content.arch, **given)
+        else:
+            arguments, state = {**content.header["network"], **given}, content.tensors
+        arguments = {**arguments, **options}
+        _check_fits(_planned_state(arguments, len(state)), state)
+        _check_finite(content.tensors)
+        classes = None if content.header is None else content.header["classes"]
+        labels = _labels_of_outputs(classes, arguments)
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path.name} cannot be loaded: {error}") from error
+    net = _untrained(arguments, labels, device)
+    net.module_.load_state_dict(state, strict=True)
+    return net
+
+
+def save_checkpoint(
+    net: NeuralNetClassifier,
+    path: str | os.PathLike[str],
+    *,
+    classes: ArrayLike | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the weights of a skorch net of `make_network`, in the format of safetensors.
+
+    The file says what network it is, with which classes, and appears whole or not at all.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNetClassifier
+        Initialised net whose module is `make_network`, such as the `estimator_` of a
+        fitted `SmoothedClassifier`.
+
+    path : str or path-like
+        File to write, under exactly this name.
+
+    classes : array-like of shape (n_classes,), default=None
+        Labels of the outputs, numbers or strings: the `classes_` of a fitted
+        `SmoothedClassifier`, whose net numbers the labels that it met. None: the net's own
+        list of `classes`, or 0, 1, ... for a net that was never trained.
+
+    metadata : dict, default=None
+        What else the file shall say, such as noise and sigma: numbers, strings, None, lists
+        and dicts of these by names.
+
+    Raises
+    ------
+    TypeError
+        If the net is another one, or JSON cannot hold the metadata.
+
+    ValueError
+        If the net was trained, but the labels of its outputs are not known, or they are
+        not as many as the outputs.
+
+    See Also
+    --------
+    load_checkpoint : Reads the net.
+    read_checkpoint_metadata : Reads the metadata.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skorch import NeuralNetClassifier
+    >>> from rs4a.networks import load_checkpoint, make_network, save_checkpoint
+    >>> net = NeuralNetClassifier(
+    ...     make_network, module__name="MLP", module__dataset="digits").initialize()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "digits_uniform_050.safetensors")
+    ...     save_checkpoint(net, path)
+    ...     restored = load_checkpoint(path)
+    >>> restored.module__name, restored.module__dataset
+    ('MLP', 'digits')
+    """
+    arguments = _network_arguments(net)
+    header = {
+        "network": arguments,
+        "classes": _labels_of_outputs(_known_classes(net, classes), arguments),
+        "user": dict(metadata or {}),
+    }
+    module = getattr(net.module_, "_orig_mod", net.module_)  # without torch.compile
+    write_file(Path(path), module.state_dict(), header)
+
+
+def read_checkpoint_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what :func:`save_checkpoint` was given as metadata.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to read.
+
+    Returns
+    -------
+    metadata : dict
+        Empty where the file was written by others.
+
+    Raises
+    ------
+    ValueError
+        If the file is a damaged one of safetensors.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skorch import NeuralNetClassifier
+    >>> from rs4a.networks import (
+    ...     make_network, read_checkpoint_metadata, save_checkpoint)
+    >>> net = NeuralNetClassifier(
+    ...     make_network, module__name="LeNet", module__dataset="mnist").initialize()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "net.safetensors")
+    ...     save_checkpoint(net, path, metadata={"epochs": 90})
+    ...     read_checkpoint_metadata(path)
+    {'epochs': 90}
+    """
+    header = read_header(Path(path))
+    return {} if header is None else header["user"]
+
+
+# Nets
+
+
+def _untrained(
+    arguments: dict[str, Any], classes: list[Any], device: str
+) -> NeuralNetClassifier:
+    return NeuralNetClassifier(
+        make_network,
+        criterion=nn.CrossEntropyLoss,
+        classes=classes,
+        train_split=None,
+        verbose=0,
+        device=device,
+        **{f"module__{name}": value for name, value in arguments.items()},
+    ).initialize()
+
+
+def _planned_state(arguments: dict[str, Any], n_tensors: int) -> State:
+    """State of a network in names, shapes and dtypes, without memory for it."""
+    layers = arguments.get("depth", arguments.get("hidden"))
+    n_layers = len(layers) if isinstance(layers, Sequence) else layers
+    if isinstance(n_layers, int) and n_layers > n_tensors:  # every layer has a weight
+        raise ValueError(
+            f"a network of {n_layers} layers has more weights than the {n_tensors} in the "
+            "file."
+        )
+    with torch.device("meta"):
+        return make_network(**arguments).state_dict()
+
+
+def _check_fits(expected: State, got: State) -> None:
+    """Refuse a state that is not exactly the network's."""
+    problems = [
+        f"{name} {problem}"
+        for name in {**expected, **got}
+        if (problem := _problem(expected.get(name), got.get(name)))
+    ]
+    if problems:
+        more = f"; and {len(problems) - _N_SHOWN} more" if problems[_N_SHOWN:] else ""
+        raise ValueError(f"{'; '.join(problems[:_N_SHOWN])}{more}.")
+
+
+def _problem(expected: torch.Tensor | None, got: torch.Tensor | None) -> str | None:
+    if got is None:
+        return None if expected is None else f"of shape {tuple(expected.shape)} is missing"
+    if expected is None:
+        return f"of shape {tuple(got.shape)} is not expected"
+    if got.shape != expected.shape:
+        return f"must have shape {tuple(expected.shape)}, got {tuple(got.shape)}"
+    if got.is_floating_point() != expected.is_floating_point():
+        return f"must be of dtype {expected.dtype}, got {got.dtype}"
+    return None
+
+
+def _check_finite(tensors: State) -> None:
+    if bad := [name for name, each in tensors.items() if not each.isfinite().all()]:
+        raise ValueError(f"it has weights that are not finite: {bad[:_N_SHOWN]}.")
+
+
+def _network_arguments(net: Any) -> dict[str, Any]:
+    """Arguments of `make_network`, with all that the data set's name says spelled out."""
+    if not isinstance(net, NeuralNetClassifier) or net.module is not make_network:
+        module = getattr(net, "module", net)
+        got = getattr(module, "__name__", type(module).__name__)
+        raise TypeError(
+            "net must be a skorch.NeuralNetClassifier whose module is "
+            f"rs4a.networks.make_network, got {got}. Save the weights of others by "
+            "torch.save(net.module_.state_dict(), path)."
+        )
+    net.check_is_fitted(["module_"])
+    arguments = net.get_params_for("module")
+    return {**arguments, **_shape(arguments)._asdict()}
+
+
+def _shape(arguments: dict[str, Any]) -> DatasetShape:
+    """Shape of inputs and outputs that arguments of `make_network` say."""
+    fields = {name: arguments.get(name) for name in DatasetShape._fields}
+    return dataset_shape(arguments.get("dataset"), **fields)
+
+
+# Classes
+
+
+def _known_classes(net: NeuralNetClassifier, classes: ArrayLike | None) -> ArrayLike | None:
+    """Labels as given or the net's own; None, 0, 1, ..., only if it was never trained."""
+    known = net.classes if classes is None else classes
+    if known is None and len(net.history):
+        # Training may have met other labels, or not all, and numbered what it met.
+        raise ValueError(
+            "classes must be given for a net that was trained without a list of classes: "
+            "classes=clf.classes_ of the SmoothedClassifier clf that trained it."
+        )
+    return known
+
+
+def _labels_of_outputs(classes: ArrayLike | None, arguments: dict[str, Any]) -> list[Any]:
+    n_outputs = _shape(arguments).n_classes
+    labels = list(range(n_outputs)) if classes is None else class_labels(classes)
+    if len(labels) != n_outputs:
+        raise ValueError(
+            f"classes must have one label for each of {n_outputs} outputs, got "
+            f"{len(labels)}: {labels!r:.100}. A net with outputs for labels that its "
+            "training lacks needs the list of all as its classes before training."
+        )
+    return labels

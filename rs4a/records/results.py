@@ -1,0 +1,279 @@
+"""Certifications with their true labels, in folders."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rs4a.records.bound_record import BoundRecord
+from rs4a.records.certification import Certification
+from rs4a.networks import parse_checkpoint_name
+from rs4a.networks.dataset_shapes import dataset_shape
+from rs4a.noises import Noise
+from rs4a.noises.by_name import make_noise
+from rs4a.utils.files import whole_file
+from rs4a.utils.arrays import plain_labels
+from rs4a.inputs.arrays import as_array
+
+__all__ = ["read_results", "write_results"]
+
+_RECORD, _LABELS, _SHARES, _BOUNDS = (
+    "certification.npz", "labels.npy", "preds.npy", "prob_lb.npy"
+)  # fmt: skip
+_PUBLISHED = (_SHARES, _LABELS, _BOUNDS)
+
+
+def write_results(
+    folder: str | os.PathLike[str], certification: Certification, y: ArrayLike
+) -> None:
+    """Write a certification and the true labels of its inputs into a folder.
+
+    Until all is written, the folder holds no results: after an interruption
+    :func:`read_results` finds none, rather than a part or a mixture of two.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Folder for the files certification.npz and labels.npy, made if it is missing.
+
+    certification : Certification
+        The record of the votes.
+
+    y : array-like of shape (n,)
+        True labels.
+
+    Raises
+    ------
+    TypeError
+        If `certification` is no Certification.
+    ValueError
+        If `y` has another length, or is no list of numbers or strings, or the folder
+        holds results of the paper's code.
+
+    See Also
+    --------
+    read_results : Reads them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from rs4a import Certification
+    >>> from rs4a.noises import Uniform
+    >>> from rs4a.persistence import read_results, write_results
+    >>> certification = Certification.from_counts(
+    ...     [[990, 10], [700, 300]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_results(folder, certification, [0, 1])
+    ...     restored, y = read_results(folder)
+    >>> restored.counts.tolist(), y.tolist()
+    ([[990, 10], [700, 300]], [0, 1])
+    """
+    if not isinstance(certification, Certification):
+        raise TypeError(
+            f"certification must be a Certification, got {type(certification).__name__}."
+        )
+    labels = _true_labels(y, len(certification))
+    folder = Path(folder)
+    if (folder / _SHARES).exists() or (folder / _BOUNDS).exists():
+        raise ValueError(
+            "folder must not hold results of the paper's code, got "
+            f"{folder} with {_SHARES} or {_BOUNDS}."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    # The record comes last and goes first: where it stands, the labels are its own.
+    (folder / _RECORD).unlink(missing_ok=True)
+    _save_array(folder / _LABELS, labels)
+    certification.save(folder / _RECORD)
+
+
+def read_results(
+    folder: str | os.PathLike[str],
+    *,
+    noise: Noise | None = None,
+    dim: int | None = None,
+    norm: float | None = None,
+) -> tuple[Certification | BoundRecord, NDArray]:
+    """Read a certification and the true labels of its inputs from a folder.
+
+    It holds the files of :func:`write_results`, or those of the code of Yang et al. [1]_:
+    preds.npy, labels.npy and prob_lb.npy. Of these, noise, sigma and data set are told
+    from the name of the folder, as in "cifar_uniform_0.5"; alpha is taken to be that
+    code's own, 0.001. Radii are computed anew from the bounds. Bounds that were rounded to
+    float32 are taken one step lower, and where two classes share most votes, so that
+    nobody knows which of them the bound is of, it counts as 0.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Folder of the files.
+
+    noise : Noise, default=None
+        Noise of the record, where the files or the name of the folder do not say it: a
+        record of ours does, and takes none but the same.
+
+    dim : int, default=None
+        Number of coordinates of one input, likewise.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary where the record's methods are given none. None: the
+        record's own, or else the noise's.
+
+    Returns
+    -------
+    record : Certification or BoundRecord
+        The votes, or from the other code's files what they hold: bounds.
+
+    y : ndarray of shape (n,)
+        True labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a file is damaged, the files do not fit each other, a bound is outside [0, 1],
+        the noise is not known, or not wholly, or the record states another.
+
+    References
+    ----------
+    .. [1] Yang et al., "Randomized Smoothing of All Shapes and Sizes", ICML 2020,
+       arXiv:2002.08118.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from rs4a.persistence import read_results
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     folder = Path(parent, "cifar_uniform_0.5")
+    ...     folder.mkdir()
+    ...     np.save(folder / "preds.npy", np.eye(10, dtype=np.float32)[[3, 8]])
+    ...     np.save(folder / "labels.npy", np.array([3.0, 1.0], dtype=np.float32))
+    ...     np.save(folder / "prob_lb.npy", np.array([0.99, 0.4], dtype=np.float32))
+    ...     record, y = read_results(folder)
+    >>> record
+    BoundRecord(n=2, noise=Uniform(sigma=0.5), alpha=0.001, norm=l1, abstained=1)
+    >>> record.labels, y
+    (array([3, 8]), array([3, 1]))
+    """
+    folder = Path(folder)
+    if (folder / _RECORD).exists():
+        return _read_own(folder, noise, dim, norm)
+    missing = [name for name in _PUBLISHED if not (folder / name).exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} must hold {_RECORD} and {_LABELS}, as write_results writes them, or "
+            f"{', '.join(_PUBLISHED)}, as the paper's code does. There is no {_RECORD}, "
+            f"and no {', '.join(missing)}."
+        )
+    return _read_published(folder, noise, dim, norm)
+
+
+def _read_own(
+    folder: Path, noise: Noise | None, dim: int | None, norm: float | None
+) -> tuple[Certification, NDArray]:
+    if not (folder / _LABELS).exists():
+        raise FileNotFoundError(f"{folder} must hold {_LABELS} beside {_RECORD}.")
+    record = Certification.load(folder / _RECORD, noise=noise)
+    if dim not in (None, record.dim):
+        raise ValueError(f"dim must be the record's own, {record.dim}, or None, got {dim}.")
+    labels = _load_array(folder / _LABELS)
+    _check_length(folder / _LABELS, labels, len(record))
+    return (record if norm is None else record.recompute(norm=norm)), labels
+
+
+def _read_published(
+    folder: Path, noise: Noise | None, dim: int | None, norm: float | None
+) -> tuple[BoundRecord, NDArray[np.int64]]:
+    shares, labels, bounds = (_load_array(folder / name) for name in _PUBLISHED)
+    if shares.ndim != 2 or not shares.size:
+        raise ValueError(
+            f"{folder / _SHARES} must have shape (n, n_classes), got {shares.shape}."
+        )
+    for name, array in ((_LABELS, labels), (_BOUNDS, bounds)):
+        _check_length(folder / name, array, len(shares))
+    noise, dim = _noise_and_dim(folder, noise, dim)
+    is_top = shares == shares.max(axis=1, keepdims=True)
+    lower = _lower_bounds(folder / _BOUNDS, bounds)
+    record = BoundRecord(
+        classes=np.arange(shares.shape[1]),
+        labels=shares.argmax(axis=1),
+        prob_lower=np.where(is_top.sum(axis=1) == 1, lower, 0.0),
+        noise=noise,
+        dim=dim,
+        norm=norm,
+        proba=shares.astype(np.float64),
+    )
+    return record, _whole_labels(folder / _LABELS, labels, shares.shape[1])
+
+
+def _lower_bounds(path: Path, bounds: NDArray) -> NDArray[np.float64]:
+    """Bounds in float64 that are nowhere above those that were rounded and saved."""
+    if bounds.dtype.kind != "f" or not ((bounds >= 0.0) & (bounds <= 1.0)).all():
+        raise ValueError(f"{path} must hold probabilities, floats in [0, 1].")
+    if bounds.dtype.itemsize < 8:
+        below = np.nextafter(bounds, bounds.dtype.type(-1.0))
+        bounds = np.maximum(below, bounds.dtype.type(0.0))
+    return bounds.astype(np.float64)
+
+
+def _whole_labels(path: Path, labels: NDArray, n_classes: int) -> NDArray[np.int64]:
+    """Labels as integers; that code writes them as floats."""
+    if not np.isin(labels, np.arange(n_classes)).all():
+        raise ValueError(f"{path} must hold whole numbers from 0 to {n_classes - 1}.")
+    return labels.astype(np.int64)
+
+
+def _noise_and_dim(folder: Path, noise: Noise | None, dim: int | None) -> tuple[Noise, int]:
+    """Noise and number of coordinates, as given or from the name of the folder."""
+    if noise is not None and dim is not None:
+        return noise, dim
+    try:
+        dataset, name, sigma = parse_checkpoint_name(folder.absolute())
+    except ValueError as error:
+        raise ValueError(
+            f"noise and dim must both be given where the folder's name does not say them, "
+            f"got noise={noise} and dim={dim}: {error}"
+        ) from error
+    if dim is None:
+        dim = math.prod(dataset_shape(dataset).input_shape)
+    return (make_noise(name, sigma=sigma) if noise is None else noise), dim
+
+
+def _true_labels(y: ArrayLike, n: int) -> NDArray:
+    """True labels of `n` inputs."""
+    labels = plain_labels("y", as_array(y))
+    if len(labels) != n:
+        raise ValueError(
+            f"y must have {n} entries, one for every certified input, got {len(labels)}."
+        )
+    return labels
+
+
+def _check_length(path: Path, array: NDArray, n: int) -> None:
+    if array.shape != (n,):
+        raise ValueError(
+            f"{path} must have shape ({n},), an entry for every input, got {array.shape}."
+        )
+
+
+def _load_array(path: Path) -> NDArray:
+    """An array from a file, of which no code is run."""
+    try:
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # a damaged file fails in many ways
+        raise ValueError(
+            f"{path} is not a whole array of numbers or strings, as numpy.save writes it: "
+            f"{type(error).__name__} in reading it."
+        ) from error
+
+
+def _save_array(path: Path, array: NDArray) -> None:
+    """Write an array; the file appears whole or not at all."""
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

@@ -1,0 +1,245 @@
+"""A certification in a few lines of text."""
+
+import math
+from collections.abc import Callable
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from rs4a.records.certification import Certification
+from rs4a.records.guarantee import guarantee_in_words
+from rs4a.metrics.averages import check_sample_weight, mean_over_inputs, rows_by_class
+from rs4a.metrics.scorers import warn_of_one_answer
+from rs4a.metrics.scores import (
+    certified_accuracy_interval,
+    certified_accuracy_score,
+    certified_hits,
+    check_certified,
+)
+from rs4a.utils.checks import check_norm, format_norm
+from rs4a.utils.rounding import format_radius
+from rs4a.inputs.arrays import as_array
+
+__all__ = ["summarize"]
+
+_WIDTH = 84
+#: Radii at which accuracy is stated unless others are asked for.
+_N_RADII = 5
+#: Classes that have a row of their own.
+_N_CLASSES = 20
+
+
+def summarize(
+    certification: Certification,
+    y_true: ArrayLike | None = None,
+    *,
+    radii: ArrayLike | None = None,
+    norm: float | None = None,
+    sample_weight: ArrayLike | None = None,
+    average: str = "micro",
+) -> str:
+    """Noise, guarantee, votes, abstentions and radii; with labels, certified accuracy.
+
+    Parameters
+    ----------
+    certification : Certification
+        Record of votes.
+
+    y_true : array-like of shape (n,), default=None
+        True labels. None: nothing is said about accuracy.
+
+    radii : array-like of shape (n_radii,), default=None
+        Distances at which certified accuracy is stated, in units of X. None: five, from 0
+        to where certificates end.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the certification's own.
+
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the inputs in certified accuracy, which then has no interval. None: all
+        weigh the same.
+
+    average : {"micro", "macro"}, default="micro"
+        Whether certified accuracy is the mean over inputs, or over classes.
+
+    Returns
+    -------
+    summary : str
+        Some lines. Where `y_true` holds several classes, each has a row, or, of more than
+        20, those 20 where certified accuracy is lowest.
+
+    Raises
+    ------
+    ValueError
+        If the length of `y_true` differs, a radius is negative or NaN, radii or weights
+        are given without labels, or `sample_weight` or `average` is not as described.
+
+    Warns
+    -----
+    CertificationWarning
+        If all inputs get one label, and `y_true` holds others too.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import summarize
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[990, 10], [520, 480]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+    ... )
+    >>> print(summarize(certification, [0, 0], radii=[0.0, 0.5]))
+    2 inputs under Uniform(sigma=0.5)
+    No change of an input by less than its certified radius, in l1 norm, alters the
+    answer of the smoothed classifier, with probability at least 0.999 over the noise,
+    for each input separately.
+    estimation votes: 2000, 1000 an input
+    abstained: 1 of 2
+    l1 radius: median 0.412, largest 0.824
+    certified accuracy, with its 95% interval over inputs:
+      l1 radius 0: 50.0% (1.2% to 98.8%)
+      l1 radius 0.5: 50.0% (1.2% to 98.8%)
+    """
+    if y_true is None and radii is not None:
+        raise ValueError(f"radii need y_true, got radii={radii!r} without labels.")
+    if y_true is None and sample_weight is not None:
+        raise ValueError("sample_weight needs y_true, got weights without labels.")
+    if y_true is not None:
+        check_certified(certification)
+    norm = certification.norm if norm is None else check_norm(norm)
+    assert norm is not None
+    warned = certification.report.get("warned", [])
+    lines = [
+        f"{len(certification)} inputs under {certification.noise}",
+        *wrap(_guarantee(certification, norm), _WIDTH),
+        *(f"No certificate holds: {reason}." for reason in warned),
+    ]
+    if not len(certification):
+        return "\n".join(lines)
+    radius = certification.radius(norm)
+    lines += [
+        f"estimation votes: {_votes(certification)}",
+        f"abstained: {int(certification.abstained.sum())} of {len(certification)}",
+        f"{format_norm(norm)} radius: median {_rounded(np.median(radius))}, "
+        f"largest {_rounded(radius.max())}",
+    ]
+    if y_true is not None:
+        lines += _accuracies(certification, y_true, radii, norm, sample_weight, average)
+        warn_of_one_answer(certification, as_array(y_true))
+    return "\n".join(lines)
+
+
+def _rounded(radius: float) -> str:
+    """Three digits that say something, rounded down."""
+    if not 0.0 < radius < 0.1:
+        return format_radius(radius, 3)
+    return format_radius(radius, 2 - math.floor(math.log10(radius)))
+
+
+def _percent(share: float, to_whole: Callable[[float], int] = math.floor) -> str:
+    """A share in tenths of a percent; an accuracy is rounded down."""
+    return f"{to_whole(round(1000.0 * share, 6)) / 10.0:.1f}%"
+
+
+def _guarantee(certification: Certification, norm: float) -> str:
+    box = None if certification.box is None else certification.box.interval
+    return guarantee_in_words(
+        certification.noise, alpha=certification.alpha, norm=norm, box=box
+    )
+
+
+def _votes(certification: Certification) -> str:
+    """How many there are, and how long they took if that is known."""
+    n_votes = certification.n_votes
+    low, high = int(n_votes.min()), int(n_votes.max())
+    each = f"{low}" if low == high else f"{low} to {high}"
+    seconds = f", in {certification.seconds:.3g} s" if certification.seconds else ""
+    return f"{int(n_votes.sum())}, {each} an input{seconds}"
+
+
+def _accuracies(
+    certification: Certification,
+    y_true: ArrayLike,
+    radii: ArrayLike | None,
+    norm: float,
+    sample_weight: ArrayLike | None,
+    average: str,
+) -> list[str]:
+    where = _some_radii(certification, norm) if radii is None else np.ravel(radii)
+    weighting: dict[str, Any] = {"sample_weight": sample_weight, "average": average}
+    scores = certified_accuracy_score(
+        y_true, certification, radius=where, norm=norm, **weighting
+    )
+    if sample_weight is None:
+        ends = certified_accuracy_interval(
+            y_true, certification, radius=where, norm=norm, average=average
+        )
+        intervals = [
+            f" ({_percent(low)} to {_percent(high, math.ceil)})"
+            for low, high in zip(*ends, strict=True)
+        ]
+        how = "with its 95% interval over inputs"
+    else:
+        intervals, how = [""] * len(where), "weighted, without an interval"
+    over_classes = "mean over classes, " if average == "macro" else ""
+    names = [str(radius).removesuffix(".0") for radius in where.tolist()]
+    lines = [
+        f"  {format_norm(norm)} radius {name}: {_percent(score)}{interval}"
+        for name, score, interval in zip(names, scores.tolist(), intervals, strict=True)
+    ]
+    return [
+        f"certified accuracy, {over_classes}{how}:",
+        *lines,
+        *_classes(certification, y_true, where, norm, sample_weight, names),
+    ]
+
+
+def _classes(
+    certification: Certification,
+    y_true: ArrayLike,
+    radii: NDArray[np.float64],
+    norm: float,
+    sample_weight: ArrayLike | None,
+    names: list[str],
+) -> list[str]:
+    """A row for each class, or where accuracy is lowest; none for a single class."""
+    y, hits = certified_hits(y_true, certification, radii, norm)
+    weights = check_sample_weight(sample_weight, len(y))
+    groups = rows_by_class(y, weights)
+    if len(groups) < 2:
+        return []
+    scores = np.stack(
+        [
+            mean_over_inputs(hits.take(rows, axis=-1), y[rows], some)
+            for rows in groups.values()
+            for some in [None if weights is None else weights[rows]]
+        ]
+    )
+    lowest = np.argsort(scores.mean(axis=1), kind="stable")[:_N_CLASSES]
+    kinds = list(groups.items())
+    rows = [
+        [kinds[i][0], len(kinds[i][1]), *map(_percent, scores[i].tolist())]
+        for i in sorted(lowest.tolist())
+    ]
+    some = (
+        f"{_N_CLASSES} of {len(groups)} classes, the lowest"
+        if (len(groups) > _N_CLASSES)
+        else "each class"
+    )
+    table = pd.DataFrame(rows, columns=["class", "inputs", *names])
+    head = f"certified accuracy of {some}, by {format_norm(norm)} radius:"
+    return [head, *(f"  {line}" for line in table.to_string(index=False).splitlines())]
+
+
+def _some_radii(certification: Certification, norm: float) -> NDArray[np.float64]:
+    """Round numbers from 0 to near the largest finite radius."""
+    radius = certification.radius(norm)
+    largest = float(radius[np.isfinite(radius)].max(initial=0.0))
+    if largest == 0.0:
+        return np.zeros(1)
+    step = largest / (_N_RADII - 1)
+    unit = 10.0 ** np.floor(np.log10(step))
+    step = np.floor(step / unit) * unit
+    return np.round(step * np.arange(_N_RADII), 12)

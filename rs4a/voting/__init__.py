@@ -1,0 +1,1 @@
+"""Votes of noisy copies, from blocks of noise to counts."""
