@@ -30,7 +30,7 @@ from rs4a.bounds import ConfidenceSequence
 from rs4a.metrics import CertifiedAccuracyDisplay
 from rs4a.networks import LeNet
 from rs4a.noises import Uniform
-from rs4a.training.recipes import replace_last_layer
+from rs4a.training import replace_last_layer
 
 parser = argparse.ArgumentParser(description="Fine-tune a net that reads digits.")
 parser.add_argument("--figure", default="fine_tuning.png", help="where to save it")

@@ -34,7 +34,7 @@ from rs4a.bounds import ConfidenceSequence
 from rs4a.metrics import CertifiedAccuracyDisplay
 from rs4a.networks import LeNet
 from rs4a.noises import Uniform
-from rs4a.training.recipes import with_pseudo_labels
+from rs4a.training import with_pseudo_labels
 
 parser = argparse.ArgumentParser(description="Train on images that a teacher labels.")
 parser.add_argument(

@@ -1,9 +1,10 @@
 """Certified robustness by randomized smoothing, as a scikit-learn estimator."""
 
-from rs4a.records.certification import Certification
 from rs4a.classifier import SmoothedClassifier
 from rs4a.exceptions import CertificationWarning, UnsupportedNormError
 from rs4a.nets.inference import Inference
+from rs4a.records.certification import Certification
+from rs4a.utils.moved import add_moved_modules
 
 __version__ = "0.1.0"
 
@@ -15,3 +16,5 @@ __all__ = [
     "UnsupportedNormError",
     "__version__",
 ]
+
+add_moved_modules()

@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from html import escape
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -36,19 +36,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
-from rs4a.voting.source import Ballot
-from rs4a.voting.batch_size import find_batch_size
-from rs4a.voting.batch_independence import (
-    Watch,
-    depends_on_batch,
-    warn_of_batch_dependence,
-    warn_of_change,
-)
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
-from rs4a.records.box import Box, as_box, coordinate_reach
-from rs4a.records.certification import Certification
+from rs4a.inputs.arrays import (
+    as_array,
+    check_inputs,
+    check_training_data,
+    check_weights,
+    labelled,
+    lost_by_rounding,
+    validation_set,
+)
 from rs4a.nets.fingerprint import fingerprint
-from rs4a.records.guarantee import guarantee_in_words
+from rs4a.nets.from_sklearn import PredictingNet, check_base, check_fitted_plain, is_plain
 from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import (
     check_known,
@@ -61,40 +60,41 @@ from rs4a.nets.outputs import (
     voting_nets,
     without_gradients,
 )
+from rs4a.nets.provenance import describe_run
+from rs4a.nets.trained_under import noise_of_training
 from rs4a.noises import Gaussian, Noise
+from rs4a.noises.streams import stream_keys
 from rs4a.objectives import NoiseAugmentation, Objective
-from rs4a.nets.from_sklearn import (
-    PredictingNet,
-    check_base,
-    check_fitted_plain,
+from rs4a.persistence.checkpoints import net_from_checkpoint
+from rs4a.persistence.classifiers import load_classifier, save_classifier
+from rs4a.records.box import Box, as_box, coordinate_reach
+from rs4a.records.certification import Certification
+from rs4a.records.guarantee import guarantee_in_words
+from rs4a.training.from_sklearn import (
     check_plain_training,
     default_plain_objective,
-    is_plain,
     named_weights,
     train_plain,
 )
-from rs4a.voting.progress import VoteBar
-from rs4a.nets.provenance import describe_run
-from rs4a.voting.voters import Voters
-from rs4a.voting.sequential import sequential_votes
-from rs4a.voting.stopping import StoppingRule
-from rs4a.noises.streams import stream_keys
-from rs4a.training.train import noise_of_training, train
+from rs4a.training.train import train
+from rs4a.utils.arrays import given_index, labels_or
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
-from rs4a.utils.arrays import given_index, labels_or
 from rs4a.utils.user_warnings import warn_user
-from rs4a.inputs.arrays import (
-    as_array,
-    check_inputs,
-    check_training_data,
-    check_weights,
-    labelled,
-    lost_by_rounding,
-    validation_set,
+from rs4a.voting.batch_independence import (
+    Watch,
+    depends_on_batch,
+    warn_of_batch_dependence,
+    warn_of_change,
 )
+from rs4a.voting.batch_size import find_batch_size
 from rs4a.voting.plans import VotePlan, Votes
+from rs4a.voting.progress import VoteBar
+from rs4a.voting.sequential import sequential_votes
+from rs4a.voting.source import Ballot
+from rs4a.voting.stopping import StoppingRule
 from rs4a.voting.store import VoteStore, store_folder
+from rs4a.voting.voters import Voters
 
 __all__ = ["SmoothedClassifier"]
 
@@ -1105,8 +1105,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted classifier: parameters as JSON, weights as safetensors.
 
-        The file holds no pickle, appears whole or not at all, and only after it was read
-        back. See :func:`rs4a.persistence.save_classifier`.
+        The file holds no pickle. The file appears whole or not at all, and only after a
+        trial reading.
 
         Parameters
         ----------
@@ -1118,12 +1118,40 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         NotFittedError
             If the classifier is not fitted.
         TypeError
-            If a parameter is nothing that a file can hold.
+            If the classifier is of a subclass, or if a file cannot hold a parameter or an
+            attribute.
         ValueError
-            If `load` could not give the classifier back.
-        """
-        from rs4a.persistence import save_classifier
+            If `load` could not restore the classifier.
 
+        See Also
+        --------
+        load : Reads the file.
+
+        Notes
+        -----
+        The file holds the seed of the votes. Certificates hold against an attacker who
+        does not know the seed: before a classifier is used whose file is public, set
+        `random_state` to a secret number.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from sklearn.datasets import load_digits
+        >>> from rs4a import SmoothedClassifier
+        >>> X, y = load_digits(n_class=2, return_X_y=True)
+        >>> clf = SmoothedClassifier(random_state=0).fit(X[:50] / 16, y[:50])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "digits.safetensors")
+        ...     clf.save(path)
+        ...     again = SmoothedClassifier.load(path)
+        >>> bool((again.predict(X[50:] / 16) == clf.predict(X[50:] / 16)).all())
+        True
+        """
+        if type(self) is not SmoothedClassifier:
+            raise TypeError(
+                f"classifier must be a SmoothedClassifier, got {type(self).__name__}."
+            )
         save_classifier(self, path)
 
     @classmethod
@@ -1136,10 +1164,8 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         objective: Objective | None = None,
         bound: Bound | None = None,
         device: str | torch.device | None = None,
-    ) -> "SmoothedClassifier":
+    ) -> Self:
         """Read a classifier that :meth:`save` wrote. No code from the file is run.
-
-        See :func:`rs4a.persistence.load_classifier`.
 
         Parameters
         ----------
@@ -1147,12 +1173,14 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             File to read.
 
         estimator : skorch.NeuralNet, default=None
-            The net that the classifier was made with, needed where its module or anything
-            else about it is not of rs4a, torch or skorch.
+            The net that the classifier was made with, fitted or not. It is needed if its
+            module, or another part of it, is not of rs4a, torch or skorch. Module and
+            criterion must be those that the file states; parameters of training may
+            differ. The net is not changed.
 
         noise : Noise, default=None
-            The noise of the classifier, needed where its class is not one of rs4a's. It
-            must be what the file states.
+            The noise of the classifier, needed if its class is not of rs4a. It must equal
+            the noise that the file states.
 
         objective : Objective, default=None
             Likewise, the training objective.
@@ -1176,17 +1204,106 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             given, or states another net, noise, objective or bound than is given.
         TypeError
             If `estimator` is not a skorch net.
-        """
-        from rs4a.persistence import load_classifier
 
-        return load_classifier(
-            path,
-            estimator=estimator,
-            noise=noise,
-            objective=objective,
-            bound=bound,
-            device=device,
+        See Also
+        --------
+        save : Writes the file, and has an example.
+
+        Notes
+        -----
+        `n_jobs`, `verbose` and `memory` belong to the machine and have their defaults; a
+        generator as `random_state` becomes None. `partial_fit` continues the training
+        without the states of optimizers and callbacks, which the file does not hold.
+        `estimator` is a net without weights, even if the saved classifier continued from
+        a fitted net.
+        """
+        return cast(
+            Self,
+            load_classifier(
+                cls,
+                path,
+                estimator=estimator,
+                noise=noise,
+                objective=objective,
+                bound=bound,
+                device=device,
+            ),
         )
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        noise: Noise | None = None,
+        network: Mapping[str, Any] | None = None,
+        device: str = "cpu",
+        **params: Any,
+    ) -> Self:
+        """Smoothed classifier around a trained net in a file, ready to certify.
+
+        The result equals ``SmoothedClassifier(FrozenEstimator(net), noise=noise)``,
+        fitted on images in [0, 1].
+
+        Parameters
+        ----------
+        path : str or path-like
+            File of weights, as :func:`~rs4a.persistence.load_checkpoint` reads it.
+
+        noise : Noise, default=None
+            Smoothing noise. None: the noise in the file's metadata, or else in the name of
+            the file: "cifar_uniform_050.pt".
+
+        network : dict, default=None
+            Further arguments of :func:`~rs4a.persistence.load_checkpoint`, such as ``name``
+            or ``input_shape``, for files that do not state them.
+
+        device : str, default="cpu"
+            Device of the net.
+
+        **params : dict
+            Further parameters of the classifier, such as ``bound``, ``batch_size`` and
+            ``random_state``.
+
+        Returns
+        -------
+        classifier : SmoothedClassifier
+            Fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If the file is not a whole checkpoint, if neither file nor name states the
+            noise, or if the file states another template of deterministic splitting.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from skorch import NeuralNetClassifier
+        >>> from rs4a import SmoothedClassifier
+        >>> from rs4a.networks import make_network
+        >>> from rs4a.persistence import save_checkpoint
+        >>> net = NeuralNetClassifier(
+        ...     make_network, module__name="MLP", module__dataset="digits"
+        ... ).initialize()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "digits_uniform_050.safetensors")
+        ...     save_checkpoint(net, path)
+        ...     clf = SmoothedClassifier.from_checkpoint(path, random_state=0)
+        >>> clf.noise_, clf.input_shape_
+        (Uniform(sigma=0.5), (1, 8, 8))
+        """
+        net, noise, shape = net_from_checkpoint(
+            path, noise=noise, network=network, device=device
+        )
+        # A frozen net is not trained: two images state shape and scale. Their values are
+        # fractions of 1 on the grid of a noise that has a grid.
+        steps = getattr(noise, "levels", 4)
+        values = np.round(steps * np.array([0.25, 0.75])) / steps
+        X = np.stack([np.full(shape, value, dtype=np.float32) for value in values])
+        classifier = cls(FrozenEstimator(net), noise=noise, **params)
+        return classifier.fit(X, np.asarray(net.classes)[:2])
 
     def _checked(self, X: Any) -> Any:
         """Validated inputs of a fitted estimator; parameters may have been set since."""

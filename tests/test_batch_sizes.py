@@ -7,8 +7,8 @@ import torch
 from conftest import Threshold, frozen
 
 from rs4a import Inference
-from rs4a.voting.batch_size import find_batch_size
 from rs4a.noises import Gaussian
+from rs4a.voting.batch_size import find_batch_size
 
 X = np.random.default_rng(0).random((7, 6), dtype=np.float32)
 

@@ -13,9 +13,9 @@ from sklearn.preprocessing import FunctionTransformer, minmax_scale, scale
 from torch import nn
 
 from rs4a import CertificationWarning, SmoothedClassifier
-from rs4a.voting.batch_independence import depends_on_batch
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.noises import Gaussian, Splitting, Uniform
+from rs4a.voting.batch_independence import depends_on_batch
 
 X = np.random.default_rng(0).random((20, 4), dtype=np.float32)
 Y = np.arange(20) % 2

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 
 from rs4a import Certification
-from rs4a.records.bound_record import BoundRecord
-from rs4a.records.box import Box
 from rs4a.metrics import average_certified_radius, certified_accuracy_score
 from rs4a.noises import Gaussian, Uniform
+from rs4a.records import BoundRecord, Box
 
 VOTES = np.array([[995, 5, 0], [520, 470, 10], [0, 0, 1000], [400, 600, 0]])
 SELECTION = np.array([[64, 0, 0], [34, 30, 0], [0, 0, 64], [40, 24, 0]])

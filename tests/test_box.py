@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import TensorDataset
 
-from rs4a.records import box as box_module
-from rs4a.records.box import coordinate_reach, input_free_reach
-from rs4a.noises import Uniform
 from rs4a.inputs.datasets import LazyInputs
+from rs4a.noises import Uniform
+from rs4a.records import box as box_module
+from rs4a.records import coordinate_reach, input_free_reach
 
 UNIT_BOX = (0.0, 1.0)
 

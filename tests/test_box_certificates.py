@@ -11,11 +11,10 @@ from sklearn.model_selection import GridSearchCV
 from torch.utils.data import TensorDataset
 
 from rs4a import Certification, SmoothedClassifier
-from rs4a.records.bound_record import BoundRecord
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
-from rs4a.records.box import Box, coordinate_reach
 from rs4a.metrics import certified_accuracy_table, make_certified_scorer
 from rs4a.noises import Gaussian, Splitting, Uniform
+from rs4a.records import BoundRecord, Box, coordinate_reach
 
 BOX = (0, 1)
 SIGMA = 1.5

@@ -14,12 +14,11 @@ from skorch.utils import noop
 
 from rs4a import CertificationWarning, SmoothedClassifier
 from rs4a.bounds import ClopperPearson
-from rs4a.callbacks import certified_epoch_scoring, epoch_scoring
-from rs4a.callbacks.epoch_scoring import _evenly
+from rs4a.callbacks import _evenly, certified_epoch_scoring, epoch_scoring
 from rs4a.metrics import certified_accuracy_score
 from rs4a.noises import Gaussian, Uniform
-from rs4a.objectives import Stability
 from rs4a.noises.streams import stream_keys
+from rs4a.objectives import Stability
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,9 @@ import pytest
 
 from rs4a import Certification, Inference, UnsupportedNormError, noises
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
-from rs4a.records.box import Box
-from rs4a.records.log import CertificationLog
 from rs4a.metrics import certified_accuracy_score
 from rs4a.noises import Gaussian, Laplace, Uniform
+from rs4a.records import Box, CertificationLog
 
 VOTES = np.array([[995, 5, 0], [520, 470, 10], [0, 0, 1000], [400, 600, 0]])
 SELECTION = np.array([[64, 0, 0], [30, 30, 4], [0, 0, 64], [40, 24, 0]])

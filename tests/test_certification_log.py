@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from rs4a import Certification
-from rs4a.records.log import CertificationLog, common_images
 from rs4a.exceptions import CertificationWarning
 from rs4a.metrics import abstention_rate, certified_accuracy_score, noise_name
 from rs4a.noises import Gaussian, Uniform
+from rs4a.records import CertificationLog, common_images
 from rs4a.utils.rounding import format_radius
 
 

@@ -20,15 +20,14 @@ from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 
 import rs4a.classifier
-from rs4a import CertificationWarning, SmoothedClassifier, UnsupportedNormError
+from rs4a import CertificationWarning, Inference, SmoothedClassifier, UnsupportedNormError
 from rs4a.attacks import PGD
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
-from rs4a.nets.inference import Inference
 from rs4a.metrics import make_certified_scorer
+from rs4a.nets.provenance import merge_runs
 from rs4a.noises import Clean, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import NoiseAugmentation
-from rs4a.nets.from_sklearn import default_plain_objective
-from rs4a.nets.provenance import merge_runs
+from rs4a.training.from_sklearn import default_plain_objective
 
 NORMS = [1, 2, math.inf]
 

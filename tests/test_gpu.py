@@ -39,7 +39,6 @@ from rs4a.objectives import (
     SmoothAdv,
     Stability,
 )
-from rs4a.persistence import load_classifier
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -265,12 +264,12 @@ def test_saved_and_pickled_classifiers_vote_alike(trained, small, tmp_path):
     expected = trained.certify(X).counts
     trained.save(tmp_path / "saved")
     for other in (
-        load_classifier(tmp_path / "saved", device="cuda"),
+        SmoothedClassifier.load(tmp_path / "saved", device="cuda"),
         pickle.loads(pickle.dumps(trained)),
         copy.deepcopy(trained),
     ):
         np.testing.assert_array_equal(other.certify(X).counts, expected)
-    on_cpu = load_classifier(tmp_path / "saved", device="cpu")
+    on_cpu = SmoothedClassifier.load(tmp_path / "saved", device="cpu")
     assert (on_cpu.certify(X).labels == trained.certify(X).labels).mean() > 0.8
 
 

@@ -4,8 +4,8 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from rs4a import SmoothedClassifier
-from rs4a.records.guarantee import guarantee_in_words
 from rs4a.noises import Gaussian, Splitting, Uniform
+from rs4a.records.guarantee import guarantee_in_words
 
 
 @pytest.mark.parametrize(

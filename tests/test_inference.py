@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import InvalidParameterError
 from torch import nn
 
-from rs4a.nets.inference import Inference, optimized
+from rs4a import Inference
+from rs4a.nets.inference import optimized
 from rs4a.networks import MLP, WideResNet
 from rs4a.utils.params import from_json, to_json
 

@@ -1,6 +1,8 @@
-"""Imports run one way, from the numerics up to the classifier."""
+"""Imports run one way, from the numerics up to the classifier, as CONTRIBUTING states."""
 
 import ast
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,82 +10,57 @@ import pytest
 import rs4a
 
 ROOT = Path(rs4a.__file__).parent
-
-# Every module may import what stands before it, and its own package.
-LAYERS = [
-    "exceptions", "utils", "radii", "noises", "box", "bounds", "stopping", "streams",
-    "inference", "net_parts", "fingerprint", "nets", "batch_trial", "sampling",
-    "sequential", "progress",
-    "vote_plans", "vote_store", "packing", "workers", "run_report", "ballot", "batch_sizes",
-    "soft_votes", "attacks", "guarantee", "certification_log", "bound_record",
-    "certification", "objectives",
-    "resume", "kept_training", "weighted_loss", "training", "plain_classifiers",
-    "classifier", "persistence",
-]  # fmt: skip
-LEAVES = {
-    "callbacks": {
-        "resume",
-        "vote_plans",
-        "bounds",
-        "certification",
-        "exceptions",
-        "metrics",
-        "nets",
-        "noises",
-        "sampling",
-        "streams",
-        "utils",
-    },
-    "datasets": set(),
-    "networks": {"utils"},
-    "recipes": {"utils"},
-    "metrics": {
-        "bound_record",
-        "bounds",
-        "certification",
-        "certification_log",
-        "exceptions",
-        "guarantee",
-        "nets",
-        "noises",
-        "radii",
-        "utils",
-    },
-    "testing": {"exceptions", "radii", "noises"},
-}  # fmt: skip
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+MOST_ROOMS, MOST_STOREYS, MOST_LINES = 22, 9, 500
 
 
-def allowed(layer):
-    if layer in LEAVES:
-        return LEAVES[layer]
-    before = set(LAYERS[: LAYERS.index(layer)])
-    if layer == "classifier":  # whose methods save and load call what stands above it
-        before.add("persistence")
-    if layer == "certification":  # whose summary the metrics write
-        before.add("metrics")
-    return before | {"networks"} if layer in {"nets", "persistence"} else before
+def storeys():
+    """Rooms of each storey, the lowest first, from the list in CONTRIBUTING."""
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    return [re.findall(r"`(\w+)`", line) for line in re.findall(r"^\d\. (.*)$", text, re.M)]
+
+
+STOREYS = storeys()
+
+
+def room_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def name_of(path):
+    parts = ("rs4a", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(part for part in parts if part != "__init__")
+
+
+NAMES = {name_of(path) for path in MODULES}
 
 
 def imports(path):
+    """Dotted names of the modules of rs4a that a module imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".") for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == "rs4a":
-            yield from (["rs4a", alias.name] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module.split(".")
-
-
-MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+            yield from (alias.name for alias in node.names if alias.name.startswith("rs4a"))
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "rs4a":
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in NAMES else node.module
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_down(path):
-    layer = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    used = {parts[1] for parts in imports(path) if parts[0] == "rs4a" and len(parts) > 1}
-    assert used - {layer} <= allowed(layer)
+    (storey,) = (i for i, rooms in enumerate(STOREYS) if room_of(path) in rooms)
+    below = {room for rooms in STOREYS[:storey] for room in rooms}
+    used = {(name.split(".") + [""])[1] for name in imports(path)}
+    assert used - {room_of(path)} <= below
 
 
-def test_every_module_has_a_layer():
-    found = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in MODULES}
-    assert found == set(LAYERS) | set(LEAVES)
+def test_contributing_lists_each_room_once():
+    listed = [room for rooms in STOREYS for room in rooms]
+    assert sorted(listed) == sorted({room_of(path) for path in MODULES})
+    assert len(listed) <= MOST_ROOMS
+    assert len(STOREYS) <= MOST_STOREYS
+
+
+def test_no_circle_of_modules():
+    graph = {name_of(path): set(imports(path)) - {name_of(path)} for path in MODULES}
+    TopologicalSorter(graph).prepare()  # raises CycleError

@@ -38,13 +38,13 @@ from torch.utils.data import default_collate
 
 import rs4a.voting.store
 from rs4a import Certification, CertificationWarning, SmoothedClassifier
-from rs4a.voting.source import _voting_parts
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.metrics import make_certified_scorer
 from rs4a.networks import MLP
 from rs4a.noises import Gaussian, Splitting, Uniform
-from rs4a.voting.voters import Voters
 from rs4a.utils.describe import describe
+from rs4a.voting.source import _voting_parts
+from rs4a.voting.voters import Voters
 
 X = np.random.default_rng(0).integers(0, 17, size=(130, 6)).astype(np.float32) / 16
 BOUNDS = [ClopperPearson(n=1000), ConfidenceSequence(max_n=2000, radii=0.2)]

@@ -10,16 +10,11 @@ from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 
 from rs4a import Certification, SmoothedClassifier
-from rs4a.records.bound_record import BoundRecord
 from rs4a.bounds import ClopperPearson
-from rs4a.networks import make_network, save_checkpoint
-from rs4a.noises import ExpInf, Gaussian, Laplace, Uniform
-from rs4a.persistence import (
-    classifier_from_checkpoint,
-    make_noise,
-    read_results,
-    write_results,
-)
+from rs4a.networks import make_network
+from rs4a.noises import ExpInf, Gaussian, Laplace, Uniform, make_noise
+from rs4a.persistence import save_checkpoint
+from rs4a.records import BoundRecord, read_results, write_results
 from rs4a.utils.params import to_json
 
 SHARES = np.array([[0.75, 0.25, 0.0], [0.0, 0.0, 1.0], [0.5, 0.0, 0.5], [1.0, 0.0, 0.0]])
@@ -152,7 +147,7 @@ def test_only_certifications_are_written(tmp_path):
         write_results(tmp_path / "new", record, y)
 
 
-@pytest.mark.parametrize("fails", ["numpy.save", "rs4a.records.certification.Certification.save"])
+@pytest.mark.parametrize("fails", ["numpy.save", "rs4a.Certification.save"])
 def test_interrupted_write_leaves_no_results(tmp_path, monkeypatch, fails):
     write_results(tmp_path, certification(), [0, 1, 1])
 
@@ -345,7 +340,7 @@ def test_classifier_from_checkpoint_votes_as_one_that_was_fitted(tmp_path, digit
     params = {"bound": ClopperPearson(n=200), "random_state": 3}
     fitted = SmoothedClassifier(FrozenEstimator(net), noise=Uniform(sigma=0.5), **params)
     fitted.fit(X, y)
-    restored = classifier_from_checkpoint(path, **params)
+    restored = SmoothedClassifier.from_checkpoint(path, **params)
     one, other = fitted.certify(X), restored.certify(X)
     np.testing.assert_array_equal(one.counts, other.counts)
     np.testing.assert_array_equal(one.selection_counts, other.selection_counts)
@@ -361,23 +356,25 @@ def test_noise_of_a_checkpoint(tmp_path):
     path = tmp_path / "digits_uniform_050.safetensors"
     metadata = {"noise": to_json(ExpInf(k=10, sigma=0.25))}
     save_checkpoint(small_net(), path, metadata=metadata)
-    assert str(classifier_from_checkpoint(path).noise_) == "ExpInf(k=10, sigma=0.25)"
+    assert (
+        str(SmoothedClassifier.from_checkpoint(path).noise_) == "ExpInf(k=10, sigma=0.25)"
+    )
     laplace = Laplace(sigma=1.0)
-    assert classifier_from_checkpoint(path, noise=laplace).noise_.sigma == 1.0
+    assert SmoothedClassifier.from_checkpoint(path, noise=laplace).noise_.sigma == 1.0
     save_checkpoint(small_net(), path, metadata={"noise": "Laplace", "sigma": 0.75})
-    assert str(classifier_from_checkpoint(path).noise_) == "Laplace(sigma=0.75)"
+    assert str(SmoothedClassifier.from_checkpoint(path).noise_) == "Laplace(sigma=0.75)"
     save_checkpoint(small_net(), path)
-    assert str(classifier_from_checkpoint(path).noise_) == "Uniform(sigma=0.5)"
+    assert str(SmoothedClassifier.from_checkpoint(path).noise_) == "Uniform(sigma=0.5)"
 
 
 def test_noise_that_is_not_known(tmp_path):
     path = tmp_path / "net.safetensors"
     save_checkpoint(small_net(), path)
     with pytest.raises(ValueError, match="path must say"):
-        classifier_from_checkpoint(path)
+        SmoothedClassifier.from_checkpoint(path)
     save_checkpoint(small_net(), path, metadata={"noise": {"class": "os", "params": {}}})
     with pytest.raises(ValueError, match="names the class 'os'"):
-        classifier_from_checkpoint(path)
+        SmoothedClassifier.from_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -395,7 +392,7 @@ def test_noise_that_is_no_noise(tmp_path, stored):
     path = tmp_path / "digits_uniform_050.safetensors"
     save_checkpoint(small_net(), path, metadata={"noise": stored})
     with pytest.raises(ValueError, match="^The file (must name|names|gives)"):
-        classifier_from_checkpoint(path)
+        SmoothedClassifier.from_checkpoint(path)
 
 
 @pytest.mark.parametrize("metadata", [{"noise": 5}, {"noise": ["Uniform"], "sigma": 1.0}])
@@ -403,7 +400,7 @@ def test_noise_that_is_no_name(tmp_path, metadata):
     path = tmp_path / "digits_uniform_050.safetensors"
     save_checkpoint(small_net(), path, metadata=metadata)
     with pytest.raises(ValueError, match="noise must be one of"):
-        classifier_from_checkpoint(path)
+        SmoothedClassifier.from_checkpoint(path)
 
 
 def test_weights_alone_need_their_shape(tmp_path, digits):
@@ -411,7 +408,7 @@ def test_weights_alone_need_their_shape(tmp_path, digits):
     path = tmp_path / "digits_uniform_050.pt"
     torch.save(net.module_.state_dict(), path)
     network = {"name": "MLP", "input_shape": (1, 8, 8)}
-    restored = classifier_from_checkpoint(path, network=network, random_state=0)
+    restored = SmoothedClassifier.from_checkpoint(path, network=network, random_state=0)
     assert restored.input_shape_ == (1, 8, 8)
     X = digits[1][:5]
     expected = net.module_(torch.from_numpy(X)).detach()

@@ -10,9 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from rs4a.records.bound_record import BoundRecord
-from rs4a.records.certification import Certification
-from rs4a.records.log import CertificationLog
+from rs4a import Certification
+from rs4a.records import BoundRecord, CertificationLog
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -13,7 +13,7 @@ from torch import nn
 from rs4a import SmoothedClassifier
 from rs4a.networks import MLP, LeNet, WideResNet
 from rs4a.noises import Uniform
-from rs4a.training.recipes import replace_last_layer, with_pseudo_labels
+from rs4a.training import replace_last_layer, with_pseudo_labels
 
 # Fine-tuning
 

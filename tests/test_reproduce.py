@@ -16,8 +16,9 @@ from skorch.callbacks import LRScheduler
 import rs4a.voting.plans
 from rs4a import SmoothedClassifier
 from rs4a.metrics import certified_accuracy_score
-from rs4a.networks import load_checkpoint, make_network, read_checkpoint_metadata
-from rs4a.persistence import read_results
+from rs4a.networks import make_network
+from rs4a.persistence import load_checkpoint, read_checkpoint_metadata
+from rs4a.records import read_results
 from rs4a.voting.voters import Voters
 
 FOLDER = Path(__file__).parents[1] / "examples" / "reproduce"

@@ -29,7 +29,8 @@ from torch.nn.utils import prune
 from rs4a import Inference, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.nets.fingerprint import fingerprint
-from rs4a.networks import load_checkpoint, make_network, save_checkpoint
+from rs4a.nets.trained_under import noise_of_training
+from rs4a.networks import make_network
 from rs4a.noises import ExpInf, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import (
     MACER,
@@ -39,12 +40,11 @@ from rs4a.objectives import (
     SmoothAdv,
     Stability,
 )
-from rs4a.voting.remote import pack_voters
-from rs4a.persistence import load_classifier, save_classifier
+from rs4a.persistence import load_checkpoint, save_checkpoint
 from rs4a.persistence.classifier_files import content_digest
-from rs4a.persistence.values import PlainWriter
 from rs4a.persistence.nets import describe_net
-from rs4a.training.train import noise_of_training
+from rs4a.persistence.values import PlainWriter
+from rs4a.voting.remote import pack_voters
 
 KEY = "rs4a_classifier"
 
@@ -68,8 +68,8 @@ def smoothed(net=None, *, noise=None, **kwargs):
 
 
 def there_and_back(classifier, path, **kwargs):
-    save_classifier(classifier, path)
-    return load_classifier(path, **kwargs)
+    SmoothedClassifier.save(classifier, path)
+    return SmoothedClassifier.load(path, **kwargs)
 
 
 def plain_params(classifier):
@@ -338,7 +338,7 @@ def test_other_frozen_net_than_that_of_the_fit(small, path):
     saved = smoothed().fit(X, y)
     saved.set_params(estimator=FrozenEstimator(make_net().initialize()))
     with pytest.raises(ValueError, match="estimator must be the one of the last fit"):
-        save_classifier(saved, path)
+        SmoothedClassifier.save(saved, path)
     assert not path.exists()
 
 
@@ -406,9 +406,9 @@ def test_callbacks_and_schedules(small, path):
 
 def test_generators_are_as_before(small, path):
     X, y, _ = small
-    save_classifier(smoothed().fit(X, y), path)
+    SmoothedClassifier.save(smoothed().fit(X, y), path)
     before = torch.get_rng_state()
-    load_classifier(path)
+    SmoothedClassifier.load(path)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -422,19 +422,19 @@ def test_net_of_ones_own(small, path):
         callbacks=[Checkpoint(monitor=None, dirname=path.parent)],
     )
     saved = smoothed(net).fit(X, y)
-    save_classifier(saved, path)
+    SmoothedClassifier.save(saved, path)
     with pytest.raises(
         ValueError, match=r"module=OwnNet, callbacks=Checkpoint.*estimator="
     ):
-        load_classifier(path)
+        SmoothedClassifier.load(path)
     given = own(module__scale=np.float64(2.0), lr=0.5)
-    loaded = load_classifier(path, estimator=given)
+    loaded = SmoothedClassifier.load(path, estimator=given)
     assert not given.initialized_
     assert not loaded.estimator.initialized_
     assert_same(loaded, saved.set_params(estimator=given), X_test)
     module = loaded.estimator_.module_
     assert module.tied.weight is module.first.weight
-    again = load_classifier(path, estimator=FrozenEstimator(given.initialize()))
+    again = SmoothedClassifier.load(path, estimator=FrozenEstimator(given.initialize()))
     assert fingerprint(again.estimator_) == fingerprint(saved.estimator_)
 
 
@@ -460,20 +460,20 @@ class OtherNet(OwnNet):
 )
 def test_other_net_than_the_file_states(small, path, given, message):
     X, y, _ = small
-    save_classifier(smoothed(own(module__scale=2.0)).fit(X, y), path)
+    SmoothedClassifier.save(smoothed(own(module__scale=2.0)).fit(X, y), path)
     with pytest.raises(ValueError, match=f"estimator must be the net .*{message}"):
-        load_classifier(path, estimator=given)
+        SmoothedClassifier.load(path, estimator=given)
 
 
 def test_estimator_must_be_a_net(small, path):
     X, y, _ = small
-    save_classifier(SmoothedClassifier(random_state=0).fit(X, y), path)
+    SmoothedClassifier.save(SmoothedClassifier(random_state=0).fit(X, y), path)
     with pytest.raises(
         TypeError, match="must be a skorch net, got the torch module OwnNet"
     ):
-        load_classifier(path, estimator=OwnNet())
+        SmoothedClassifier.load(path, estimator=OwnNet())
     with pytest.raises(ValueError, match="estimator must be None, as it was"):
-        load_classifier(path, estimator=make_net())
+        SmoothedClassifier.load(path, estimator=make_net())
 
 
 def test_net_of_several_modules_and_a_criterion_with_weights(small, path):
@@ -492,7 +492,7 @@ def test_module_that_is_made_already(small, path):
     saved = smoothed(net).fit(X, y)
     assert_same(there_and_back(saved, path, estimator=net), saved, X_test)
     with pytest.raises(ValueError, match="size mismatch"):
-        load_classifier(path, estimator=own(module=OwnNet(width=5)))
+        SmoothedClassifier.load(path, estimator=own(module=OwnNet(width=5)))
 
 
 def test_attributes_that_would_be_lost_are_refused(small, path):
@@ -500,7 +500,7 @@ def test_attributes_that_would_be_lost_are_refused(small, path):
     saved = smoothed(own()).fit(X, y)
     saved.estimator_.module_.scale = 0.5
     with pytest.raises(ValueError, match="cannot be saved.*attributes of its modules"):
-        save_classifier(saved, path)
+        SmoothedClassifier.save(saved, path)
     assert not list(path.parent.iterdir())
 
 
@@ -508,14 +508,14 @@ def test_code_may_change_but_not_settings(small, path, monkeypatch):
     X, y, X_test = small
     net = own(module=OwnConfiguredNet)
     saved = smoothed(net).fit(X, y)
-    save_classifier(saved, path)
+    SmoothedClassifier.save(saved, path)
     monkeypatch.setattr(Config, "__len__", lambda self: 3, raising=False)
-    assert_same(load_classifier(path, estimator=net), saved, X_test)
+    assert_same(SmoothedClassifier.load(path, estimator=net), saved, X_test)
     monkeypatch.setattr(
         Config, "__init__", lambda self, scale: vars(self).update(scale=2 * scale)
     )
     with pytest.raises(ValueError, match="other layers or settings"):
-        load_classifier(path, estimator=net)
+        SmoothedClassifier.load(path, estimator=net)
 
 
 def test_parameter_objects_of_ones_own(small, path):
@@ -526,8 +526,8 @@ def test_parameter_objects_of_ones_own(small, path):
         "bound": OwnBound(n=100),
     }
     saved = smoothed(**given).fit(X, y)
-    save_classifier(saved, path)
-    loaded = load_classifier(path, **given)
+    SmoothedClassifier.save(saved, path)
+    loaded = SmoothedClassifier.load(path, **given)
     assert_same(loaded, saved, X_test)
     assert type(loaded.noise_) is OwnSplitting
     assert loaded.noise_.seed == saved.noise_.seed
@@ -535,11 +535,11 @@ def test_parameter_objects_of_ones_own(small, path):
     for name, value in given.items():
         others = {**given, name: None}
         with pytest.raises(ValueError, match=f"none of rs4a's: give load .* as {name}="):
-            load_classifier(path, **others)
+            SmoothedClassifier.load(path, **others)
         first = {"noise": "lambd", "objective": "n_samples", "bound": "n"}[name]
         others[name] = clone(value).set_params(**{first: 1})
         with pytest.raises(ValueError, match=f"{name} must be what the file states, Own"):
-            load_classifier(path, **others)
+            SmoothedClassifier.load(path, **others)
 
 
 def test_objective_of_ones_own_inside_another(small, path):
@@ -550,7 +550,7 @@ def test_objective_of_ones_own_inside_another(small, path):
     )
     assert type(loaded._objective.objective) is OwnObjective
     with pytest.raises(ValueError, match="class OwnObjective is none of rs4a's"):
-        load_classifier(path)
+        SmoothedClassifier.load(path)
 
 
 def test_object_that_a_file_states_may_be_given(small, path):
@@ -570,14 +570,14 @@ def test_parameter_that_no_file_can_hold(small, path):
     with pytest.raises(
         TypeError, match=r"noise=.* cannot be saved, for a value of type obj"
     ):
-        save_classifier(saved, path)
+        SmoothedClassifier.save(saved, path)
 
 
 IN_ANOTHER_PROCESS = """
 import sys
-from rs4a.persistence import load_classifier
+from rs4a import SmoothedClassifier
 try:
-    load_classifier(sys.argv[1])
+    SmoothedClassifier.load(sys.argv[1])
 except ValueError as error:
     print(error)
 """
@@ -585,7 +585,7 @@ except ValueError as error:
 
 def test_machine_without_the_class(small, path):
     X, y, _ = small
-    save_classifier(smoothed(own()).fit(X, y), path)
+    SmoothedClassifier.save(smoothed(own()).fit(X, y), path)
     run = subprocess.run(
         [sys.executable, "-c", IN_ANOTHER_PROCESS, path],
         capture_output=True,
@@ -622,36 +622,38 @@ def on_device(device):
 def test_device_that_is_not_here(small, path):
     X, y, X_test = small
     saved = smoothed().fit(X, y)
-    save_classifier(saved, path)
+    SmoothedClassifier.save(saved, path)
     rewritten(path, on_device("cuda:63"))
-    loaded = load_classifier(path)
+    loaded = SmoothedClassifier.load(path)
     assert_same(loaded, saved, X_test)
     assert (loaded.estimator.device, loaded.estimator_.device) == ("cpu", "cpu")
     with pytest.raises(ValueError, match="device must be one that this machine has"):
-        load_classifier(path, device="cuda:63")
+        SmoothedClassifier.load(path, device="cuda:63")
 
 
 def test_device_of_a_net_that_is_given(small, path):
     X, y, _ = small
-    save_classifier(smoothed(own()).fit(X, y), path)
-    loaded = load_classifier(path, estimator=own(device="cuda:63"))
+    SmoothedClassifier.save(smoothed(own()).fit(X, y), path)
+    loaded = SmoothedClassifier.load(path, estimator=own(device="cuda:63"))
     assert loaded.estimator_.device == "cpu"
 
 
 def test_device_can_be_given(small, path):
     X, y, _ = small
-    save_classifier(smoothed().fit(X, y), path)
+    SmoothedClassifier.save(smoothed().fit(X, y), path)
     rewritten(path, on_device("cuda"))
-    assert load_classifier(path, device=torch.device("cpu")).estimator_.device == "cpu"
+    assert (
+        SmoothedClassifier.load(path, device=torch.device("cpu")).estimator_.device == "cpu"
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_from_a_gpu_to_the_cpu(small, path):
     X, y, X_test = small
     saved = smoothed(make_net(max_epochs=1, device="cuda")).fit(X, y)
-    save_classifier(saved, path)
-    assert next(load_classifier(path).estimator_.module_.parameters()).is_cuda
-    loaded = load_classifier(path, device="cpu")
+    SmoothedClassifier.save(saved, path)
+    assert next(SmoothedClassifier.load(path).estimator_.module_.parameters()).is_cuda
+    loaded = SmoothedClassifier.load(path, device="cpu")
     assert fingerprint(loaded.estimator_) == fingerprint(saved.estimator_)
     assert (loaded.predict(X_test) == saved.predict(X_test)).mean() > 0.8
 
@@ -668,7 +670,7 @@ def tiny_file(tmp_path_factory):
         max_epochs=1, module__input_shape=(2,), module__n_classes=2, module__hidden=(2,)
     )
     path = tmp_path_factory.mktemp("tiny") / "tiny"
-    save_classifier(smoothed(net).fit(X, y), path)
+    SmoothedClassifier.save(smoothed(net).fit(X, y), path)
     return path.read_bytes()
 
 
@@ -676,7 +678,7 @@ def test_truncated_files(tiny_file, path):
     for size in (0, 1, 7, 8, 100, len(tiny_file) // 2, len(tiny_file) - 1):
         path.write_bytes(tiny_file[:size])
         with pytest.raises(ValueError, match="is not a whole file"):
-            load_classifier(path)
+            SmoothedClassifier.load(path)
 
 
 def test_flipped_bits(tiny_file, path):
@@ -692,19 +694,19 @@ def test_flipped_bits(tiny_file, path):
         damaged[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="classifier.safetensors (is|has|must)"):
-            load_classifier(path)
+            SmoothedClassifier.load(path)
 
 
 def test_other_files(tiny_file, path, tmp_path):
     with pytest.raises(FileNotFoundError):
-        load_classifier(tmp_path / "none")
+        SmoothedClassifier.load(tmp_path / "none")
     path.write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(ValueError, match="is not a whole file"):
-        load_classifier(path)
+        SmoothedClassifier.load(path)
     net = NeuralNetClassifier(make_network, module__name="MLP", module__dataset="digits")
     save_checkpoint(net.initialize(), path)
-    with pytest.raises(ValueError, match="got other weights.*classifier_from_checkpoint"):
-        load_classifier(path)
+    with pytest.raises(ValueError, match="got other weights.*from_checkpoint"):
+        SmoothedClassifier.load(path)
     path.write_bytes(tiny_file)
     with pytest.raises(ValueError, match="cannot be loaded"):
         load_checkpoint(path)
@@ -714,7 +716,7 @@ def test_later_format(tiny_file, path):
     path.write_bytes(tiny_file)
     rewritten(path, lambda header: header.update(format=2, rs4a="9.0"))
     with pytest.raises(ValueError, match=r"has format 2, of rs4a '9.0'.* reads format 1"):
-        load_classifier(path)
+        SmoothedClassifier.load(path)
 
 
 def replaced(**entries):
@@ -748,13 +750,13 @@ def test_headers_that_nobody_saved(tiny_file, path, change, monkeypatch):
     path.write_bytes(tiny_file)
     rewritten(path, change)
     with pytest.raises(ValueError, match=r"."):
-        load_classifier(path)
+        SmoothedClassifier.load(path)
 
 
 def test_nothing_is_unpickled(small, path, monkeypatch):
     X, y, X_test = small
     saved = smoothed().fit(X, y)
-    save_classifier(saved, path)
+    SmoothedClassifier.save(saved, path)
     expected = saved.predict(X_test)
 
     def refuse(*args, **kwargs):
@@ -764,7 +766,7 @@ def test_nothing_is_unpickled(small, path, monkeypatch):
         (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, refuse)
-    np.testing.assert_array_equal(load_classifier(path).predict(X_test), expected)
+    np.testing.assert_array_equal(SmoothedClassifier.load(path).predict(X_test), expected)
 
 
 # Writing
@@ -783,11 +785,11 @@ def test_full_disk_leaves_the_old_file(small, path, monkeypatch, tiny_file):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", fill)
         with pytest.raises(OSError, match="No space left"):
-            save_classifier(saved, path)
+            SmoothedClassifier.save(saved, path)
     assert path.read_bytes() == tiny_file
     assert list(path.parent.iterdir()) == [path]
-    save_classifier(saved, path)
-    assert load_classifier(path).input_shape_ == (1, 8, 8)
+    SmoothedClassifier.save(saved, path)
+    assert SmoothedClassifier.load(path).input_shape_ == (1, 8, 8)
 
 
 def test_interrupted_write_leaves_the_old_file(small, path, monkeypatch, tiny_file):
@@ -800,16 +802,16 @@ def test_interrupted_write_leaves_the_old_file(small, path, monkeypatch, tiny_fi
 
     monkeypatch.setattr("rs4a.persistence.classifiers.load_classifier", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        save_classifier(saved, path)
+        SmoothedClassifier.save(saved, path)
     assert path.read_bytes() == tiny_file
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_only_fitted_classifiers_are_saved(path):
     with pytest.raises(NotFittedError):
-        save_classifier(SmoothedClassifier(), path)
+        SmoothedClassifier.save(SmoothedClassifier(), path)
     with pytest.raises(TypeError, match="must be a SmoothedClassifier, got MLPSub"):
-        save_classifier(type("MLPSub", (SmoothedClassifier,), {})(), path)
+        SmoothedClassifier.save(type("MLPSub", (SmoothedClassifier,), {})(), path)
     assert not path.exists()
 
 
@@ -854,7 +856,7 @@ def test_what_is_kept_beside_the_modules_is_refused(small, path, message):
     }
     clf = smoothed(UNSAVED[message](kept)).fit(X, y)
     with pytest.raises(ValueError, match=f"would not come back.*{message}"):
-        save_classifier(clf, path)
+        SmoothedClassifier.save(clf, path)
     assert not path.exists()
 
 
@@ -896,10 +898,10 @@ def test_layers_that_torch_changes(small, path, change):
     params = {"criterion": nn.CrossEntropyLoss, "train_split": None, "verbose": 0}
     net = NeuralNetClassifier(Changed, module__change=change, max_epochs=2, **params)
     clf = smoothed(net).fit(X, y)
-    save_classifier(clf, path)
+    SmoothedClassifier.save(clf, path)
     wanted = clf.certify(X[:5])
     for estimator in (net, clf.estimator_):
-        again = load_classifier(path, estimator=estimator)
+        again = SmoothedClassifier.load(path, estimator=estimator)
         np.testing.assert_array_equal(again.certify(X[:5]).counts, wanted.counts)
         np.testing.assert_array_equal(
             again.estimator_.predict_proba(X), clf.estimator_.predict_proba(X)
@@ -948,4 +950,4 @@ def test_the_attribute_that_would_be_lost_is_named(small, path, module, change, 
     clf = smoothed(NeuralNetClassifier(module, max_epochs=1, **params)).fit(X, y)
     change(clf)
     with pytest.raises(ValueError, match=message):
-        save_classifier(clf, path)
+        SmoothedClassifier.save(clf, path)

@@ -25,10 +25,10 @@ from rs4a.metrics import (
     make_certified_scorer,
     noise_name,
 )
-from rs4a.networks import MLP, make_network, save_checkpoint
+from rs4a.networks import MLP, make_network
 from rs4a.noises import Gaussian, Splitting, Uniform
 from rs4a.objectives import MACER, Consistency, SmoothAdv, Stability
-from rs4a.persistence import classifier_from_checkpoint
+from rs4a.persistence import save_checkpoint
 from rs4a.utils.params import to_json
 
 
@@ -240,7 +240,7 @@ def test_checkpoint_says_the_grid(tmp_path, levels):
         Splitting(sigma=0.5, levels=levels, seed=0),
         Uniform(sigma=0.5, exact=True, levels=levels),
     ):
-        assert classifier_from_checkpoint(path, noise=noise).unit_range_
+        assert SmoothedClassifier.from_checkpoint(path, noise=noise).unit_range_
 
 
 def test_checkpoint_knows_its_template(digits, tmp_path):
@@ -255,11 +255,13 @@ def test_checkpoint_knows_its_template(digits, tmp_path):
     metadata = {"noise": to_json(clf.noise_)}
     save_checkpoint(clf.estimator_, path, classes=clf.classes_, metadata=metadata)
     for noise in (None, Splitting(sigma=0.5, levels=16)):
-        loaded = classifier_from_checkpoint(path, noise=noise)
+        loaded = SmoothedClassifier.from_checkpoint(path, noise=noise)
         assert loaded.noise_.seed == clf.noise_.seed
         np.testing.assert_array_equal(loaded.certify(X).counts, clf.certify(X).counts)
     with pytest.raises(ValueError, match="the template that the net was trained under"):
-        classifier_from_checkpoint(path, noise=Splitting(sigma=0.5, levels=16, seed=1))
+        SmoothedClassifier.from_checkpoint(
+            path, noise=Splitting(sigma=0.5, levels=16, seed=1)
+        )
 
 
 def test_template_of_an_unknown_net_is_asked_for(digits):

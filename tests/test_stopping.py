@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.signal import fftconvolve
 
+from rs4a import Certification
 from rs4a.bounds import ConfidenceSequence, TopVotes, top_votes
-from rs4a.records.certification import Certification
 from rs4a.noises import Gaussian, Laplace, Uniform
 from rs4a.voting.sequential import sequential_votes
 from rs4a.voting.stopping import StoppingRule, look_schedule

@@ -25,10 +25,10 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.callbacks import certified_epoch_scoring
 from rs4a.datasets import load_digits_images
+from rs4a.inputs import datasets as lazy_inputs
 from rs4a.metrics import make_certified_scorer
 from rs4a.networks import MLP
 from rs4a.noises import Uniform
-from rs4a.inputs import datasets as lazy_inputs
 
 
 class Images(Dataset):

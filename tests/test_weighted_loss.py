@@ -32,7 +32,7 @@ from rs4a.objectives import (
     Stability,
 )
 from rs4a.objectives.base import NoisyOutputs
-from rs4a.nets.from_sklearn import named_weights
+from rs4a.training.from_sklearn import named_weights
 from rs4a.training.weighted_loss import weighted_loss
 
 OBJECTIVES = [

@@ -21,6 +21,7 @@ import pandas as pd
 from common import NORMS, add_data_options, load
 from matplotlib import pyplot as plt
 
+from rs4a import SmoothedClassifier
 from rs4a.metrics import (
     AccuracyAgainstSigmaDisplay,
     EnvelopeDisplay,
@@ -33,7 +34,7 @@ from rs4a.metrics import (
     format_accuracy_table,
     noise_name,
 )
-from rs4a.persistence import classifier_from_checkpoint, read_results
+from rs4a.records import read_results
 
 #: Images on which the spread of noise is measured.
 N_IMAGES = 20
@@ -95,7 +96,7 @@ def save(display, path):
 def propagation(folders, images, sigma):
     """Figure of how far noise of one sigma spreads through the nets of the runs."""
     classifiers = [
-        classifier_from_checkpoint(folder / "net.safetensors")
+        SmoothedClassifier.from_checkpoint(folder / "net.safetensors")
         for folder in folders
         if (folder / "net.safetensors").exists()
     ]

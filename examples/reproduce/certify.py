@@ -4,7 +4,7 @@
 
 takes ``runs/cifar10_uniform_0.5/net.safetensors`` from train.py, or with ``--checkpoint``
 one of the files that the paper's authors or Cohen et al. released, and leaves
-``certification.npz`` and ``labels.npy``, which `rs4a.persistence.read_results` opens, and
+``certification.npz`` and ``labels.npy``, which `rs4a.records.read_results` opens, and
 ``scores.json``. With ``--sequential`` votes stop when the radii are decided. Finished votes
 are kept in the folder ``memory``: an interrupted run goes on with what is missing.
 """
@@ -25,8 +25,8 @@ from common import (
 
 from rs4a import CertificationWarning
 from rs4a.metrics import abstention_rate, certified_accuracy_score, noise_name
-from rs4a.networks import read_checkpoint_metadata
-from rs4a.persistence import write_results
+from rs4a.persistence import read_checkpoint_metadata
+from rs4a.records import write_results
 
 
 def certify_images(clf, X, folder):

@@ -19,14 +19,10 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.callbacks import ResumeTraining
 from rs4a.datasets import DATASETS, load_dataset
-from rs4a.networks import (
-    NETWORKS,
-    make_network,
-    parse_checkpoint_name,
-    read_checkpoint_metadata,
-)
+from rs4a.networks import NETWORKS, make_network, parse_checkpoint_name
 from rs4a.networks.dataset_shapes import dataset_shape
-from rs4a.persistence import classifier_from_checkpoint, make_noise
+from rs4a.noises import make_noise
+from rs4a.persistence import read_checkpoint_metadata
 
 NORMS = {"l1": 1, "l2": 2, "linf": math.inf}
 TEST_SETS = [name for name in DATASETS if name != "tiny_images_500k"]
@@ -267,7 +263,7 @@ def load_classifier(args):
     dataset = dataset_of(path)
     if dataset not in (None, args.dataset):
         sys.exit(f"{path} is a net for {dataset}, got --dataset {args.dataset}.")
-    clf = classifier_from_checkpoint(
+    clf = SmoothedClassifier.from_checkpoint(
         path,
         noise=None if args.noise is None else noise_from(args.noise, args.sigma),
         device=args.device,

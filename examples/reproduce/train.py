@@ -21,7 +21,7 @@ from common import (
 )
 from sklearn.base import clone
 
-from rs4a.networks import read_checkpoint_metadata, save_checkpoint
+from rs4a.persistence import read_checkpoint_metadata, save_checkpoint
 from rs4a.utils.params import to_json
 
 #: Options that say what is trained.

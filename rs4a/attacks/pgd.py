@@ -21,6 +21,7 @@ from rs4a.attacks.ascent import (
     project,
     soft_vote_loss,
 )
+from rs4a.inputs.arrays import as_array, check_inputs
 from rs4a.nets.outputs import (
     check_is_net,
     class_indices,
@@ -30,7 +31,6 @@ from rs4a.nets.outputs import (
 )
 from rs4a.noises.streams import stream_keys
 from rs4a.utils.checks import check_box, check_norm, format_norm
-from rs4a.inputs.arrays import as_array, check_inputs
 
 __all__ = ["PGD"]
 

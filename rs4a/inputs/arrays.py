@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_array, column_or_1d, validate_data
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader
 
-from rs4a.utils.checks import check_floating_point
 from rs4a.inputs.datasets import (
     Check,
     KnownLabels,
@@ -23,6 +22,7 @@ from rs4a.inputs.datasets import (
     sample_inputs,
 )
 from rs4a.inputs.mapped import MappedInputs, unmapped
+from rs4a.utils.checks import check_floating_point
 
 __all__ = [
     "as_array",

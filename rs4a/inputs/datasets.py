@@ -14,8 +14,8 @@ from skorch.dataset import Dataset as SkorchDataset
 from skorch.helper import SliceDataset
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
-from rs4a.utils.checks import check_floating_point
 from rs4a.inputs.mapped import is_mapped
+from rs4a.utils.checks import check_floating_point
 
 __all__ = [
     "Check",

@@ -1,5 +1,7 @@
 """Scores, scorers, tables and displays of certifications, attacks and training."""
 
+from typing import Any
+
 from rs4a.metrics.attacks import AttackDisplay, attack_score
 from rs4a.metrics.displays import CertifiedAccuracyDisplay, RadiusDisplay
 from rs4a.metrics.distributions import PredictionDisplay
@@ -13,13 +15,13 @@ from rs4a.metrics.scores import (
     certified_accuracy_interval,
     certified_accuracy_score,
 )
-from rs4a.records.summary import summarize
 from rs4a.metrics.tables import (
     certified_accuracy_frame,
     certified_accuracy_table,
     format_accuracy_table,
 )
 from rs4a.metrics.training_curves import AccuracyAgainstSigmaDisplay, TrainingLossDisplay
+from rs4a.utils.moved import moved
 
 __all__ = [
     "AccuracyAgainstSigmaDisplay",
@@ -42,5 +44,8 @@ __all__ = [
     "make_certified_scorer",
     "noise_name",
     "noise_propagation",
-    "summarize",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return moved(__name__, name)

@@ -11,6 +11,8 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _get_feature_names, check_is_fitted
 
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
+from rs4a.inputs.arrays import as_array, check_inputs
+from rs4a.inputs.datasets import is_dataset
 from rs4a.metrics.drawing import draw_bands, drawing_axes, label_accuracy, line_style
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import (
@@ -19,8 +21,6 @@ from rs4a.metrics.scores import (
     comparable_labels,
 )
 from rs4a.utils.checks import check_norm, format_norm
-from rs4a.inputs.datasets import is_dataset
-from rs4a.inputs.arrays import as_array, check_inputs
 
 __all__ = ["Attack", "AttackDisplay", "attack_score"]
 

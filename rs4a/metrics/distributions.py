@@ -6,9 +6,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rs4a.records.bound_record import BoundRecord
-from rs4a.records.certification import Certification
-from rs4a.records.log import CertificationLog
 from rs4a.metrics.drawing import (
     common_norm,
     draw_bands,
@@ -232,26 +229,24 @@ def _values(result: NamedResult, target: str, norm: float | None) -> NDArray[np.
     record = result.record
     if target == "radius":
         return record.radius(norm)
-    if isinstance(record, CertificationLog):
+    if not hasattr(record, "prob_lower"):
         raise ValueError(
-            f"target must be 'radius' for a CertificationLog, which knows no votes and no "
-            f"probabilities, got {target!r}."
+            f"target must be 'radius' for a {type(record).__name__}, which knows no votes "
+            f"and no probabilities, got {target!r}."
         )
+    votes: Any = record
     if target == "prob_lower":
-        return record.prob_lower
+        return np.asarray(votes.prob_lower)
     # A class that the record does not know got no votes.
-    is_true = result.y_true[:, None] == record.classes
-    return (_vote_shares(record) * is_true).sum(axis=1)
+    is_true = result.y_true[:, None] == votes.classes
+    return np.asarray((_vote_shares(votes) * is_true).sum(axis=1))
 
 
-def _vote_shares(record: Certification | BoundRecord) -> NDArray[np.float64]:
+def _vote_shares(record: Any) -> NDArray[np.float64]:
     """Share of the selection votes for every class."""
-    if isinstance(record, Certification):
-        counts = record.selection_counts
-        return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    if record.proba is None:
+    if record.vote_shares is None:
         raise ValueError(
             "target='prob_correct' needs the shares of the selection votes, got a "
-            "BoundRecord with proba=None."
+            f"{type(record).__name__} with proba=None."
         )
-    return record.proba
+    return np.asarray(record.vote_shares)

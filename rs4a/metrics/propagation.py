@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from rs4a.inputs.arrays import check_inputs
 from rs4a.metrics.drawing import (
     drawing_axes,
     legend_beside,
@@ -21,7 +22,6 @@ from rs4a.metrics.drawing import (
 )
 from rs4a.metrics.scorers import certifiable
 from rs4a.nets.outputs import check_is_net, evaluating, to_net, without_gradients
-from rs4a.inputs.arrays import check_inputs
 
 __all__ = ["NoisePropagationDisplay", "noise_propagation"]
 

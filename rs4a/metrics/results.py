@@ -1,22 +1,37 @@
 """Results that are compared with each other: certifications, true labels and names."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import config_context
 from sklearn.base import clone
 
-from rs4a.records.bound_record import BoundRecord
-from rs4a.records.certification import Certification
-from rs4a.records.log import CertificationLog
-from rs4a.metrics.scores import check_certified, comparable_labels
+from rs4a.metrics.scores import CertifiedPredictions, check_certified, comparable_labels
 from rs4a.noises import Noise
 
 __all__ = ["NamedResult", "Record", "Result", "by_sigma", "check_results", "noise_name"]
 
-Record = Certification | BoundRecord | CertificationLog
+
+class Record(CertifiedPredictions, Protocol):
+    """Certified predictions that may know their noise."""
+
+    @property
+    def noise(self) -> Noise | None:
+        """Smoothing noise; None in a log that was read without a noise."""
+
+    @property
+    def dim(self) -> int | None:
+        """Number of coordinates of one input."""
+
+    @property
+    def box(self) -> Any:
+        """Box that inputs and attacks lie in, or None."""
+
+    def __len__(self) -> int: ...
+
+
 #: A certification and the true labels of its inputs.
 Result = tuple[Record, ArrayLike]
 

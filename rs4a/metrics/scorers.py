@@ -10,8 +10,9 @@ from sklearn.metrics._scorer import _Scorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
-from rs4a.records.certification import Certification
+from rs4a.inputs.arrays import as_array
 from rs4a.metrics.averages import check_average
+from rs4a.metrics.results import Record
 from rs4a.metrics.scores import (
     abstention_rate,
     average_certified_radius,
@@ -19,7 +20,6 @@ from rs4a.metrics.scores import (
 )
 from rs4a.utils.checks import check_norm
 from rs4a.utils.user_warnings import warn_user
-from rs4a.inputs.arrays import as_array
 
 __all__ = ["certifiable", "make_certified_scorer", "warn_of_one_answer"]
 
@@ -128,7 +128,7 @@ class _CertifiedScorer(_Scorer):
         return self._sign * score
 
 
-def warn_of_one_answer(certification: Certification, y_true: Any) -> None:
+def warn_of_one_answer(certification: Record, y_true: Any) -> None:
     """Warn where all inputs get one label and are not of one class."""
     labels, y = certification.labels, np.ravel(np.asarray(y_true))
     if len(set(labels.tolist())) == 1 and (y != y[:1]).any():

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import column_or_1d
 
 from rs4a.bounds import ClopperPearson
+from rs4a.inputs.arrays import as_array
 from rs4a.metrics.averages import (
     check_average,
     check_sample_weight,
@@ -14,7 +15,6 @@ from rs4a.metrics.averages import (
     rows_by_class,
 )
 from rs4a.utils.checks import check_in_range
-from rs4a.inputs.arrays import as_array
 
 __all__ = [
     "CertifiedPredictions",

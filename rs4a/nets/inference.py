@@ -59,7 +59,7 @@ class Inference(BaseEstimator):
 
     Examples
     --------
-    >>> from rs4a.nets.inference import Inference
+    >>> from rs4a import Inference
     >>> Inference(dtype="bfloat16", channels_last=True)
     Inference(channels_last=True, dtype='bfloat16')
     """

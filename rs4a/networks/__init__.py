@@ -1,19 +1,17 @@
-"""Networks, as plain torch modules, and checkpoints of them."""
+"""Networks, as torch modules, and the names of published checkpoints."""
+
+from typing import Any
 
 from rs4a.networks.alexnet import AlexNet
-from rs4a.networks.published_names import parse_checkpoint_name
-from rs4a.persistence.checkpoints import (
-    load_checkpoint,
-    read_checkpoint_metadata,
-    save_checkpoint,
-)
 from rs4a.networks.cifar_resnet import CifarResNet, ResNet110
 from rs4a.networks.factory import NETWORKS, make_network
 from rs4a.networks.imagenet_resnet import resnet50
 from rs4a.networks.lenet import LeNet
 from rs4a.networks.mlp import MLP, Linear
 from rs4a.networks.normalize import Normalize
+from rs4a.networks.published_names import parse_checkpoint_name
 from rs4a.networks.wide_resnet import WideResNet
+from rs4a.utils.moved import moved
 
 __all__ = [
     "MLP",
@@ -25,10 +23,11 @@ __all__ = [
     "Normalize",
     "ResNet110",
     "WideResNet",
-    "load_checkpoint",
     "make_network",
     "parse_checkpoint_name",
-    "read_checkpoint_metadata",
     "resnet50",
-    "save_checkpoint",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return moved(__name__, name)

@@ -2,6 +2,7 @@
 
 from rs4a.noises.additive import AdditiveNoise
 from rs4a.noises.base import Noise
+from rs4a.noises.by_name import make_noise
 from rs4a.noises.clean import Clean
 from rs4a.noises.cross_polytope import Exp1
 from rs4a.noises.cubical import ExpInf, PowInf
@@ -27,4 +28,5 @@ __all__ = [
     "Splitting",
     "Uniform",
     "UniformBall",
+    "make_noise",
 ]

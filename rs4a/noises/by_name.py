@@ -1,19 +1,22 @@
 """Noises by the names that files have for them."""
 
+import sys
 from typing import Any
 
-from rs4a import noises
-from rs4a.noises import Noise
+from rs4a.noises.base import Noise
 from rs4a.utils.params import known_classes
 
-__all__ = ["KNOWN_NOISES", "make_noise"]
+__all__ = ["known_noises", "make_noise"]
 
-#: Classes that a file may name.
-KNOWN_NOISES: dict[str, type[Noise]] = known_classes(noises)
 _SCALES = {"sigma", "lambd"}
 #: Files say nothing of them where noise was drawn as usual. A template without its seed is
 #: refused later, by the net that it belongs to.
 _UNUSUAL = {"exact", "levels", "seed"}
+
+
+def known_noises() -> dict[str, type[Noise]]:
+    """Classes of this package that a file may name, by name."""
+    return known_classes(sys.modules[__name__.rpartition(".")[0]])
 
 
 def make_noise(name: str, **params: Any) -> Noise:
@@ -41,17 +44,17 @@ def make_noise(name: str, **params: Any) -> Noise:
 
     Examples
     --------
-    >>> from rs4a.persistence import make_noise
+    >>> from rs4a.noises import make_noise
     >>> make_noise("expinf", sigma=0.5, k=10, j=0)
     ExpInf(j=0, k=10, sigma=0.5)
     """
-    by_lower = {known.lower(): known for known in KNOWN_NOISES}
+    by_lower = {known.lower(): known for known in known_noises()}
     if name.lower() not in by_lower:
         raise ValueError(
-            f"noise must be one of {sorted(KNOWN_NOISES)}, got the name {name!r}. Give "
-            "others as noise=, an object of their class."
+            f"noise must be one of {sorted(by_lower.values())}, got the name {name!r}. "
+            "Give others as noise=, an object of their class."
         )
-    kind = KNOWN_NOISES[by_lower[name.lower()]]
+    kind = known_noises()[by_lower[name.lower()]]
     known = set(kind._get_param_names())
     usual = not params.get("exact", False)
     needed = known - _SCALES - (_UNUSUAL if usual else set())

@@ -1,5 +1,6 @@
 """What every training objective has in common."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +11,8 @@ import torch
 from sklearn.base import BaseEstimator
 
 from rs4a.noises import Noise
-from rs4a.soft_votes import log_mean_vote
 
-__all__ = ["Batch", "NoisyOutputs", "Objective"]
+__all__ = ["Batch", "NoisyOutputs", "Objective", "log_mean_vote"]
 
 
 @dataclass(frozen=True)
@@ -238,3 +238,27 @@ def draw_copies(noise: Noise, X: torch.Tensor, n_copies: int) -> torch.Tensor:
     copies = X.expand(n_copies, *X.shape).flatten(0, 1)
     sample = noise.sampler(X[0].numel(), X.dtype)
     return sample(copies, None, None).unflatten(0, (n_copies, len(X)))
+
+
+def log_mean_vote(log_proba: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the mean probability over noisy copies.
+
+    Unlike the logarithm of a mean of exponentials it does not underflow.
+
+    Parameters
+    ----------
+    log_proba : torch.Tensor of shape (m, ...)
+        Logarithms of probabilities, a row a copy.
+
+    Returns
+    -------
+    log_votes : torch.Tensor of shape (...)
+        log of the mean of exp(log_proba) over the first axis.
+
+    Examples
+    --------
+    >>> import torch
+    >>>     >>> log_mean_vote(torch.tensor([[0.2], [0.4]]).log()).exp()
+    tensor([0.3000])
+    """
+    return torch.logsumexp(log_proba, dim=0) - math.log(len(log_proba))

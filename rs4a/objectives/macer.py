@@ -7,8 +7,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from rs4a.noises import Noise
-from rs4a.objectives.base import NoisyOutputs, Objective
-from rs4a.soft_votes import log_mean_vote
+from rs4a.objectives.base import NoisyOutputs, Objective, log_mean_vote
 
 __all__ = ["MACER"]
 

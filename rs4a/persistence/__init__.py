@@ -1,15 +1,16 @@
-"""Results and classifiers in files: one's own, and those of the paper's code."""
+"""Trained networks in files: published files, and files of this library."""
 
-from rs4a.persistence.from_checkpoint import classifier_from_checkpoint
-from rs4a.noises.by_name import make_noise
-from rs4a.records.results import read_results, write_results
-from rs4a.persistence.classifiers import load_classifier, save_classifier
+from typing import Any
 
-__all__ = [
-    "classifier_from_checkpoint",
-    "load_classifier",
-    "make_noise",
-    "read_results",
-    "save_classifier",
-    "write_results",
-]
+from rs4a.persistence.checkpoints import (
+    load_checkpoint,
+    read_checkpoint_metadata,
+    save_checkpoint,
+)
+from rs4a.utils.moved import moved
+
+__all__ = ["load_checkpoint", "read_checkpoint_metadata", "save_checkpoint"]
+
+
+def __getattr__(name: str) -> Any:
+    return moved(__name__, name)

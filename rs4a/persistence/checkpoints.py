@@ -10,13 +10,23 @@ from numpy.typing import ArrayLike
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from rs4a.persistence.tensors import State, read_file, read_header, write_file
-from rs4a.persistence.headers import class_labels
-from rs4a.persistence.published import recognise
+from rs4a.nets.trained_under import remember_noise
+from rs4a.networks import parse_checkpoint_name
 from rs4a.networks.dataset_shapes import DatasetShape, dataset_shape
 from rs4a.networks.factory import make_network
+from rs4a.noises import Noise
+from rs4a.noises.by_name import known_noises, make_noise
+from rs4a.persistence.headers import class_labels
+from rs4a.persistence.published import recognise
+from rs4a.persistence.tensors import State, read_file, read_header, write_file
+from rs4a.utils.params import from_json
 
-__all__ = ["load_checkpoint", "read_checkpoint_metadata", "save_checkpoint"]
+__all__ = [
+    "load_checkpoint",
+    "net_from_checkpoint",
+    "read_checkpoint_metadata",
+    "save_checkpoint",
+]
 
 #: Wrong entries that an error shows.
 _N_SHOWN = 3
@@ -90,7 +100,8 @@ def load_checkpoint(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import torch
-    >>> from rs4a.networks import LeNet, load_checkpoint
+    >>> from rs4a.networks import LeNet
+    >>> from rs4a.persistence import load_checkpoint
     >>> weights = LeNet().state_dict()  # trained elsewhere
     >>> state = {
     ...     f"model.{name}": value for name, value in weights.items()
@@ -177,7 +188,8 @@ def save_checkpoint(
     >>> import tempfile
     >>> from pathlib import Path
     >>> from skorch import NeuralNetClassifier
-    >>> from rs4a.networks import load_checkpoint, make_network, save_checkpoint
+    >>> from rs4a.networks import make_network
+    >>> from rs4a.persistence import load_checkpoint, save_checkpoint
     >>> net = NeuralNetClassifier(
     ...     make_network, module__name="MLP", module__dataset="digits").initialize()
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -220,8 +232,8 @@ def read_checkpoint_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from skorch import NeuralNetClassifier
-    >>> from rs4a.networks import (
-    ...     make_network, read_checkpoint_metadata, save_checkpoint)
+    >>> from rs4a.networks import make_network
+    >>> from rs4a.persistence import read_checkpoint_metadata, save_checkpoint
     >>> net = NeuralNetClassifier(
     ...     make_network, module__name="LeNet", module__dataset="mnist").initialize()
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -232,6 +244,65 @@ def read_checkpoint_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     header = read_header(Path(path))
     return {} if header is None else header["user"]
+
+
+def net_from_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    noise: Noise | None = None,
+    network: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> tuple[NeuralNetClassifier, Noise, tuple[int, ...]]:
+    """Trained net in a file, its noise, and the shape of its inputs.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File of weights.
+
+    noise : Noise, default=None
+        Smoothing noise. None: the noise that the file states.
+
+    network : dict, default=None
+        Further arguments of `load_checkpoint`.
+
+    device : str, default="cpu"
+        Device of the net.
+
+    Returns
+    -------
+    net : skorch.NeuralNetClassifier
+        Initialised net.
+
+    noise : Noise
+        Its noise.
+
+    input_shape : tuple of int
+        Shape of one input.
+    """
+    net = load_checkpoint(path, device=device, **(network or {}))
+    stated = read_checkpoint_metadata(Path(path)).get("noise")
+    if isinstance(stated, dict) and stated.get("class") == "Splitting":
+        remember_noise(net, from_json(stated, known_noises()))
+    noise = _noise_of_checkpoint(Path(path)) if noise is None else noise
+    arguments = net.get_params_for("module")
+    names = ("input_shape", "n_classes")
+    shape = dataset_shape(
+        arguments.get("dataset"), **{name: arguments.get(name) for name in names}
+    ).input_shape
+    return net, noise, shape
+
+
+def _noise_of_checkpoint(path: Path) -> Noise:
+    """Noise that a checkpoint's metadata or its name says."""
+    metadata = read_checkpoint_metadata(path)
+    stored = metadata.get("noise")
+    if isinstance(stored, dict):
+        return from_json(stored, known_noises())
+    if stored is not None:
+        return make_noise(str(stored), sigma=metadata.get("sigma"))
+    _, name, sigma = parse_checkpoint_name(path.absolute())
+    return make_noise(name, sigma=sigma)
 
 
 # Nets

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-import rs4a
 from rs4a.persistence.tensors import State
 
 __all__ = ["content_digest", "read_classifier_file", "write_classifier_file"]
 
 _FORMAT_VERSION = 1
+_VERSION = version("rs4a")
 _HEADER, _DIGEST = "rs4a_classifier", "digest"
 
 
 def write_classifier_file(path: Path, header: dict[str, Any], tensors: State) -> None:
     """Write what JSON can hold, and tensors, as one file of safetensors."""
-    versions = {"format": _FORMAT_VERSION, "rs4a": rs4a.__version__}
+    versions = {"format": _FORMAT_VERSION, "rs4a": _VERSION}
     text = json.dumps({**versions, **header}, allow_nan=False)
     # Copies: the format knows no tensors that share memory, as tied weights do.
     plain = {
@@ -52,7 +53,7 @@ def read_classifier_file(path: Path) -> tuple[dict[str, Any], State]:
     if _HEADER not in metadata:
         raise ValueError(
             f"{path.name} must be a file that SmoothedClassifier.save wrote, got other "
-            "weights. rs4a.persistence.classifier_from_checkpoint reads those of nets."
+            "weights. SmoothedClassifier.from_checkpoint reads checkpoints of nets."
         )
     header = _parsed(path, metadata[_HEADER])
     if metadata.get(_DIGEST) != content_digest(metadata[_HEADER], tensors):
@@ -63,16 +64,16 @@ def read_classifier_file(path: Path) -> tuple[dict[str, Any], State]:
 def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
         header = json.loads(text)
-        version = header["format"]
+        stated = header["format"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f"{path.name} is damaged: its header is not as SmoothedClassifier.save writes "
             f"it, {type(error).__name__} in reading it."
         ) from error
-    if version != _FORMAT_VERSION:
+    if stated != _FORMAT_VERSION:
         raise ValueError(
-            f"{path.name} has format {version!r:.20}, of rs4a {header.get('rs4a')!r:.20}; "
-            f"this version, {rs4a.__version__}, reads format {_FORMAT_VERSION}."
+            f"{path.name} has format {stated!r:.20}, of rs4a {header.get('rs4a')!r:.20}; "
+            f"this version, {_VERSION}, reads format {_FORMAT_VERSION}."
         )
     return dict(header)
 

@@ -13,21 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
 from rs4a.bounds import Bound
-from rs4a.classifier import SmoothedClassifier
 from rs4a.nets.fingerprint import different_settings
 from rs4a.nets.modules import hidden_modules, own_state
 from rs4a.nets.outputs import check_is_net, check_net
-from rs4a.persistence.tensors import State
+from rs4a.nets.trained_under import remember_noise
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
 from rs4a.persistence.classifier_files import read_classifier_file, write_classifier_file
-from rs4a.persistence.values import (
-    PlainReader,
-    PlainWriter,
-    in_words,
-    own_classes,
-    unknown_names,
-)
 from rs4a.persistence.nets import (
     available_device,
     build_net,
@@ -38,7 +30,14 @@ from rs4a.persistence.nets import (
     state_of_net,
     weights_of_net,
 )
-from rs4a.training.train import remember_noise
+from rs4a.persistence.tensors import State
+from rs4a.persistence.values import (
+    PlainReader,
+    PlainWriter,
+    in_words,
+    own_classes,
+    unknown_names,
+)
 from rs4a.utils.files import whole_file
 
 __all__ = ["load_classifier", "save_classifier"]
@@ -57,10 +56,8 @@ _FROZEN = "frozen"
 _MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError)
 
 
-def save_classifier(classifier: SmoothedClassifier, path: str | os.PathLike[str]) -> None:
-    """Write a fitted classifier: parameters as JSON, weights as safetensors, no pickle.
-
-    The file appears whole or not at all, and only after it was read back.
+def save_classifier(classifier: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted classifier, as :meth:`rs4a.SmoothedClassifier.save` says.
 
     Parameters
     ----------
@@ -69,47 +66,7 @@ def save_classifier(classifier: SmoothedClassifier, path: str | os.PathLike[str]
 
     path : str or path-like
         File to write, under exactly this name.
-
-    Raises
-    ------
-    NotFittedError
-        If the classifier is not fitted.
-    TypeError
-        If it is of another class, or a parameter or attribute is nothing that a file can
-        hold.
-    ValueError
-        If `load_classifier` could not give it back.
-
-    See Also
-    --------
-    load_classifier : Reads it.
-
-    Notes
-    -----
-    The seed of the votes is in the file too. Certificates hold against whoever does not
-    know it: before a classifier is used whose file is public, give it a `random_state`
-    that is not.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from sklearn.datasets import load_digits
-    >>> from rs4a import SmoothedClassifier
-    >>> from rs4a.persistence import load_classifier, save_classifier
-    >>> X, y = load_digits(n_class=2, return_X_y=True)
-    >>> clf = SmoothedClassifier(random_state=0).fit(X[:50] / 16, y[:50])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder, "digits.safetensors")
-    ...     save_classifier(clf, path)
-    ...     again = load_classifier(path)
-    >>> bool((again.predict(X[50:] / 16) == clf.predict(X[50:] / 16)).all())
-    True
     """
-    if type(classifier) is not SmoothedClassifier:
-        raise TypeError(
-            f"classifier must be a SmoothedClassifier, got {type(classifier).__name__}."
-        )
     check_is_fitted(classifier, "estimator_")
     check_is_net(
         classifier.estimator_,
@@ -123,6 +80,7 @@ def save_classifier(classifier: SmoothedClassifier, path: str | os.PathLike[str]
 
 
 def load_classifier(
+    cls: type[Any],
     path: str | os.PathLike[str],
     *,
     estimator: Any = None,
@@ -130,63 +88,37 @@ def load_classifier(
     objective: Objective | None = None,
     bound: Bound | None = None,
     device: str | torch.device | None = None,
-) -> SmoothedClassifier:
-    """Read a classifier that `save_classifier` wrote. No code from the file is run.
+) -> Any:
+    """Read a classifier, as :meth:`rs4a.SmoothedClassifier.load` says.
 
     Parameters
     ----------
+    cls : type
+        The class of the classifier.
+
     path : str or path-like
         File to read.
 
     estimator : skorch.NeuralNet, default=None
-        The net that the classifier was made with, fitted or not, needed where its module
-        or anything else about it is not of rs4a, torch or skorch. It stays as it is. Module
-        and criterion must be what the file states; what concerns training may differ.
+        The net that the classifier was made with.
 
-    noise : Noise, default=None
-        The noise of the classifier, needed where its class is not one of rs4a's. It must
-        be what the file states.
-
-    objective : Objective, default=None
-        Likewise, the training objective.
-
-    bound : Bound, default=None
-        Likewise, the bound.
+    noise, objective, bound : object, default=None
+        The parameters whose classes are not of rs4a.
 
     device : str or torch.device, default=None
-        Device of the net. None: that of `estimator` or else the saved one, or "cpu" if
-        this machine does not have it.
+        Device of the net.
 
     Returns
     -------
     classifier : SmoothedClassifier
-        Fitted classifier, which votes as the saved one did.
-
-    Raises
-    ------
-    ValueError
-        If the file is not whole, is of a later format, names a class that is not given,
-        or states another net, noise, objective or bound than is given.
-    TypeError
-        If `estimator` is not a skorch net.
-
-    See Also
-    --------
-    save_classifier : Writes it, and has an example.
-
-    Notes
-    -----
-    `n_jobs`, `verbose` and `memory` are about the machine and have their defaults, a
-    generator as `random_state` becomes None. Training can go on, by `partial_fit`, though
-    without the state of optimizers and callbacks, which is not in the file. `estimator` is
-    a net without weights, also where the saved classifier went on from a fitted one.
+        Fitted classifier.
     """
     if estimator is not None:
         check_net(estimator)
     header, tensors = read_classifier_file(Path(path))
     given = {"noise": noise, "objective": objective, "bound": bound}
     try:
-        return _restored(header, tensors, estimator, given, device)
+        return _restored(cls, header, tensors, estimator, given, device)
     except _MALFORMED as error:
         raise ValueError(
             f"{Path(path).name} cannot be loaded: {type(error).__name__}: {error}"
@@ -196,7 +128,7 @@ def load_classifier(
 # Writing
 
 
-def _described(classifier: SmoothedClassifier) -> tuple[dict[str, Any], State]:
+def _described(classifier: Any) -> tuple[dict[str, Any], State]:
     writer = PlainWriter()
     net = classifier.estimator_
     params = {
@@ -229,7 +161,7 @@ def _plain_values(values: dict[str, Any], writer: PlainWriter) -> dict[str, Any]
     return plain
 
 
-def _plain_estimator(classifier: SmoothedClassifier, writer: PlainWriter) -> Any:
+def _plain_estimator(classifier: Any, writer: PlainWriter) -> Any:
     """The parameter `estimator`: None, that it is the fit's net, or another net."""
     estimator = classifier.estimator
     if not isinstance(estimator, FrozenEstimator):
@@ -242,9 +174,7 @@ def _plain_estimator(classifier: SmoothedClassifier, writer: PlainWriter) -> Any
     return _FROZEN
 
 
-def _check_comes_back(
-    partial: Path, classifier: SmoothedClassifier, header: dict[str, Any]
-) -> None:
+def _check_comes_back(partial: Path, classifier: Any, header: dict[str, Any]) -> None:
     given = {
         name: next(filter(own_classes, _holders(classifier, name)), None)
         for name in ("noise", "objective", "bound")
@@ -252,6 +182,7 @@ def _check_comes_back(
     needs_net = any(map(needed_of_net, _nets(header)))
     try:
         load_classifier(
+            type(classifier),
             partial,
             estimator=classifier.estimator if needs_net else None,
             device=None if classifier.estimator_.device is None else "cpu",
@@ -291,7 +222,7 @@ def _set_beside(net: NeuralNet) -> list[str]:
         return different_settings(net, clone(net).initialize())
 
 
-def _holders(classifier: SmoothedClassifier, name: str) -> tuple[Any, ...]:
+def _holders(classifier: Any, name: str) -> tuple[Any, ...]:
     """A parameter, and its copy of the fit if there is one."""
     copy = _FITTED_FROM.get(name, name)
     return getattr(classifier, name), getattr(classifier, copy)
@@ -307,12 +238,13 @@ def _nets(header: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _restored(
+    cls: type[Any],
     header: dict[str, Any],
     tensors: State,
     estimator: Any,
     given: dict[str, Any],
     device: str | torch.device | None,
-) -> SmoothedClassifier:
+) -> Any:
     own = own_classes(*given.values())
     reader = PlainReader(tensors, own)
     for name, value in given.items():
@@ -327,7 +259,7 @@ def _restored(
         remember_noise(net, reader.read(trained_under))
     frozen = header["estimator"] == _FROZEN
     params = {name: reader.read(plain) for name, plain in header["params"].items()}
-    classifier = SmoothedClassifier(FrozenEstimator(net) if frozen else untrained, **params)
+    classifier = cls(FrozenEstimator(net) if frozen else untrained, **params)
     for name in set(_FITTED) & set(header["fitted"]):
         setattr(classifier, name, reader.read(header["fitted"][name]))
     classifier.estimator_ = net

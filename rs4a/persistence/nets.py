@@ -9,6 +9,7 @@ from skorch.history import History
 from torch.nn.parameter import is_lazy
 
 from rs4a.nets.fingerprint import fingerprint
+from rs4a.nets.trained_under import noise_of_training
 from rs4a.persistence.tensors import State
 from rs4a.persistence.values import (
     PlainReader,
@@ -16,7 +17,6 @@ from rs4a.persistence.values import (
     in_words,
     unknown_names,
 )
-from rs4a.training.train import noise_of_training
 
 __all__ = [
     "available_device",

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from numpy.typing import ArrayLike
 
-from rs4a.persistence.tensors import State
 from rs4a.networks.dataset_shapes import dataset_shape
+from rs4a.persistence.tensors import State
 
 __all__ = ["recognise"]
 

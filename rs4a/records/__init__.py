@@ -1,1 +1,20 @@
-"""Records of certificates."""
+"""Records of certificates: votes, bounds and logs, and results of many in a folder."""
+
+from rs4a.records.bound_record import BoundRecord
+from rs4a.records.box import Box, as_box, coordinate_reach, input_free_reach
+from rs4a.records.certification import Certification
+from rs4a.records.log import CertificationLog, common_images
+from rs4a.records.results import read_results, write_results
+
+__all__ = [
+    "BoundRecord",
+    "Box",
+    "Certification",
+    "CertificationLog",
+    "as_box",
+    "common_images",
+    "coordinate_reach",
+    "input_free_reach",
+    "read_results",
+    "write_results",
+]

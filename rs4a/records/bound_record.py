@@ -8,8 +8,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from rs4a.records.box import as_box
 from rs4a.noises import Noise
+from rs4a.records.box import as_box
+from rs4a.utils.arrays import check_rows, plain_labels, read_only
 from rs4a.utils.checks import (
     NORMS,
     check_dim,
@@ -17,7 +18,6 @@ from rs4a.utils.checks import (
     check_probability,
     format_norm,
 )
-from rs4a.utils.arrays import check_rows, plain_labels, read_only
 
 __all__ = ["BoundRecord"]
 
@@ -34,9 +34,9 @@ def _refuse_votes(record: Any) -> NoReturn:
 class BoundRecord:
     """Labels and confidence bounds on a batch of inputs, without the votes behind them.
 
-    It answers `labels`, `abstained` and `radius(norm)` as a
-    :class:`~rs4a.records.certification.Certification` does, so that the metrics and displays take
-    either. Whatever needs votes says that there are none: `counts`, `selection_counts`,
+    It answers `labels`, `abstained` and `radius(norm)` as a :class:`~rs4a.Certification`
+    does, so that the metrics and displays take either. Whatever needs votes says that there
+    are none: `counts`, `selection_counts`,
     `n_votes` and `recompute` raise an AttributeError.
 
     Parameters
@@ -84,7 +84,7 @@ class BoundRecord:
     Examples
     --------
     >>> import numpy as np
-    >>> from rs4a.records.bound_record import BoundRecord
+    >>> from rs4a.records import BoundRecord
     >>> from rs4a.noises import Uniform
     >>> record = BoundRecord(
     ...     classes=np.array([0, 1]),
@@ -163,6 +163,11 @@ class BoundRecord:
     def _norm(self) -> float:
         assert self.norm is not None
         return self.norm
+
+    @property
+    def vote_shares(self) -> NDArray[np.float64] | None:
+        """The probabilities `proba`, by the name that `Certification` has for them."""
+        return self.proba
 
     @property
     def abstained(self) -> NDArray[np.bool_]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs4a.utils.checks import check_box
 from rs4a.utils.arrays import read_only
+from rs4a.utils.checks import check_box
 
 __all__ = ["Box", "as_box", "coordinate_reach", "input_free_reach"]
 
@@ -33,7 +33,7 @@ class Box:
 
     Examples
     --------
-    >>> from rs4a.records.box import Box
+    >>> from rs4a.records import Box
     >>> Box(0, 1)
     (0, 1)
     >>> Box(0, 1).lengths.round(9)
@@ -135,7 +135,7 @@ def coordinate_reach(X: Any, box: tuple[float, float], lambd: float) -> FloatArr
     Examples
     --------
     >>> import numpy as np
-    >>> from rs4a.records.box import coordinate_reach
+    >>> from rs4a.records import coordinate_reach
     >>> coordinate_reach(np.array([[0.5, 0.75, 0.0], [0.5, 0.5, 0.5]]), (0, 1), lambd=1.0)
     array([[1.  , 0.75, 0.5 ],
            [0.5 , 0.5 , 0.5 ]])
@@ -193,7 +193,7 @@ def input_free_reach(box: tuple[float, float]) -> FloatArray:
 
     Examples
     --------
-    >>> from rs4a.records.box import input_free_reach
+    >>> from rs4a.records import input_free_reach
     >>> from rs4a.noises import Uniform
     >>> reach = input_free_reach((0.0, 1.0))
     >>> Uniform(lambd=2.0).radius([0.9, 1.0], norm=1, dim=784, reach=reach).round(4)

@@ -14,17 +14,18 @@ from sklearn.base import clone
 
 from rs4a import bounds, noises
 from rs4a.bounds import Bound, top_votes
-from rs4a.records.box import Box, as_box, coordinate_reach, widened
-from rs4a.records.log import CertificationLog, make_log
+from rs4a.inputs.arrays import as_array
 from rs4a.nets.inference import Inference
-from rs4a.noises import Noise
 from rs4a.nets.provenance import merge_runs
+from rs4a.noises import Noise
 from rs4a.noises.streams import stream_keys
+from rs4a.records.box import Box, as_box, coordinate_reach, widened
+from rs4a.records.files import read_record, write_record
+from rs4a.records.log import CertificationLog, make_log
+from rs4a.records.summary import summarize
+from rs4a.utils.arrays import check_rows, plain_labels, read_only
 from rs4a.utils.checks import NORMS, check_dim, check_norm, format_norm
 from rs4a.utils.params import check_own_name, from_json, known_classes, to_json
-from rs4a.records.files import read_record, write_record
-from rs4a.utils.arrays import check_rows, plain_labels, read_only
-from rs4a.inputs.arrays import as_array
 
 __all__ = ["Certification"]
 
@@ -133,7 +134,7 @@ class Certification:
     Examples
     --------
     >>> import numpy as np
-    >>> from rs4a.records.certification import Certification
+    >>> from rs4a import Certification
     >>> from rs4a.noises import Uniform
     >>> votes = np.array([[990, 10], [520, 480]])
     >>> certification = Certification(
@@ -348,6 +349,12 @@ class Certification:
         return self.classes[self._columns]
 
     @property
+    def vote_shares(self) -> NDArray[np.float64]:
+        """Share of the selection votes for every class, (n, n_classes)."""
+        counts = self.selection_counts
+        return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    @property
     def n_votes(self) -> NDArray[np.int64]:
         """Number of estimation votes of every input."""
         return self.counts.sum(axis=1)
@@ -548,7 +555,8 @@ class Certification:
         Returns
         -------
         summary : str
-            Some lines. See :func:`rs4a.metrics.summarize`.
+            Some lines. If `y_true` holds several classes, each has a row; of more than
+            20 classes, those 20 with the lowest certified accuracy have a row.
 
         Raises
         ------
@@ -556,9 +564,31 @@ class Certification:
             If the length of `y_true` differs, a radius is negative or NaN, radii or
             weights are given without labels, or `sample_weight` or `average` is not as
             described.
-        """
-        from rs4a.metrics import summarize
 
+        Warns
+        -----
+        CertificationWarning
+            If all inputs get one label, and `y_true` holds several.
+
+        Examples
+        --------
+        >>> from rs4a import Certification
+        >>> from rs4a.noises import Uniform
+        >>> certification = Certification.from_counts(
+        ...     [[990, 10], [520, 480]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+        ... )
+        >>> print(certification.summary([0, 0], radii=[0.0, 0.5]))
+        2 inputs under Uniform(sigma=0.5)
+        No change of an input by less than its certified radius, in l1 norm, alters the
+        answer of the smoothed classifier, with probability at least 0.999 over the noise,
+        for each input separately.
+        estimation votes: 2000, 1000 an input
+        abstained: 1 of 2
+        l1 radius: median 0.412, largest 0.824
+        certified accuracy, with its 95% interval over inputs:
+          l1 radius 0: 50.0% (1.2% to 98.8%)
+          l1 radius 0.5: 50.0% (1.2% to 98.8%)
+        """
         return summarize(
             self,
             y_true,
@@ -690,7 +720,7 @@ class Certification:
 
         Examples
         --------
-        >>> from rs4a.records.certification import Certification
+        >>> from rs4a import Certification
         >>> from rs4a.noises import Uniform
         >>> votes = [[99_000, 1_000], [52_000, 48_000]]
         >>> certification = Certification.from_counts(

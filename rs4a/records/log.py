@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
-from rs4a.records.box import Box, as_box
-from rs4a.records.guarantee import guarantee_of_log
 from rs4a.noises import Noise
 from rs4a.radii import conversion_factor, round_down
-from rs4a.utils.checks import check_norm, format_norm
+from rs4a.records.box import Box, as_box
+from rs4a.records.guarantee import guarantee_of_log
 from rs4a.records.log_files import LogFile, is_abstention, parse_labels, read_log, write_log
 from rs4a.utils.arrays import check_rows
+from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.rounding import format_radius
 from rs4a.utils.user_warnings import warn_user
 
@@ -37,8 +37,7 @@ class CertificationLog:
     """Labels and radii as a log states them: the votes behind them are not known.
 
     It answers `labels`, `abstained` and `radius(norm)` as a
-    :class:`~rs4a.records.certification.Certification` does, so that the metrics and displays
-    take either.
+    :class:`~rs4a.Certification` does, so that the metrics and displays take either.
 
     Parameters
     ----------
@@ -342,7 +341,7 @@ def common_images(logs: Sequence[CertificationLog]) -> list[CertificationLog]:
     Examples
     --------
     >>> import numpy as np
-    >>> from rs4a.records.log import CertificationLog, common_images
+    >>> from rs4a.records import CertificationLog, common_images
     >>> logs = [
     ...     CertificationLog(
     ...         index=np.arange(0, 12, step), y_true=np.zeros(12 // step, dtype=int),

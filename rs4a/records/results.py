@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rs4a.records.bound_record import BoundRecord
-from rs4a.records.certification import Certification
+from rs4a.inputs.arrays import as_array
 from rs4a.networks import parse_checkpoint_name
 from rs4a.networks.dataset_shapes import dataset_shape
 from rs4a.noises import Noise
 from rs4a.noises.by_name import make_noise
-from rs4a.utils.files import whole_file
+from rs4a.records.bound_record import BoundRecord
+from rs4a.records.certification import Certification
 from rs4a.utils.arrays import plain_labels
-from rs4a.inputs.arrays import as_array
+from rs4a.utils.files import whole_file
 
 __all__ = ["read_results", "write_results"]
 
@@ -61,7 +61,7 @@ def write_results(
     >>> import tempfile
     >>> from rs4a import Certification
     >>> from rs4a.noises import Uniform
-    >>> from rs4a.persistence import read_results, write_results
+    >>> from rs4a.records import read_results, write_results
     >>> certification = Certification.from_counts(
     ...     [[990, 10], [700, 300]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
     ... )
@@ -147,7 +147,7 @@ def read_results(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from rs4a.persistence import read_results
+    >>> from rs4a.records import read_results
     >>> with tempfile.TemporaryDirectory() as parent:
     ...     folder = Path(parent, "cifar_uniform_0.5")
     ...     folder.mkdir()

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rs4a.records.certification import Certification
-from rs4a.records.guarantee import guarantee_in_words
+from rs4a.inputs.arrays import as_array
 from rs4a.metrics.averages import check_sample_weight, mean_over_inputs, rows_by_class
 from rs4a.metrics.scorers import warn_of_one_answer
 from rs4a.metrics.scores import (
@@ -19,9 +18,9 @@ from rs4a.metrics.scores import (
     certified_hits,
     check_certified,
 )
+from rs4a.records.guarantee import guarantee_in_words
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.rounding import format_radius
-from rs4a.inputs.arrays import as_array
 
 __all__ = ["summarize"]
 
@@ -33,7 +32,7 @@ _N_CLASSES = 20
 
 
 def summarize(
-    certification: Certification,
+    certification: Any,
     y_true: ArrayLike | None = None,
     *,
     radii: ArrayLike | None = None,
@@ -41,66 +40,20 @@ def summarize(
     sample_weight: ArrayLike | None = None,
     average: str = "micro",
 ) -> str:
-    """Noise, guarantee, votes, abstentions and radii; with labels, certified accuracy.
+    """Words of a record, as :meth:`rs4a.Certification.summary` describes them.
 
     Parameters
     ----------
     certification : Certification
-        Record of votes.
+        The record.
 
-    y_true : array-like of shape (n,), default=None
-        True labels. None: nothing is said about accuracy.
-
-    radii : array-like of shape (n_radii,), default=None
-        Distances at which certified accuracy is stated, in units of X. None: five, from 0
-        to where certificates end.
-
-    norm : {1, 2, inf}, default=None
-        Norm of the adversary. None: the certification's own.
-
-    sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs in certified accuracy, which then has no interval. None: all
-        weigh the same.
-
-    average : {"micro", "macro"}, default="micro"
-        Whether certified accuracy is the mean over inputs, or over classes.
+    y_true, radii, norm, sample_weight, average : object
+        As in the method.
 
     Returns
     -------
     summary : str
-        Some lines. Where `y_true` holds several classes, each has a row, or, of more than
-        20, those 20 where certified accuracy is lowest.
-
-    Raises
-    ------
-    ValueError
-        If the length of `y_true` differs, a radius is negative or NaN, radii or weights
-        are given without labels, or `sample_weight` or `average` is not as described.
-
-    Warns
-    -----
-    CertificationWarning
-        If all inputs get one label, and `y_true` holds others too.
-
-    Examples
-    --------
-    >>> from rs4a import Certification
-    >>> from rs4a.metrics import summarize
-    >>> from rs4a.noises import Uniform
-    >>> certification = Certification.from_counts(
-    ...     [[990, 10], [520, 480]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
-    ... )
-    >>> print(summarize(certification, [0, 0], radii=[0.0, 0.5]))
-    2 inputs under Uniform(sigma=0.5)
-    No change of an input by less than its certified radius, in l1 norm, alters the
-    answer of the smoothed classifier, with probability at least 0.999 over the noise,
-    for each input separately.
-    estimation votes: 2000, 1000 an input
-    abstained: 1 of 2
-    l1 radius: median 0.412, largest 0.824
-    certified accuracy, with its 95% interval over inputs:
-      l1 radius 0: 50.0% (1.2% to 98.8%)
-      l1 radius 0.5: 50.0% (1.2% to 98.8%)
+        Some lines.
     """
     if y_true is None and radii is not None:
         raise ValueError(f"radii need y_true, got radii={radii!r} without labels.")
@@ -143,14 +96,14 @@ def _percent(share: float, to_whole: Callable[[float], int] = math.floor) -> str
     return f"{to_whole(round(1000.0 * share, 6)) / 10.0:.1f}%"
 
 
-def _guarantee(certification: Certification, norm: float) -> str:
+def _guarantee(certification: Any, norm: float) -> str:
     box = None if certification.box is None else certification.box.interval
     return guarantee_in_words(
         certification.noise, alpha=certification.alpha, norm=norm, box=box
     )
 
 
-def _votes(certification: Certification) -> str:
+def _votes(certification: Any) -> str:
     """How many there are, and how long they took if that is known."""
     n_votes = certification.n_votes
     low, high = int(n_votes.min()), int(n_votes.max())
@@ -160,7 +113,7 @@ def _votes(certification: Certification) -> str:
 
 
 def _accuracies(
-    certification: Certification,
+    certification: Any,
     y_true: ArrayLike,
     radii: ArrayLike | None,
     norm: float,
@@ -197,7 +150,7 @@ def _accuracies(
 
 
 def _classes(
-    certification: Certification,
+    certification: Any,
     y_true: ArrayLike,
     radii: NDArray[np.float64],
     norm: float,
@@ -233,7 +186,7 @@ def _classes(
     return [head, *(f"  {line}" for line in table.to_string(index=False).splitlines())]
 
 
-def _some_radii(certification: Certification, norm: float) -> NDArray[np.float64]:
+def _some_radii(certification: Any, norm: float) -> NDArray[np.float64]:
     """Round numbers from 0 to near the largest finite radius."""
     radius = certification.radius(norm)
     largest = float(radius[np.isfinite(radius)].max(initial=0.0))

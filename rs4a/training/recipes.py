@@ -68,7 +68,7 @@ def replace_last_layer(
     >>> from skorch import NeuralNetClassifier
     >>> from torch import nn
     >>> from rs4a.networks import LeNet
-    >>> from rs4a.training.recipes import replace_last_layer
+    >>> from rs4a.training import replace_last_layer
     >>> pretrained = LeNet((1, 28, 28), n_classes=1000)  # trained elsewhere
     >>> module = replace_last_layer(pretrained, n_classes=10, random_state=0)
     >>> module.fc3.out_features
@@ -169,7 +169,7 @@ def with_pseudo_labels(
     --------
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from rs4a.training.recipes import with_pseudo_labels
+    >>> from rs4a.training import with_pseudo_labels
     >>> X, y = load_digits(return_X_y=True)
     >>> X = (X / 16).astype("float32")
     >>> teacher = LogisticRegression(max_iter=1000).fit(X[:200], y[:200])

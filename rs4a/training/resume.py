@@ -13,10 +13,10 @@ import torch
 from skorch.callbacks import Callback, PrintLog
 from skorch.history import History
 
+from rs4a.inputs.arrays import as_array
 from rs4a.nets.fingerprint import fingerprint
 from rs4a.utils.files import whole_file
 from rs4a.utils.sealed import seal, unseal
-from rs4a.inputs.arrays import as_array
 
 __all__ = ["ResumeTraining"]
 

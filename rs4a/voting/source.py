@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from rs4a.nets.modules import learned_criteria, own_state
 from rs4a.nets.outputs import evaluating
-from rs4a.voting.remote import request_in_worker, vote_in_worker
-from rs4a.voting.progress import VoteBar
 from rs4a.nets.provenance import run_settings
-from rs4a.voting.voters import Requests, Voters
 from rs4a.noises.streams import STREAMS
 from rs4a.utils.describe import describe, describe_plain
 from rs4a.utils.user_warnings import warn_user
 from rs4a.voting.plans import VotePlan, Votes, draw_votes
+from rs4a.voting.progress import VoteBar
+from rs4a.voting.remote import request_in_worker, vote_in_worker
 from rs4a.voting.store import VoteStore
+from rs4a.voting.voters import Requests, Voters
 from rs4a.voting.workers import TASKS_PER_JOB, Workers
 
 __all__ = ["Ballot"]

@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn import get_config, set_config
 
-from rs4a.voting.batch_independence import Watch
 from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import (
     evaluating,
@@ -33,9 +32,10 @@ from rs4a.nets.outputs import (
     without_gradients,
 )
 from rs4a.noises import Noise
-from rs4a.voting.stopping import look_schedule
 from rs4a.noises.streams import block_key, generator
 from rs4a.utils.user_warnings import warn_user
+from rs4a.voting.batch_independence import Watch
+from rs4a.voting.stopping import look_schedule
 
 __all__ = ["Phase", "Requests", "Voters"]
 

@@ -12,9 +12,9 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 from sklearn import config_context, get_config
 
+from rs4a.utils.user_warnings import warn_user
 from rs4a.voting.remote import Packed, load_packed, pack_voters
 from rs4a.voting.voters import Voters
-from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["TASKS_PER_JOB", "Workers"]
 

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rs4a.records.box import coordinate_reach, input_free_reach
 from rs4a.noises import Uniform
+from rs4a.records import coordinate_reach, input_free_reach
 
 N_IMAGES, SHAPE = 10_000, (3, 32, 32)
 BOX, SCALES = (0.0, 1.0), (0.25, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0)

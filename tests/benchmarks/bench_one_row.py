@@ -20,11 +20,11 @@ import torch
 from sklearn.datasets import load_digits
 
 from rs4a import SmoothedClassifier
-from rs4a.voting import voters as sampling
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.noises import Gaussian
-from rs4a.voting.voters import Phase, Voters
 from rs4a.noises.streams import stream_keys
+from rs4a.voting import voters as sampling
+from rs4a.voting.voters import Phase, Voters
 
 ROUNDS = 25
 X, y = load_digits(return_X_y=True)

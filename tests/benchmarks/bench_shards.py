@@ -27,12 +27,12 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
 from rs4a.networks import make_network
 from rs4a.noises import Uniform
-from rs4a.voting.remote import pack_voters
-from rs4a.voting.voters import Voters
 from rs4a.noises.streams import stream_keys
 from rs4a.utils.describe import describe_plain
 from rs4a.voting.plans import VotePlan, draw_votes
+from rs4a.voting.remote import pack_voters
 from rs4a.voting.store import VoteStore
+from rs4a.voting.voters import Voters
 
 N_VOTES = 1000
 

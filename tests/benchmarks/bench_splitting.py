@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.datasets import load_fashion_mnist
-from rs4a.persistence import classifier_from_checkpoint
 
 SEQUENTIAL = ConfidenceSequence(max_n=20_000, radii=[0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
 #: Name, folder, bound and number of images.
@@ -31,7 +31,7 @@ def main():
     X, _ = load_fashion_mnist(split="test", as_arrays=True)
     for name, folder, bound, n_images in WAYS:
         path = Path(sys.argv[1], f"fashion_mnist_{folder}", "net.safetensors")
-        clf = classifier_from_checkpoint(path, bound=bound, random_state=0, norm=1)
+        clf = SmoothedClassifier.from_checkpoint(path, bound=bound, random_state=0, norm=1)
         start = time.perf_counter()
         certification = clf.certify(X[::500][:n_images])
         seconds = (time.perf_counter() - start) / n_images

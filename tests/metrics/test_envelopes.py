@@ -4,7 +4,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from rs4a.records.bound_record import BoundRecord
 from rs4a.metrics import (
     EnvelopeDisplay,
     SigmaCurvesDisplay,
@@ -13,6 +12,7 @@ from rs4a.metrics import (
 )
 from rs4a.metrics.scores import binomial_interval
 from rs4a.noises import Gaussian, Laplace, Uniform
+from rs4a.records import BoundRecord
 
 
 def result(noise, bounds, norm=1):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from rs4a import Certification
-from rs4a.records.bound_record import BoundRecord
 from rs4a.metrics import PredictionDisplay
 from rs4a.metrics.scores import binomial_interval
 from rs4a.noises import Gaussian, Laplace, Uniform
+from rs4a.records import BoundRecord
 
 CLASSES = np.array(["cat", "dog"])
 VOTES = np.array([[990, 10], [700, 300], [520, 480], [100, 900]])

@@ -9,7 +9,6 @@ import torch
 from sklearn.metrics import accuracy_score, recall_score
 
 from rs4a import Certification, metrics
-from rs4a.records.bound_record import BoundRecord
 from rs4a.metrics import (
     abstention_rate,
     average_certified_radius,
@@ -18,6 +17,7 @@ from rs4a.metrics import (
 )
 from rs4a.metrics.scores import binomial_interval
 from rs4a.noises import Gaussian, Uniform
+from rs4a.records import BoundRecord
 
 LOG = Path(__file__).parents[1] / "data/cohen_cifar10_resnet110_sigma_0.25.tsv"
 VOTES = np.array([[1000, 0], [900, 100], [520, 480], [100, 900], [500, 500]])

@@ -8,7 +8,7 @@ import pytest
 from rs4a import Certification
 from rs4a.bounds import ConfidenceSequence
 from rs4a.exceptions import CertificationWarning
-from rs4a.metrics import certified_accuracy_interval, certified_accuracy_score, summarize
+from rs4a.metrics import certified_accuracy_interval, certified_accuracy_score
 from rs4a.noises import Splitting, Uniform
 
 COUNTS = [[1000, 0], [990, 10], [900, 100], [520, 480], [0, 1000]]
@@ -24,7 +24,7 @@ def record():
 
 def test_print(record):
     text = str(record)
-    assert text == record.summary() == summarize(record)
+    assert text == record.summary() == Certification.summary(record)
     assert text.splitlines()[0] == "5 inputs under Uniform(lambd=1.0)"
     assert "estimation votes: 5000, 1000 an input" in text
     assert "abstained: 1 of 5" in text

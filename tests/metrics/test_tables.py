@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from rs4a import Certification
-from rs4a.records.bound_record import BoundRecord
 from rs4a.metrics import (
     EnvelopeDisplay,
     certified_accuracy_frame,
@@ -19,7 +18,7 @@ from rs4a.metrics import (
     noise_name,
 )
 from rs4a.noises import Clean, Exp1, ExpInf, Gaussian, Laplace, Uniform
-from rs4a.persistence import read_results
+from rs4a.records import BoundRecord, read_results
 
 LOG = Path(__file__).parents[1] / "data/cohen_cifar10_resnet110_sigma_0.25.tsv"
 PEER_LOGS = Path(__file__).parents[3] / "shared/peer_logs"

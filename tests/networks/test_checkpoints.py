@@ -25,14 +25,12 @@ from rs4a.networks import (
     CifarResNet,
     LeNet,
     WideResNet,
-    load_checkpoint,
     make_network,
-    read_checkpoint_metadata,
     resnet50,
-    save_checkpoint,
 )
-from rs4a.persistence.published import recognise
 from rs4a.noises import Uniform
+from rs4a.persistence import load_checkpoint, read_checkpoint_metadata, save_checkpoint
+from rs4a.persistence.published import recognise
 
 DATA = Path(__file__).parent.parent / "data"
 MEAN, STD = (0.41, 0.52, 0.33), (0.21, 0.32, 0.13)

@@ -12,8 +12,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from rs4a.records.box import coordinate_reach, input_free_reach
 from rs4a.noises import Uniform
+from rs4a.records import coordinate_reach, input_free_reach
 
 LEVELS = 7
 BOX = (0.0, float(LEVELS))

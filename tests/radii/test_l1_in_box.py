@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rs4a.records.box import coordinate_reach, input_free_reach
 from rs4a.noises import Gaussian, Laplace, Uniform
 from rs4a.radii import uniform_l1, uniform_l1_in_box
+from rs4a.records import coordinate_reach, input_free_reach
 
 NEAR_HALF, NEAR_ONE = [0.5 + 2**-53, 0.5 + 1e-9, 0.5 + 1e-6], [1 - 1e-6, 1 - 2**-53, 1.0]
 PROBS = np.array([*NEAR_HALF, 0.51, 0.6, 0.75, 0.9, 0.99, 0.999, *NEAR_ONE])

@@ -1,4 +1,4 @@
-"""Certified accuracy after every epoch."""
+"""skorch callbacks: certified accuracy after every epoch, and interrupted trainings."""
 
 import math
 from numbers import Integral
@@ -10,18 +10,19 @@ from sklearn.utils import check_scalar
 from skorch.callbacks import EpochScoring
 
 from rs4a.bounds import ClopperPearson
-from rs4a.records.certification import Certification
+from rs4a.inputs.arrays import as_array
 from rs4a.metrics import certified_accuracy_score
 from rs4a.nets.outputs import probe
 from rs4a.noises import Noise
-from rs4a.voting.voters import Voters
 from rs4a.noises.streams import stream_keys
+from rs4a.records.certification import Certification
+from rs4a.training.resume import ResumeTraining
 from rs4a.utils.checks import check_in_range, check_norm, format_norm
 from rs4a.utils.user_warnings import warn_user
-from rs4a.inputs.arrays import as_array
 from rs4a.voting.plans import VotePlan, draw_votes
+from rs4a.voting.voters import Voters
 
-__all__ = ["certified_epoch_scoring"]
+__all__ = ["ResumeTraining", "certified_epoch_scoring"]
 
 _N_SELECTION = 32
 _BATCH_SIZE = 1024

@@ -1,0 +1,100 @@
+"""Import paths of version 0.1.0 that moved: each warns once, and works until 0.3."""
+
+import sys
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import Any
+
+from rs4a.utils.user_warnings import warn_user
+
+__all__ = ["MOVED", "add_moved_modules", "moved"]
+
+#: By the old module and name: where the object is now, as `pkgutil.resolve_name` reads it.
+MOVED = {
+    "rs4a.bound_record": {"BoundRecord": "rs4a.records:BoundRecord"},
+    "rs4a.box": {
+        "Box": "rs4a.records:Box",
+        "as_box": "rs4a.records:as_box",
+        "coordinate_reach": "rs4a.records:coordinate_reach",
+        "input_free_reach": "rs4a.records:input_free_reach",
+    },
+    "rs4a.certification": {"Certification": "rs4a:Certification"},
+    "rs4a.certification_log": {
+        "CertificationLog": "rs4a.records:CertificationLog",
+        "common_images": "rs4a.records:common_images",
+    },
+    "rs4a.inference": {"Inference": "rs4a:Inference"},
+    "rs4a.metrics": {"summarize": "rs4a:Certification.summary"},
+    "rs4a.networks": {
+        "load_checkpoint": "rs4a.persistence:load_checkpoint",
+        "read_checkpoint_metadata": "rs4a.persistence:read_checkpoint_metadata",
+        "save_checkpoint": "rs4a.persistence:save_checkpoint",
+    },
+    "rs4a.persistence": {
+        "classifier_from_checkpoint": "rs4a:SmoothedClassifier.from_checkpoint",
+        "load_classifier": "rs4a:SmoothedClassifier.load",
+        "make_noise": "rs4a.noises:make_noise",
+        "read_results": "rs4a.records:read_results",
+        "save_classifier": "rs4a:SmoothedClassifier.save",
+        "write_results": "rs4a.records:write_results",
+    },
+    "rs4a.recipes": {
+        "replace_last_layer": "rs4a.training:replace_last_layer",
+        "with_pseudo_labels": "rs4a.training:with_pseudo_labels",
+    },
+    "rs4a.stopping": {"look_schedule": "rs4a.voting.stopping:look_schedule"},
+}
+
+_WITH_FILE = {"rs4a.metrics", "rs4a.networks", "rs4a.persistence"}
+
+
+def moved(module: str, name: str) -> Any:
+    """Object that a module of 0.1.0 held, with a warning; `__getattr__` of that module.
+
+    Parameters
+    ----------
+    module : str
+        Dotted name of the module.
+
+    name : str
+        Name of the object.
+
+    Returns
+    -------
+    thing : object
+        The object, from its new place.
+
+    Raises
+    ------
+    AttributeError
+        If the module did not hold the name.
+
+    Warns
+    -----
+    DeprecationWarning
+        At the first use of the name.
+    """
+    place = MOVED[module].get(name)
+    if place is None:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    new = place.replace(":", ".")
+    warn_user(
+        f"{module}.{name} is now {new}. The old path ends with version 0.3.",
+        DeprecationWarning,
+    )
+    thing = resolve_name(place)
+    setattr(sys.modules[module], name, thing)  # the next use finds it, without a warning
+    return thing
+
+
+class _Moved(ModuleType):
+    """A module that no longer has a file."""
+
+    def __getattr__(self, name: str) -> Any:
+        return moved(self.__name__, name)
+
+
+def add_moved_modules() -> None:
+    """Let modules be imported that have no file any more."""
+    for name in MOVED.keys() - _WITH_FILE:
+        sys.modules.setdefault(name, _Moved(name))
