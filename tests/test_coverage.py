@@ -213,7 +213,8 @@ def test_certify_in_portions_stopped_when_it_is_wrong(p):
         assert record.n_votes.max() == max_n
         ever |= wrong(record, p)
     assert_rare(ever, alpha)
-    assert ever.mean() > alpha / 20
+    # Some 0.5 % are wrong once: 0.3 to 1 % under five other seeds.
+    assert ever.mean() > alpha / 50
 
 
 def test_two_bounds_on_three_classes():

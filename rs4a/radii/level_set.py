@@ -140,13 +140,15 @@ class _LevelSets:
         weight = weight * np.exp(self.law.log_density(log_r))
         below = 0.5 * self.law.mass_below(self.log_r[:, :1])
 
-        def excess(log_e: FloatArray) -> tuple[FloatArray, FloatArray]:
-            height = _heights(log_e, log_r, q)
-            value = below + _sum(half_minus_cap(height, self.law.dim) * weight)
+        def excess(
+            log_e: FloatArray, rows: NDArray[np.intp]
+        ) -> tuple[FloatArray, FloatArray]:
+            height = _heights(log_e, log_r[rows], q[rows])
+            value = half_minus_cap(height, self.law.dim) * weight[rows]
             # d height / d log e = e / r - height.
-            growth = bounded_exp(log_e - log_r) - height
+            growth = bounded_exp(log_e - log_r[rows]) - height
             density = _height_density(height, self.law.dim)
-            return value, _sum(density * growth * weight)
+            return below[rows] + _sum(value), _sum(density * growth * weight[rows])
 
         return _root_of_increasing(excess, log_e)
 
@@ -322,19 +324,26 @@ def _height_density(height: FloatArray, dim: int) -> FloatArray:
 
 
 def _root_of_increasing(
-    function: Callable[[FloatArray], tuple[FloatArray, FloatArray]], x: FloatArray
+    function: Callable[[FloatArray, NDArray[np.intp]], tuple[FloatArray, FloatArray]],
+    x: FloatArray,
 ) -> FloatArray:
-    """Roots of increasing functions near x, by Newton's method kept between bounds."""
-    low, high = x - _REACH, x + _REACH
+    """Roots of increasing functions near x, by Newton's method kept between bounds.
+
+    Each step evaluates the rows alone whose last step was not tiny.
+    """
+    low, high, x = x - _REACH, x + _REACH, x.copy()
+    rows = np.arange(len(x))
     for _ in range(_MAX_STEPS):
-        value, slope = function(x)
-        low, high = np.where(value < 0.0, x, low), np.where(value > 0.0, x, high)
+        value, slope = function(x[rows], rows)
+        low[rows] = np.where(value < 0.0, x[rows], low[rows])
+        high[rows] = np.where(value > 0.0, x[rows], high[rows])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            following = x - value / slope
-        bisect = ~((following >= low) & (following <= high))
-        step = np.where(bisect, 0.5 * (low + high), following) - x
-        x = x + step
-        if (np.abs(step) < _STEP_TOLERANCE).all():
+            following = x[rows] - value / slope
+        bisect = ~((following >= low[rows]) & (following <= high[rows]))
+        step = np.where(bisect, 0.5 * (low[rows] + high[rows]), following) - x[rows]
+        x[rows] += step
+        rows = rows[np.abs(step[:, 0]) >= _STEP_TOLERANCE]
+        if not len(rows):
             break
     return x
 

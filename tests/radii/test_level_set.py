@@ -78,9 +78,9 @@ class Exp:
 
     def growth(self, x, q):
         """psi(r e^q) - psi(r)."""
-        z = np.exp(np.minimum(self.k * x, 600.0))
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self.j * q + z * np.expm1(self.k * q)
+        # The larger of both powers times what is left: neither power may underflow alone.
+        larger = np.exp(np.minimum(self.k * np.maximum(x, x + q), 600.0))
+        return self.j * q - np.sign(q) * larger * np.expm1(-self.k * np.abs(q))
 
 
 class Pow:
@@ -96,11 +96,9 @@ class Pow:
         return self.norm + self.dim * x - self.a * np.logaddexp(0.0, self.k * x)
 
     def growth(self, x, q):
-        with np.errstate(over="ignore"):
-            change = expit(self.k * x) * np.expm1(self.k * q)
+        change = expit(self.k * x) * np.expm1(np.clip(self.k * q, -1.0, 1.0))
         far = np.logaddexp(0.0, self.k * (x + q)) - np.logaddexp(0.0, self.k * x)
-        near = np.log1p(np.clip(change, -0.5, 0.5))
-        return self.a * np.where(np.abs(change) < 0.5, near, far)
+        return self.a * np.where(np.abs(self.k * q) < 1.0, np.log1p(change), far)
 
 
 def step_to(law, x, t, sign):
@@ -230,9 +228,11 @@ def random_rho(rng):
 
 
 @pytest.mark.slow
-def test_no_radius_is_above_the_truth():
-    rng = np.random.default_rng(18)
-    for _ in range(300):
+@pytest.mark.parametrize("part", range(20))
+def test_no_radius_is_above_the_truth(part):
+    """300 laws, in parts for the test's workers."""
+    rng = np.random.default_rng([18, part])
+    for _ in range(15):
         law, rho = random_law(rng), random_rho(rng)
         above, _ = worst(law, [rho])
         assert above <= 0.0, (vars(law), rho, above)
