@@ -10,17 +10,16 @@ from sklearn.utils import check_scalar
 from skorch.callbacks import EpochScoring
 
 from rs4a.bounds import ClopperPearson
+from rs4a.certify import Procedure, certify
+from rs4a.inputs import Inputs
 from rs4a.inputs.arrays import as_array
 from rs4a.metrics import certified_accuracy_score
 from rs4a.nets.outputs import probe
 from rs4a.noises import Noise
-from rs4a.noises.streams import stream_keys
 from rs4a.records.certification import Certification
 from rs4a.training.resume import ResumeTraining
 from rs4a.utils.checks import check_in_range, check_norm, format_norm
 from rs4a.utils.user_warnings import warn_user
-from rs4a.voting.plans import VotePlan, draw_votes
-from rs4a.voting.voters import Voters
 
 __all__ = ["ResumeTraining", "certified_epoch_scoring"]
 
@@ -137,29 +136,20 @@ class _CertifiedEpochScore:
             )
         images, targets = _evenly(X, y, self.n_images)
         n_classes = probe(net, images, 2).shape[1]
-        voters = Voters(
-            net, smoothing.noise, None, n_classes=n_classes, batch_size=_BATCH_SIZE
-        )
-        keys = stream_keys(images, seed=0, purpose=_PURPOSE)
-        with voters:
-            votes = draw_votes(voters, images, keys, self._plan(smoothing.noise, images))
-        certification = Certification(
-            classes=np.arange(n_classes),
-            selection_counts=votes.selection,
-            counts=votes.counts,
-            noise=smoothing.noise,
-            dim=images[0].size,
+        procedure = Procedure(
             bound=self.bound,
+            n_selection=_N_SELECTION,
             alpha=self.alpha,
             norm=self.norm,
+            seed=0,
+            batch_size=_BATCH_SIZE,
+            purpose=_PURPOSE,
+        )
+        certification = certify(
+            net, Inputs(images), smoothing.noise, np.arange(n_classes), procedure
         )
         self._warn_if_out_of_reach(smoothing.noise, certification)
         return certified_accuracy_score(targets, certification, radius=self.radius)
-
-    def _plan(self, noise: Noise, images: NDArray[np.float32]) -> VotePlan:
-        if noise.deterministic:
-            return VotePlan(0, n_views=noise.n_views(images[0].size))
-        return VotePlan(_N_SELECTION, n_estimation=self.bound.votes_per_input)
 
     def _warn_if_out_of_reach(self, noise: Noise, certification: Certification) -> None:
         """Early stopping by a score that is 0 in all epochs would keep the first one."""

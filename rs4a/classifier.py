@@ -1,17 +1,14 @@
 """The smoothed classifier: a scikit-learn estimator around a net or another classifier."""
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import replace
 from html import escape
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import (
     BaseEstimator,
@@ -23,7 +20,7 @@ from sklearn.base import (
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
-from sklearn.utils import Tags, check_random_state, check_scalar
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
@@ -36,17 +33,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
-from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
+from rs4a.bounds import Bound, ClopperPearson
+from rs4a.certify import Procedure, batch_size_of, certify, selection_counts
+from rs4a.inputs import Inputs
 from rs4a.inputs.arrays import (
     as_array,
     check_inputs,
     check_training_data,
     check_weights,
     labelled,
-    lost_by_rounding,
     validation_set,
 )
-from rs4a.nets.fingerprint import fingerprint
 from rs4a.nets.from_sklearn import PredictingNet, check_base, check_fitted_plain, is_plain
 from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import (
@@ -60,14 +57,12 @@ from rs4a.nets.outputs import (
     voting_nets,
     without_gradients,
 )
-from rs4a.nets.provenance import describe_run
 from rs4a.nets.trained_under import noise_of_training
 from rs4a.noises import Gaussian, Noise
-from rs4a.noises.streams import stream_keys
 from rs4a.objectives import NoiseAugmentation, Objective
 from rs4a.persistence.checkpoints import net_from_checkpoint
 from rs4a.persistence.classifiers import load_classifier, save_classifier
-from rs4a.records.box import Box, as_box, coordinate_reach
+from rs4a.records.box import as_box
 from rs4a.records.certification import Certification
 from rs4a.records.guarantee import guarantee_in_words
 from rs4a.training.from_sklearn import (
@@ -77,30 +72,15 @@ from rs4a.training.from_sklearn import (
     train_plain,
 )
 from rs4a.training.train import train
-from rs4a.utils.arrays import given_index, labels_or
-from rs4a.utils.checks import check_norm, format_norm
-from rs4a.utils.params import to_json
+from rs4a.utils.arrays import labels_or
+from rs4a.utils.checks import check_norm
 from rs4a.utils.user_warnings import warn_user
 from rs4a.voting.batch_independence import (
-    Watch,
-    depends_on_batch,
-    warn_of_batch_dependence,
-    warn_of_change,
+    Trial,
 )
-from rs4a.voting.batch_size import find_batch_size
-from rs4a.voting.plans import VotePlan, Votes
-from rs4a.voting.progress import VoteBar
-from rs4a.voting.sequential import sequential_votes
-from rs4a.voting.source import Ballot
-from rs4a.voting.stopping import StoppingRule
-from rs4a.voting.store import VoteStore, store_folder
-from rs4a.voting.voters import Voters
+from rs4a.voting.store import store_folder
 
 __all__ = ["SmoothedClassifier"]
-
-#: Votes drawn ahead together where they are kept: by what is asked for at once they are
-#: found again, whatever the batch size.
-_KEPT_BATCH = 1024
 
 
 def _usual_noise(_: Any = None) -> Noise:
@@ -854,64 +834,20 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             has a note, `warned`), if `noise` has changed since the fit, if X is rounded by
             much to float32, or after an interruption.
         """
-        given, X = X, self._checked(X)
+        inputs = self._checked(X)
         self._warn_of_other_noise()
-        self._warn_of_rounding(given, X[0].size)
-        bound = self._checked_bound(max_votes, previous)
-        depends, digest = self._tried(X)
-        watch = Watch(X, self.noise_)
-        box = self._box_of(X)
-        start = time.perf_counter()
-        with self._ballot(X, watch) as ballot:
-            so_far = self._counts_so_far(ballot, previous, digest)
-            votes = self._votes(ballot, bound, box, max_votes, so_far)
-        if votes.interrupted:
-            warn_user(
-                "certify was interrupted: inputs that were still undecided have fewer "
-                "votes. What the record certifies holds. " + ballot.kept_in_words()
-            )
-        seconds = time.perf_counter() - start
-        warned = {
-            "the net's answer to an input changes with its batch": depends,
-            "the net changed while it voted": not depends and warn_of_change(watch),
-        }
-        run = self._run(ballot, votes, seconds, previous)
-        run["warned"] = [reason for reason, is_so in warned.items() if is_so]
-        return Certification(
-            classes=self.classes_,
-            selection_counts=votes.selection,
-            counts=votes.counts,
-            noise=self.noise_,
-            dim=X[0].size,
-            bound=bound,
-            alpha=self.alpha,
-            norm=self.norm,
-            seconds=seconds + (previous.seconds if previous else 0.0),
-            adaptive=isinstance(bound, ConfidenceSequence),
-            tokens=None if bound is None else ballot.keys[:, 2],
-            inference=self.inference,
-            net_digest=digest,
-            box=box,
-            runs=(*(previous.runs if previous else ()), run),
-            index=given_index(given),
+        if not hasattr(self, "_trial"):
+            self._trial = Trial()
+        return certify(
+            self._net,
+            inputs,
+            self.noise_,
+            self.classes_,
+            self._procedure(),
+            trial=self._trial,
+            max_votes=max_votes,
+            previous=previous,
         )
-
-    def _tried(self, X: Any) -> tuple[bool, str]:
-        """Whether the net's answers depend on their batch, and the net's digest.
-
-        A net that passed is tried again after its weights, settings or `inference` changed.
-        """
-        inference = None if self.inference is None else str(to_json(self.inference))
-        tried = fingerprint(self._net), inference
-        if tried == getattr(self, "_passed_trial", None):
-            return False, tried[0]
-        depends = depends_on_batch(self._net, X, self.noise_, len(self.classes_))
-        # The first forward pass may build what a module lacks.
-        tried = fingerprint(self._net), inference
-        self._passed_trial = None if depends else tried
-        if depends:
-            warn_of_batch_dependence()
-        return depends, tried[0]
 
     def _warn_of_other_noise(self) -> None:
         asked = getattr(self, "_noise_of_fit", None)
@@ -921,152 +857,6 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             f"Certificates are about the noise of the fit, {self.noise_}, and noise is "
             f"{self.noise} by now: call fit again, which leaves a frozen net as it is."
         )
-
-    def _warn_of_rounding(self, X: Any, dim: int) -> None:
-        norm = self.noise_.norms[0] if self.norm is None else check_norm(self.norm)
-        distance, step = lost_by_rounding(X, min(norm, 2))
-        std = self.noise_.std(dim)
-        # Fractions in [0, 1] lose 3e-8 a coordinate at most, however many there are.
-        if 0.0 < std < min(1e3 * distance, 1e5 * step):
-            warn_user(
-                f"X is rounded to float32, which moves an input by up to {distance:.2g} in "
-                f"{format_norm(min(norm, 2))} norm, where the noise has sigma={std:.3g}. "
-                "Certificates are about the rounded inputs. Subtract an offset, such as "
-                "each column's mean, or scale what is that wide, before fit and certify."
-            )
-
-    def _box_of(self, X: Any) -> Box | None:
-        box = as_box(self.box)
-        if box is None:
-            return None
-        lambd = self.noise_.scale(X[0].size)
-        return replace(box, reach=coordinate_reach(X, box.interval, lambd))
-
-    def _run(
-        self, ballot: Ballot, votes: Votes, seconds: float, previous: Certification | None
-    ) -> dict[str, Any]:
-        before = 0 if previous is None else int(previous.counts.sum())
-        selection = 0 if self.noise_.deterministic else int(votes.selection.sum())
-        return describe_run(
-            self._net,
-            ballot.X,
-            seed=self._seed(),
-            votes=selection + int(votes.counts.sum()) - before,
-            kept=ballot.n_kept,
-            seconds=seconds,
-            workers=effective_n_jobs(self.n_jobs),
-        )
-
-    def _votes(
-        self,
-        ballot: Ballot,
-        bound: Bound | None,
-        box: Box | None,
-        max_votes: int | None,
-        so_far: NDArray[np.int64] | None,
-    ) -> Votes:
-        dim, n = ballot.X[0].size, len(ballot.X)
-        if bound is None:
-            plan = VotePlan(0, n_views=self.noise_.n_views(dim))
-            with VoteBar(n, plan.n_views, show=bool(self.verbose)) as bar:
-                return ballot.votes(plan, bar=bar)
-        with VoteBar(n, bound.votes_per_input, show=bool(self.verbose)) as bar:
-            if not isinstance(bound, ConfidenceSequence):
-                fixed = VotePlan(self.n_selection, n_estimation=bound.votes_per_input)
-                return ballot.votes(fixed, bar=bar)
-            norm = self.noise_.norms[0] if self.norm is None else check_norm(self.norm)
-            reach = None if box is None else box.lengths
-            rule = StoppingRule(
-                bound, self.noise_, norm, dim, float(self.alpha), len(self.classes_), reach
-            )
-            if max_votes is None:
-                plan = VotePlan(self.n_selection, rule=rule)
-                return ballot.votes(plan, so_far=so_far, bar=bar)
-            return self._budgeted_votes(ballot, rule, so_far, max_votes, bar)
-
-    def _budgeted_votes(
-        self,
-        ballot: Ballot,
-        rule: StoppingRule,
-        so_far: NDArray[np.int64] | None,
-        max_votes: int,
-        bar: VoteBar,
-    ) -> Votes:
-        """Votes that all inputs compete for, round by round."""
-        selection = ballot.votes(VotePlan(self.n_selection)).selection
-        outcome = sequential_votes(
-            ballot.requested,
-            rule,
-            selection.argmax(axis=1),
-            counts=np.zeros_like(selection) if so_far is None else so_far,
-            keys=ballot.keys,
-            batch_size=ballot.voters.batch_size if ballot.store is None else _KEPT_BATCH,
-            max_votes=max_votes,
-            progress=bar.show,
-        )
-        return Votes(selection, outcome.counts, outcome.interrupted)
-
-    def _checked_bound(
-        self, max_votes: int | None, previous: Certification | None
-    ) -> Bound | None:
-        """The bound, if it fits the noise and the other arguments of `certify`.
-
-        None under deterministic noise, which needs none.
-        """
-        bound = None if self.noise_.deterministic else self._resolved_bound()
-        for name, value in (("max_votes", max_votes), ("previous", previous)):
-            if value is not None and not isinstance(bound, ConfidenceSequence):
-                raise ValueError(
-                    f"{name} needs a bound that may stop, as ConfidenceSequence does, and "
-                    f"noise that is drawn, got bound={bound} and noise={self.noise_}."
-                )
-        if bound is None:
-            return None
-        if max_votes is not None:
-            check_scalar(max_votes, "max_votes", Integral, min_val=0)
-        if bound.runner_up:
-            self.noise_.check_two_bounds()
-        if not bound.can_certify(self.alpha):
-            warn_user(
-                f"bound={bound} with alpha={self.alpha} certifies nothing: not even a "
-                "unanimous vote bounds a probability above 1/2. Draw more votes or take "
-                "a larger alpha."
-            )
-        return bound
-
-    def _counts_so_far(
-        self, ballot: Ballot, previous: Certification | None, net_digest: str
-    ) -> NDArray[np.int64] | None:
-        """Estimation votes of an earlier record, if they are of the same stream."""
-        if previous is None:
-            return None
-        if not isinstance(previous, Certification):
-            raise TypeError(
-                f"previous must be a Certification, got {type(previous).__name__}."
-            )
-        n_selection = previous.selection_counts.sum(axis=1)
-        same = {
-            "sampling": previous.adaptive,
-            "noise": to_json(previous.noise) == to_json(self.noise_),
-            "classes": np.array_equal(previous.classes, self.classes_),
-            "inputs or seed": previous.tokens is not None
-            and np.array_equal(previous.tokens, ballot.keys[:, 2]),
-            "input shape": all(  # tokens know but the bytes of inputs
-                run.get("input_shape") == list(ballot.X.shape[1:]) for run in previous.runs
-            ),
-            "selection votes": (n_selection == self.n_selection).all(),
-            "inference": _same_params(previous.inference, self.inference),
-            "net": previous.net_digest == net_digest,
-        }
-        other = [name for name, is_same in same.items() if not is_same]
-        if other:
-            raise ValueError(
-                "previous must be a record of certify under a bound that may stop, of the "
-                "same net, noise, inputs, n_selection and random_state, got a record with "
-                "other "
-                f"{', '.join(other)}."
-            )
-        return np.array(previous.counts)
 
     def base_score(self, X: Any, y: ArrayLike) -> float:
         """Accuracy of the net alone, without noise and without any guarantee.
@@ -1089,11 +879,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ValueError
             If X is not as in `fit`.
         """
-        X = self._checked(X)
+        X = self._checked(X).values
         labels = []
         with evaluating(self._net), without_gradients():
             (net,) = voting_nets(self._net, self.inference, 1)
-            batch_size = self._resolved_batch_size(X)
+            batch_size = batch_size_of(self._net, X, self.noise_, self._procedure())
             for start in range(0, len(X), batch_size):
                 batch = np.array(X[start : start + batch_size])
                 scores = infer_scores(net, torch.from_numpy(batch), len(self.classes_))
@@ -1305,7 +1095,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         classifier = cls(FrozenEstimator(net), noise=noise, **params)
         return classifier.fit(X, np.asarray(net.classes)[:2])
 
-    def _checked(self, X: Any) -> Any:
+    def _checked(self, X: Any) -> Inputs:
         """Validated inputs of a fitted estimator; parameters may have been set since."""
         check_is_fitted(self, "estimator_")
         self._validate_params()
@@ -1314,41 +1104,31 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self._check_box()
         if is_plain(self.estimator_):
             check_plain_training(self.estimator_, self._objective, self.inference)
-        return check_inputs(self, X, reset=False, also=self.noise_.check_inputs)
+        return Inputs.checked(self, X, also=self.noise_.check_inputs)
+
+    def _procedure(self) -> Procedure:
+        """How votes are drawn; the key is `random_state`, or else drawn by `fit`."""
+        fixed = isinstance(self.random_state, Integral)
+        return Procedure(
+            bound=self._resolved_bound(),
+            n_selection=self.n_selection,
+            alpha=self.alpha,
+            norm=self.norm,
+            seed=int(self.random_state) if fixed else self._sampling_seed,
+            box=self.box,
+            batch_size=self.batch_size,
+            inference=self.inference,
+            n_jobs=self.n_jobs,
+            memory=self.memory,
+            verbose=self.verbose,
+        )
 
     def _resolved_bound(self) -> Bound:
         return self.bound or ClopperPearson()
 
     def _selection_counts(self, X: Any) -> NDArray[np.int64]:
-        X, plan = self._checked(X), VotePlan(self.n_selection)
-        if self.noise_.deterministic:
-            plan = VotePlan(0, n_views=self.noise_.n_views(X[0].size))
-        with self._ballot(X) as ballot:
-            return ballot.votes(plan).selection
-
-    def _seed(self) -> int:
-        """Key of the noise: `random_state` if it is a number, else drawn by `fit`."""
-        if isinstance(self.random_state, Integral):
-            return int(self.random_state)
-        return self._sampling_seed
-
-    def _ballot(self, X: Any, watch: Watch | None = None) -> Ballot:
-        voters = Voters(
-            self._net,
-            self.noise_,
-            self.inference,
-            n_classes=len(self.classes_),
-            batch_size=self._resolved_batch_size(X),
-            watch=watch,
-        )
-        folder = store_folder(self.memory)
-        store = None if folder is None else VoteStore(folder / "votes")
-        return Ballot(voters, X, stream_keys(X, self._seed()), self.n_jobs, store)
-
-    def _resolved_batch_size(self, X: Any) -> int:
-        if not isinstance(self.batch_size, str):
-            return int(self.batch_size)
-        return find_batch_size(self._net, self.noise_, self.inference, X)
+        X, n_classes = self._checked(X).values, len(self.classes_)
+        return selection_counts(self._net, X, self.noise_, n_classes, self._procedure())
 
 
 def _random_state(given: Any) -> np.random.RandomState:
@@ -1357,9 +1137,3 @@ def _random_state(given: Any) -> np.random.RandomState:
     numpy's global generator, which scikit-learn takes, may have a seed that all know.
     """
     return np.random.RandomState() if given is None else check_random_state(given)
-
-
-def _same_params(one: BaseEstimator | None, other: BaseEstimator | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return to_json(one) == to_json(other)

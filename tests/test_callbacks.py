@@ -14,7 +14,7 @@ from skorch.utils import noop
 
 from rs4a import CertificationWarning, SmoothedClassifier
 from rs4a.bounds import ClopperPearson
-from rs4a.callbacks import _evenly, certified_epoch_scoring, epoch_scoring
+from rs4a.callbacks import _evenly, certified_epoch_scoring
 from rs4a.metrics import certified_accuracy_score
 from rs4a.noises import Gaussian, Uniform
 from rs4a.noises.streams import stream_keys
@@ -59,13 +59,13 @@ def test_score_is_the_certified_accuracy_of_the_validation_images(small):
 
 def test_certificates_are_by_other_votes(small, monkeypatch):
     """Else the net whose certificates are luckiest would be kept."""
-    keys, draw_votes = [], epoch_scoring.draw_votes
+    keys = []
 
-    def noted(voters, X, own_keys, plan):
-        keys.append((X, own_keys))
-        return draw_votes(voters, X, own_keys, plan)
+    def noted(X, seed, *, purpose):
+        keys.append((X, stream_keys(X, seed, purpose=purpose)))
+        return keys[-1][1]
 
-    monkeypatch.setattr(epoch_scoring, "draw_votes", noted)
+    monkeypatch.setattr("rs4a.certify.stream_keys", noted)
     scoring = certified_epoch_scoring(radius=0.2, n_images=20)
     classifier(("certified", scoring), max_epochs=2).fit(*small)
     (X, first), (_, second) = keys

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from rs4a.nets.fingerprint import fingerprint
+from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import evaluating, infer_scores, without_gradients
 from rs4a.noises import Noise
+from rs4a.utils.params import to_json
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["Watch", "depends_on_batch", "warn_of_batch_dependence", "warn_of_change"]
+__all__ = ["Trial", "Watch", "depends_on_batch", "warn_of_change"]
 
 #: Inputs that are tried, and noisy copies in a batch: two of each.
 _TRIED, _BATCH = 8, 16
@@ -56,13 +59,68 @@ def depends_on_batch(net: Any, X: Any, noise: Noise, n_classes: int) -> bool:
         )
 
 
-def warn_of_batch_dependence() -> None:
-    """Warn of a net that `depends_on_batch`."""
-    warn_user(
-        "The net's answer to an input changes with what else is in its batch, or from "
-        "call to call: batch statistics or dropout may be at work in evaluation mode. "
-        "It is no function of one input, so no certificate holds for it."
-    )
+class Trial:
+    """Trial of a net, repeated only after its weights, settings or inference changed."""
+
+    def __init__(self) -> None:
+        self._passed: tuple[str, str | None] | None = None
+
+    def of(
+        self,
+        net: Any,
+        X: Any,
+        noise: Noise,
+        n_classes: int,
+        inference: Inference | None,
+    ) -> tuple[bool, str]:
+        """Whether the net depends on the batch, and the net's digest.
+
+        Parameters
+        ----------
+        net : skorch.NeuralNet
+            Initialised net.
+
+        X : ndarray of shape (n, ...), float32, or LazyInputs
+            Inputs, of which the first are tried.
+
+        noise : Noise
+            Smoothing noise.
+
+        n_classes : int
+            Number of outputs that are compared.
+
+        inference : Inference or None
+            How the net runs.
+
+        Returns
+        -------
+        depends : bool
+            As `depends_on_batch` says.
+
+        digest : str
+            Fingerprint of the net.
+
+        Warns
+        -----
+        CertificationWarning
+            If the net depends on the batch.
+        """
+        settings = None if inference is None else str(to_json(inference))
+        tried = fingerprint(net), settings
+        if tried == self._passed:
+            return False, tried[0]
+        depends = depends_on_batch(net, X, noise, n_classes)
+        # The first forward pass may build what a module lacks.
+        tried = fingerprint(net), settings
+        self._passed = None if depends else tried
+        if depends:
+            warn_user(
+                "The net's answer to an input changes with what else is in its batch, or "
+                "from call to call: batch statistics or dropout may be at work in "
+                "evaluation mode. It is no function of one input, so no certificate holds "
+                "for it."
+            )
+        return depends, tried[0]
 
 
 def _copies(X: Any, noise: Noise) -> torch.Tensor:

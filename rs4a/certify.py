@@ -1,0 +1,449 @@
+"""The procedure of certification: from a net, inputs and a noise to a record of votes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import NDArray
+from sklearn.utils import check_scalar
+from skorch import NeuralNet
+
+from rs4a.bounds import Bound
+from rs4a.inputs import Inputs
+from rs4a.nets.inference import Inference
+from rs4a.nets.provenance import describe_run
+from rs4a.noises import Noise
+from rs4a.noises.streams import stream_keys
+from rs4a.records.box import Box, as_box, coordinate_reach
+from rs4a.records.certification import Certification
+from rs4a.utils.checks import check_norm, format_norm
+from rs4a.utils.params import to_json
+from rs4a.utils.user_warnings import warn_user
+from rs4a.voting.batch_independence import Trial, Watch, warn_of_change
+from rs4a.voting.batch_size import find_batch_size
+from rs4a.voting.plans import VotePlan, Votes
+from rs4a.voting.progress import VoteBar
+from rs4a.voting.sequential import sequential_votes
+from rs4a.voting.source import Ballot
+from rs4a.voting.stopping import StoppingRule
+from rs4a.voting.store import VoteStore, store_folder
+from rs4a.voting.voters import Voters
+
+__all__ = ["Procedure", "batch_size_of", "certify", "selection_counts"]
+
+#: Votes drawn ahead together where they are kept. The store finds votes by the request, so
+#: requests must not depend on the batch size.
+_KEPT_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """How votes are drawn and read; the parameters of `SmoothedClassifier` say more.
+
+    Parameters
+    ----------
+    bound : Bound
+        Bound on the probability of the top class; ignored under deterministic noise.
+
+    n_selection : int
+        Selection votes per input.
+
+    alpha : float
+        Probability with which the certificate of an input may be wrong.
+
+    norm : {1, 2, inf} or None
+        Norm of the adversary. None: the first norm of the noise.
+
+    seed : int
+        Key of the noise.
+
+    box : tuple (low, high) or None
+        Interval that inputs and attacks lie in.
+
+    batch_size : int or "auto"
+        Noisy copies per forward pass.
+
+    inference : Inference or None
+        How the net runs.
+
+    n_jobs : int or None
+        Workers, in joblib's sense.
+
+    memory : str, path-like, joblib.Memory or None
+        Where votes are kept.
+
+    verbose : int
+        Whether a progress bar is shown.
+
+    purpose : bytes
+        Separates noise that chooses a net from noise that certifies a net.
+    """
+
+    bound: Bound
+    n_selection: int
+    alpha: float
+    norm: float | None
+    seed: int
+    box: tuple[float, float] | None = None
+    batch_size: int | str = 1024
+    inference: Inference | None = None
+    n_jobs: int | None = None
+    memory: Any = None
+    verbose: int = 0
+    purpose: bytes = b""
+
+    def norm_under(self, noise: Noise) -> float:
+        """Norm of the adversary, as a number."""
+        return noise.norms[0] if self.norm is None else check_norm(self.norm)
+
+
+def certify(
+    net: NeuralNet,
+    inputs: Inputs,
+    noise: Noise,
+    classes: NDArray,
+    procedure: Procedure,
+    *,
+    trial: Trial | None = None,
+    max_votes: int | None = None,
+    previous: Certification | None = None,
+) -> Certification:
+    """Draw the votes that certify every input, and record them.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    inputs : Inputs
+        Checked inputs.
+
+    noise : Noise
+        Smoothing noise.
+
+    classes : ndarray of shape (n_classes,)
+        Labels of the net's outputs.
+
+    procedure : Procedure
+        How votes are drawn and read.
+
+    trial : Trial, default=None
+        Trial of the net before the votes, after which the net is watched too. None: the
+        record only chooses a net, so that no trial is needed.
+
+    max_votes : int, default=None
+        Estimation votes for all inputs together. None: no limit.
+
+    previous : Certification, default=None
+        Record of earlier votes of the same stream.
+
+    Returns
+    -------
+    certification : Certification
+        Record of the votes.
+    """
+    X, dim = inputs.values, inputs.dim
+    bound = _checked_bound(noise, procedure, max_votes, previous)
+    _warn_of_rounding(inputs, noise, procedure)
+    depends, digest, watch = False, None, None
+    if trial is not None:
+        depends, digest = trial.of(net, X, noise, len(classes), procedure.inference)
+        watch = Watch(X, noise)
+    box = _box_of(X, noise, procedure.box)
+    start = time.perf_counter()
+    with _source(net, X, noise, len(classes), procedure, watch) as source:
+        so_far = None
+        if previous is not None:
+            _check_previous(previous, source, classes, procedure, digest)
+            so_far = np.array(previous.counts)
+        votes = _votes(source, bound, box, procedure, max_votes, so_far)
+    if votes.interrupted:
+        warn_user(
+            "certify was interrupted: inputs that were still undecided have fewer "
+            "votes. What the record certifies holds. " + source.kept_in_words()
+        )
+    seconds = time.perf_counter() - start
+    runs = () if previous is None else previous.runs
+    if watch is not None:
+        warned = {
+            "the net's answer to an input changes with its batch": depends,
+            "the net changed while it voted": not depends and warn_of_change(watch),
+        }
+        run = _run(net, source, votes, seconds, procedure, previous)
+        run["warned"] = [reason for reason, is_so in warned.items() if is_so]
+        runs = (*runs, run)
+    return Certification(
+        classes=classes,
+        selection_counts=votes.selection,
+        counts=votes.counts,
+        noise=noise,
+        dim=dim,
+        bound=bound,
+        alpha=procedure.alpha,
+        norm=procedure.norm,
+        seconds=seconds + (previous.seconds if previous else 0.0),
+        adaptive=bound is not None and bound.anytime,
+        tokens=None if bound is None else source.keys[:, 2],
+        inference=procedure.inference,
+        net_digest=digest,
+        box=box,
+        runs=runs,
+        index=inputs.index,
+    )
+
+
+def selection_counts(
+    net: NeuralNet, X: Any, noise: Noise, n_classes: int, procedure: Procedure
+) -> NDArray[np.int64]:
+    """Selection votes for every class; under deterministic noise all views vote.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    X : ndarray of shape (n, ...), float32, or LazyInputs
+        Inputs.
+
+    noise : Noise
+        Smoothing noise.
+
+    n_classes : int
+        Number of classes.
+
+    procedure : Procedure
+        How votes are drawn.
+
+    Returns
+    -------
+    counts : ndarray of shape (n, n_classes), int64
+        Votes for every class.
+    """
+    plan = VotePlan(procedure.n_selection)
+    if noise.deterministic:
+        plan = VotePlan(0, n_views=noise.n_views(X[0].size))
+    with _source(net, X, noise, n_classes, procedure) as source:
+        return source.votes(plan).selection
+
+
+def batch_size_of(net: NeuralNet, X: Any, noise: Noise, procedure: Procedure) -> int:
+    """Noisy copies per forward pass, as a number.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised net.
+
+    X : ndarray of shape (n, ...), float32, or LazyInputs
+        Inputs.
+
+    noise : Noise
+        Smoothing noise.
+
+    procedure : Procedure
+        How votes are drawn.
+
+    Returns
+    -------
+    batch_size : int
+        At least 1.
+    """
+    if not isinstance(procedure.batch_size, str):
+        return int(procedure.batch_size)
+    return find_batch_size(net, noise, procedure.inference, X)
+
+
+# Drawing
+
+
+def _source(
+    net: NeuralNet,
+    X: Any,
+    noise: Noise,
+    n_classes: int,
+    procedure: Procedure,
+    watch: Watch | None = None,
+) -> Ballot:
+    voters = Voters(
+        net,
+        noise,
+        procedure.inference,
+        n_classes=n_classes,
+        batch_size=batch_size_of(net, X, noise, procedure),
+        watch=watch,
+    )
+    folder = store_folder(procedure.memory)
+    store = None if folder is None else VoteStore(folder / "votes")
+    keys = stream_keys(X, procedure.seed, purpose=procedure.purpose)
+    return Ballot(voters, X, keys, procedure.n_jobs, store)
+
+
+def _votes(
+    source: Ballot,
+    bound: Bound | None,
+    box: Box | None,
+    procedure: Procedure,
+    max_votes: int | None,
+    so_far: NDArray[np.int64] | None,
+) -> Votes:
+    noise, voters = source.voters.noise, source.voters
+    dim, n, show = source.X[0].size, len(source.X), bool(procedure.verbose)
+    if bound is None:
+        plan = VotePlan(0, n_views=noise.n_views(dim))
+        with VoteBar(n, plan.n_views, show=show) as bar:
+            return source.votes(plan, bar=bar)
+    with VoteBar(n, bound.votes_per_input, show=show) as bar:
+        if not bound.anytime:
+            plan = VotePlan(procedure.n_selection, n_estimation=bound.votes_per_input)
+            return source.votes(plan, bar=bar)
+        norm, reach = procedure.norm_under(noise), None if box is None else box.lengths
+        alpha, n_classes = float(procedure.alpha), voters.n_classes
+        rule = StoppingRule(bound, noise, norm, dim, alpha, n_classes, reach)
+        if max_votes is None:
+            plan = VotePlan(procedure.n_selection, rule=rule)
+            return source.votes(plan, so_far=so_far, bar=bar)
+        selection = source.votes(VotePlan(procedure.n_selection)).selection
+        return _competing(source, rule, selection, so_far, max_votes, bar.show)
+
+
+def _competing(
+    source: Ballot,
+    rule: StoppingRule,
+    selection: NDArray[np.int64],
+    so_far: NDArray[np.int64] | None,
+    max_votes: int,
+    progress: Callable[..., None],
+) -> Votes:
+    """Votes that all inputs compete for, round by round."""
+    outcome = sequential_votes(
+        source.requested,
+        rule,
+        selection.argmax(axis=1),
+        counts=np.zeros_like(selection) if so_far is None else so_far,
+        keys=source.keys,
+        batch_size=source.voters.batch_size if source.store is None else _KEPT_BATCH,
+        max_votes=max_votes,
+        progress=progress,
+    )
+    return Votes(selection, outcome.counts, outcome.interrupted)
+
+
+def _box_of(X: Any, noise: Noise, interval: tuple[float, float] | None) -> Box | None:
+    box = as_box(interval)
+    if box is None:
+        return None
+    reach = coordinate_reach(X, box.interval, noise.scale(X[0].size))
+    return replace(box, reach=reach)
+
+
+def _run(
+    net: NeuralNet,
+    source: Ballot,
+    votes: Votes,
+    seconds: float,
+    procedure: Procedure,
+    previous: Certification | None,
+) -> dict[str, Any]:
+    """What the report of the record says about this run."""
+    before = 0 if previous is None else int(previous.counts.sum())
+    deterministic = source.voters.noise.deterministic
+    selection = 0 if deterministic else int(votes.selection.sum())
+    return describe_run(
+        net,
+        source.X,
+        seed=procedure.seed,
+        votes=selection + int(votes.counts.sum()) - before,
+        kept=source.n_kept,
+        seconds=seconds,
+        workers=effective_n_jobs(procedure.n_jobs),
+    )
+
+
+# Checks
+
+
+def _warn_of_rounding(inputs: Inputs, noise: Noise, procedure: Procedure) -> None:
+    order = min(procedure.norm_under(noise), 2)
+    distance, step = inputs.lost(order)
+    std = noise.std(inputs.dim)
+    # Fractions in [0, 1] lose at most 3e-8 per coordinate, however many there are.
+    if 0.0 < std < min(1e3 * distance, 1e5 * step):
+        warn_user(
+            f"X is rounded to float32, which moves an input by up to {distance:.2g} in "
+            f"{format_norm(order)} norm, where the noise has sigma={std:.3g}. "
+            "Certificates are about the rounded inputs. Subtract an offset, such as "
+            "each column's mean, or scale what is that wide, before fit and certify."
+        )
+
+
+def _checked_bound(
+    noise: Noise,
+    procedure: Procedure,
+    max_votes: int | None,
+    previous: Certification | None,
+) -> Bound | None:
+    """The bound, if it fits the noise and the other arguments.
+
+    None under deterministic noise, which needs no bound.
+    """
+    bound = None if noise.deterministic else procedure.bound
+    for name, value in (("max_votes", max_votes), ("previous", previous)):
+        if value is not None and not (bound is not None and bound.anytime):
+            raise ValueError(
+                f"{name} needs a bound that may stop, as ConfidenceSequence does, and "
+                f"noise that is drawn, got bound={bound} and noise={noise}."
+            )
+    if bound is None:
+        return None
+    if max_votes is not None:
+        check_scalar(max_votes, "max_votes", Integral, min_val=0)
+    if bound.runner_up:
+        noise.check_two_bounds()
+    if not bound.can_certify(procedure.alpha):
+        warn_user(
+            f"bound={bound} with alpha={procedure.alpha} certifies nothing: not even a "
+            "unanimous vote bounds a probability above 1/2. Draw more votes or take "
+            "a larger alpha."
+        )
+    return bound
+
+
+def _check_previous(
+    previous: Any,
+    source: Ballot,
+    classes: NDArray,
+    procedure: Procedure,
+    digest: str | None,
+) -> None:
+    """Refuse an earlier record whose votes are not of the same stream."""
+    if not isinstance(previous, Certification):
+        raise TypeError(f"previous must be a Certification, got {type(previous).__name__}.")
+    n_selection = previous.selection_counts.sum(axis=1)
+    same = {
+        "sampling": previous.adaptive,
+        "noise": to_json(previous.noise) == to_json(source.voters.noise),
+        "classes": np.array_equal(previous.classes, classes),
+        "inputs or seed": previous.tokens is not None
+        and np.array_equal(previous.tokens, source.keys[:, 2]),
+        "input shape": all(  # a token hashes the bytes of an input, not its shape
+            run.get("input_shape") == list(source.X.shape[1:]) for run in previous.runs
+        ),
+        "selection votes": (n_selection == procedure.n_selection).all(),
+        "inference": _params(previous.inference) == _params(procedure.inference),
+        "net": previous.net_digest == digest,
+    }
+    other = [name for name, is_same in same.items() if not is_same]
+    if other:
+        raise ValueError(
+            "previous must be a record of certify under a bound that may stop, of the "
+            "same net, noise, inputs, n_selection and random_state, got a record with "
+            f"other {', '.join(other)}."
+        )
+
+
+def _params(inference: Inference | None) -> Any:
+    return None if inference is None else to_json(inference)
