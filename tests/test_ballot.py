@@ -8,11 +8,12 @@ import rs4a.voting.workers
 from rs4a.bounds import ConfidenceSequence
 from rs4a.noises import Splitting, Uniform
 from rs4a.noises.streams import stream_keys
+from rs4a.voting.blocks import Requests
 from rs4a.voting.plans import VotePlan
 from rs4a.voting.progress import VoteBar
 from rs4a.voting.source import Ballot
 from rs4a.voting.stopping import StoppingRule
-from rs4a.voting.voters import Requests, Voters
+from rs4a.voting.voters import Voters
 
 X = np.random.default_rng(0).random((7, 6), dtype=np.float32)
 KEYS = stream_keys(X, 0)

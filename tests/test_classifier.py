@@ -781,13 +781,13 @@ def test_reasons_of_several_runs_are_one_list():
 
 def count_trials(monkeypatch):
     trials = []
-    original = rs4a.classifier.depends_on_batch
+    original = rs4a.voting.batch_independence.depends_on_batch
 
     def counted(*args):
         trials.append(args)
         return original(*args)
 
-    monkeypatch.setattr(rs4a.classifier, "depends_on_batch", counted)
+    monkeypatch.setattr(rs4a.voting.batch_independence, "depends_on_batch", counted)
     return trials
 
 

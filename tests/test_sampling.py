@@ -21,9 +21,10 @@ from rs4a import CertificationWarning, Inference, SmoothedClassifier
 from rs4a.nets.outputs import check_outputs, evaluating
 from rs4a.noises import Exp2, Gaussian, Laplace, Uniform
 from rs4a.noises.streams import stream_keys
-from rs4a.voting import voters as sampling
+from rs4a.voting import blocks as sampling
 from rs4a.voting.batch_independence import Watch
-from rs4a.voting.voters import Phase, Requests, Voters
+from rs4a.voting.blocks import Phase, Requests
+from rs4a.voting.voters import Voters
 
 NOISES = [Gaussian(sigma=0.5), Laplace(sigma=0.5), Uniform(sigma=0.5)]
 

@@ -15,7 +15,8 @@ from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import net_device
 from rs4a.noises import Noise
 from rs4a.noises.streams import stream_keys
-from rs4a.voting.voters import Phase, Voters
+from rs4a.voting.blocks import Phase
+from rs4a.voting.voters import Voters
 
 __all__ = ["find_batch_size"]
 

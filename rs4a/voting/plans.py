@@ -8,10 +8,11 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from rs4a.voting.blocks import Phase, Requests
 from rs4a.voting.progress import VoteBar
 from rs4a.voting.sequential import sequential_votes
 from rs4a.voting.stopping import StoppingRule
-from rs4a.voting.voters import Phase, Requests, Voters
+from rs4a.voting.voters import Voters
 
 __all__ = ["VotePlan", "Votes", "draw_votes"]
 

@@ -20,8 +20,9 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from rs4a.nets.modules import roots
 from rs4a.nets.outputs import net_device, to_device
+from rs4a.voting.blocks import Requests
 from rs4a.voting.plans import VotePlan, Votes, draw_votes
-from rs4a.voting.voters import Requests, Voters
+from rs4a.voting.voters import Voters
 
 __all__ = [
     "Packed",

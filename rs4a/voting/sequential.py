@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rs4a.bounds import TopVotes, top_votes
+from rs4a.voting.blocks import Requests
 from rs4a.voting.stopping import StoppingRule, look_schedule
-from rs4a.voting.voters import Requests
 
 __all__ = ["Outcome", "sequential_votes"]
 

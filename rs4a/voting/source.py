@@ -16,11 +16,12 @@ from rs4a.nets.provenance import run_settings
 from rs4a.noises.streams import STREAMS
 from rs4a.utils.describe import describe, describe_plain
 from rs4a.utils.user_warnings import warn_user
+from rs4a.voting.blocks import Requests
 from rs4a.voting.plans import VotePlan, Votes, draw_votes
 from rs4a.voting.progress import VoteBar
 from rs4a.voting.remote import request_in_worker, vote_in_worker
 from rs4a.voting.store import VoteStore
-from rs4a.voting.voters import Requests, Voters
+from rs4a.voting.voters import Voters
 from rs4a.voting.workers import TASKS_PER_JOB, Workers
 
 __all__ = ["Ballot"]

@@ -23,8 +23,9 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.noises import Gaussian
 from rs4a.noises.streams import stream_keys
-from rs4a.voting import voters as sampling
-from rs4a.voting.voters import Phase, Voters
+from rs4a.voting import blocks as sampling
+from rs4a.voting.blocks import Phase
+from rs4a.voting.voters import Voters
 
 ROUNDS = 25
 X, y = load_digits(return_X_y=True)
