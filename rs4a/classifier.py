@@ -17,7 +17,6 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_random_state
@@ -25,11 +24,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
-    _routing_enabled,
-    process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
@@ -38,40 +34,24 @@ from rs4a.certify import Procedure, batch_size_of, certify, selection_counts
 from rs4a.inputs import Inputs
 from rs4a.inputs.arrays import (
     as_array,
-    check_inputs,
-    check_training_data,
-    check_weights,
-    labelled,
-    validation_set,
 )
-from rs4a.nets.from_sklearn import PredictingNet, check_base, check_fitted_plain, is_plain
 from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import (
     check_known,
-    class_indices,
-    default_net,
     evaluating,
-    given_classes,
     infer_scores,
-    output_classes,
     voting_nets,
     without_gradients,
 )
 from rs4a.nets.trained_under import noise_of_training
 from rs4a.noises import Gaussian, Noise
-from rs4a.objectives import NoiseAugmentation, Objective
+from rs4a.objectives import Objective
 from rs4a.persistence.checkpoints import net_from_checkpoint
 from rs4a.persistence.classifiers import load_classifier, save_classifier
 from rs4a.records.box import as_box
 from rs4a.records.certification import Certification
 from rs4a.records.guarantee import guarantee_in_words
-from rs4a.training.from_sklearn import (
-    check_plain_training,
-    default_plain_objective,
-    named_weights,
-    train_plain,
-)
-from rs4a.training.train import train
+from rs4a.training.bases import Base, Settings, TrainingSet, base_of
 from rs4a.utils.arrays import labels_or
 from rs4a.utils.checks import check_norm
 from rs4a.utils.user_warnings import warn_user
@@ -87,26 +67,20 @@ def _usual_noise(_: Any = None) -> Noise:
     return Gaussian(sigma=0.25)
 
 
-def _usual_objective(base: Any) -> Objective:
-    if isinstance(base, FrozenEstimator):
-        base = base.estimator
-    return default_plain_objective() if is_plain(base) else NoiseAugmentation()
-
-
 #: Objects that None stands for, given the estimator. They are made when they are needed: a
 #: default that is an object would be shared.
 _USUAL: dict[str, Callable[[Any], Any]] = {
     "noise": _usual_noise,
-    "objective": _usual_objective,
+    "objective": lambda estimator: base_of(estimator).default_objective(),
     "bound": lambda _: ClopperPearson(),
     "inference": lambda _: Inference(),
 }
 
 
 def _trains_on(classifier: "SmoothedClassifier") -> bool:
-    """Whether the estimator can go on training, for scikit-learn's `available_if`."""
+    """Whether the estimator can continue a training, for scikit-learn's `available_if`."""
     base = classifier.estimator
-    if not is_plain(base) or hasattr(base, "partial_fit"):
+    if isinstance(base, FrozenEstimator) or base_of(base).trains_on:
         return True
     raise AttributeError(f"{type(base).__name__} has no partial_fit: call fit.")
 
@@ -394,37 +368,22 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         if hasattr(self, "estimator_"):  # after an error there is no half a fit
             del self.estimator_
-        sample, inputs, labels = check_training_data(self, X, y, reset=True)
-        check_classification_targets(labels)
-        weights = check_weights(sample_weight, len(labels))
+        data = TrainingSet.checked(self, X, y, sample_weight, reset=True)
+        base = base_of(self.estimator)
         if isinstance(self.estimator, FrozenEstimator):
-            return self._take_frozen(self.estimator.estimator, sample, labels)
-        self._start(sample)
-        if is_plain(self.estimator):
-            more = self._params_of_base("fit", weights, fit_params)
-            return self._train_plain(clone(self.estimator), inputs, labels, None, more)
-        self._check_net_params(weights, fit_params)
-        self.classes_ = given_classes(self.estimator, labels)
-        net, who = self._new_net(sample), "the net's list of classes"
-        return self._train(net, inputs, labels, who, weights)
+            return self._take_frozen(base, data)
+        self._start(base, data.sample)
+        more = base.fit_params(data, "fit", fit_params, self._objective)
+        new, classes = base.new(data, self.noise_)
+        return self._train(base, new, data, classes, more, "the net's list of classes")
 
-    def _take_frozen(self, base: Any, sample: NDArray[np.float32], labels: NDArray) -> Self:
+    def _take_frozen(self, base: Base, data: TrainingSet) -> Self:
         """Use a fitted net or classifier as it is."""
-        if is_plain(base):
-            self._start(sample)
-            check_fitted_plain(base, getattr(self, "feature_names_in_", None))
-            self.classes_ = np.asarray(base.classes_)
-        else:
-            self._start(sample, base)
-            if not getattr(base, "initialized_", False):
-                raise NotFittedError(
-                    "The net in the FrozenEstimator is not fitted: call net.fit, or "
-                    "net.initialize and net.load_params, before."
-                )
-            self.classes_ = output_classes(base, sample)
-        check_known(labels, self.classes_, "the frozen net")
-        self._set_base(base)
-        return self
+        self._start(base, data.sample, base.trained_net)
+        names = getattr(self, "feature_names_in_", None)
+        self.classes_ = base.classes_of_fitted(data.sample, names)
+        check_known(data.y, self.classes_, "the frozen net")
+        return self._set_base(base, base.estimator)
 
     @available_if(_trains_on)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -473,29 +432,25 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if isinstance(self.estimator, FrozenEstimator):
             return self.fit(X, y, sample_weight)
         first = not hasattr(self, "estimator_")
-        sample, inputs, labels = check_training_data(self, X, y, reset=first)
-        check_classification_targets(labels)
-        weights = check_weights(sample_weight, len(labels))
-        if not first and is_plain(self.estimator) != is_plain(self.estimator_):
-            raise ValueError(
-                "estimator must be of the kind that was fitted, "
-                f"{type(self.estimator_).__name__}, to go on, got {self.estimator}. Call "
-                "fit for another one."
-            )
-        if is_plain(self.estimator):
-            more = self._params_of_base("partial_fit", weights, fit_params)
-            return self._go_on_plain(sample, inputs, labels, classes, first, more)
+        data = TrainingSet.checked(self, X, y, sample_weight, reset=first)
+        base = base_of(self.estimator)
         if first:
-            fitted = getattr(self.estimator, "initialized_", False)
-            self._start(sample, self.estimator if fitted else None)
-            net = self._start_net(sample, labels, classes)
+            self._start(base, data.sample, base.trained_net)
+            trained, known, self._epochs_before = base.first(data, classes, self.noise_)
         else:
-            self.noise_.check_inputs(sample)
-            # A net that was frozen is the user's, and stays as it is.
-            net = deepcopy(self.estimator_) if self._was_frozen else self.estimator_
-        self._check_net_params(weights, fit_params)
+            if type(base) is not type(base_of(self.estimator_)):
+                raise ValueError(
+                    "estimator must be of the kind that was fitted, "
+                    f"{type(self.estimator_).__name__}, to go on, got {self.estimator}. "
+                    "Call fit for another one."
+                )
+            self.noise_.check_inputs(data.sample)
+            # A frozen base belongs to the user, and stays as it is.
+            trained = deepcopy(self.estimator_) if self._was_frozen else self.estimator_
+            known = self.classes_
+        more = base.fit_params(data, "partial_fit", fit_params, self._objective)
         who = "the first call of partial_fit"
-        return self._train(net, inputs, labels, who, weights)
+        return self._train(base, trained, data, known, more, who)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Metadata that `fit`, `partial_fit` and `score` take, and those of the base.
@@ -512,38 +467,11 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             router.add(estimator=self.estimator, method_mapping=mapping)
         return router
 
-    def _params_of_base(
-        self, method: str, weights: NDArray | None, fit_params: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Arguments of a scikit-learn classifier's `fit` or `partial_fit`."""
-        if _routing_enabled():
-            if weights is not None:
-                fit_params = {"sample_weight": weights, **fit_params}
-            routed = process_routing(self, method, **fit_params)
-            own: dict[str, Any] = routed.estimator[method]
-            return own
-        if weights is None:
-            return fit_params
-        return {**named_weights(self.estimator, weights), **fit_params}
-
-    def _check_net_params(
-        self, weights: NDArray | None, fit_params: dict[str, Any]
-    ) -> None:
-        if fit_params:
-            raise TypeError(
-                f"fit of a SmoothedClassifier takes no {', '.join(fit_params)} for a "
-                "skorch net, which gets inputs alone where it votes. Give sample_weight, "
-                "or set parameters of the net."
-            )
-        if weights is not None:
-            self._objective.check_weights()
-
-    def _start(self, X: NDArray[np.float32], trained_net: NeuralNet | None = None) -> None:
+    def _start(self, base: Base, X: NDArray[np.float32], trained_net: Any = None) -> None:
         """Check what is used later, and fix what certificates will be about."""
         if self.norm is not None:
             check_norm(self.norm)
-        if self.estimator is not None:
-            check_base(self.estimator)
+        base.check()
         random_state = _random_state(self.random_state)
         self._training_seed, self._sampling_seed = random_state.randint(
             2**62, size=2, dtype=np.int64
@@ -554,24 +482,20 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.noise_.scale(X[0].size)
         self.noise_.check_inputs(X)
         self._check_box()
-        self._objective: Objective = self._new_objective()
+        self._objective: Objective = self._new_objective(base)
         self._resolved_bound().can_certify(self.alpha)  # refuses a bad number of votes
         self._n_trainings = 0
         self._epochs_before = 0
 
-    def _new_objective(self) -> Objective:
+    def _new_objective(self, base: Base) -> Objective:
         """The objective of this training, which fits the noise and what is trained."""
-        base = self.estimator.estimator if self._was_frozen else self.estimator
-        objective: Objective = clone(self.objective or _usual_objective(base))
+        objective: Objective = clone(self.objective or base.default_objective())
         objective._validate_params()
         objective.check_noise(self.noise_)
-        if is_plain(base):
-            check_plain_training(base, objective, self.inference)
+        base.check_settings(objective, self.inference)
         return objective
 
-    def _fixed_noise(
-        self, random_state: np.random.RandomState, trained_net: NeuralNet | None
-    ) -> Noise:
+    def _fixed_noise(self, random_state: np.random.RandomState, trained_net: Any) -> Noise:
         """The noise, and under which template a net that is trained already must see it."""
         noise: Noise = clone(self.noise or _usual_noise())
         known = None if trained_net is None else noise_of_training(trained_net)
@@ -581,105 +505,39 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if as_box(self.box) is not None:
             self.noise_.check_box_radius()
 
-    def _start_net(
-        self, X: NDArray[np.float32], y: NDArray, classes: ArrayLike | None
-    ) -> NeuralNet:
-        """First net of `partial_fit`."""
-        labels = y if classes is None else np.asarray(as_array(classes))
-        if not getattr(self.estimator, "initialized_", False):
-            self.classes_ = given_classes(self.estimator, labels)
-            return self._new_net(X)
-        net = deepcopy(self.estimator)
-        self._epochs_before = len(net.history)
-        self.classes_ = output_classes(net, X)
-        check_known(labels, self.classes_, "the fitted net")
-        return net
-
-    def _new_net(self, X: NDArray[np.float32]) -> NeuralNet:
-        if self.estimator is not None:
-            return clone(self.estimator)
-        return default_net(X, len(self.classes_), self.noise_.std(X[0].size))
-
     def _train(
-        self, net: NeuralNet, X: Any, y: NDArray, who: str, weights: NDArray | None
+        self,
+        base: Base,
+        trained: Any,
+        data: TrainingSet,
+        classes: NDArray | None,
+        fit_params: dict[str, Any],
+        who: str,
     ) -> Self:
-        targets = class_indices(y, self.classes_, who)
         folder = store_folder(self.memory)
-        net = train(
-            net,
-            labelled(self, X, targets, weights),
-            targets,
+        settings = Settings(
             noise=self.noise_,
             objective=self._objective,
-            n_classes=len(self.classes_),
             seed=self._training_seed + self._n_trainings,
             epochs_before=self._epochs_before,
             folder=None if folder is None else folder / "trainings",
-            translate=lambda dataset: validation_set(
-                self, dataset, lambda labels: class_indices(labels, self.classes_, who)
-            ),
         )
-        return self._set_base(net)
+        self.classes_ = base.train(trained, data, classes, fit_params, settings, who)
+        return self._set_base(base, trained)
 
-    def _train_plain(
-        self,
-        base: Any,
-        X: Any,
-        y: NDArray,
-        classes: NDArray | None,
-        fit_params: dict[str, Any],
-    ) -> Self:
-        train_plain(
-            base,
-            X
-            if isinstance(X, np.ndarray)
-            else np.asarray(check_inputs(self, X, reset=False)),
-            y,
-            noise=self.noise_,
-            objective=self._objective,
-            seed=self._training_seed + self._n_trainings,
-            feature_names=getattr(self, "feature_names_in_", None),
-            classes=classes,
-            fit_params=fit_params,
-        )
-        self.classes_ = np.asarray(base.classes_)
-        return self._set_base(base)
-
-    def _go_on_plain(
-        self,
-        sample: NDArray[np.float32],
-        X: Any,
-        y: NDArray,
-        classes: ArrayLike | None,
-        first: bool,
-        fit_params: dict[str, Any],
-    ) -> Self:
-        """Do what `partial_fit` does, with a classifier that is no net."""
-        if not first:
-            check_known(y, self.classes_, "the first call of partial_fit")
-            self.noise_.check_inputs(sample)
-            frozen = self._was_frozen  # what was frozen is the user's, and stays as it is
-            base = deepcopy(self.estimator_) if frozen else self.estimator_
-            return self._train_plain(base, X, y, self.classes_, fit_params)
-        self._start(sample)
-        known = getattr(self.estimator, "classes_", y if classes is None else classes)
-        base = deepcopy(self.estimator)
-        return self._train_plain(base, X, y, np.unique(as_array(known)), fit_params)
-
-    def _set_base(self, base: Any) -> Self:
+    def _set_base(self, base: Base, fitted: Any) -> Self:
         """End a training."""
-        if is_plain(base):
-            fitted_to = base if self._was_frozen else self  # by whoever trained it
-            names = getattr(fitted_to, "feature_names_in_", None)
-            self._predicting_net = PredictingNet.of(base, names)
-        self.estimator_ = base
+        fitted_to = fitted if self._was_frozen else self  # by whoever trained it
+        names = getattr(fitted_to, "feature_names_in_", None)
+        self._predicting_net = base.voter(fitted, names)
+        self.estimator_ = fitted
         self._n_trainings += 1  # the next call of partial_fit draws other noise
         return self
 
     @property
     def _net(self) -> NeuralNet:
-        """What votes: the net, or the classifier in the form of one."""
-        return self._predicting_net if is_plain(self.estimator_) else self.estimator_
+        """The net that votes, or the classifier in the form of one."""
+        return getattr(self, "_predicting_net", None) or self.estimator_
 
     # Prediction
 
@@ -1102,8 +960,7 @@ class SmoothedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if self.norm is not None:
             check_norm(self.norm)
         self._check_box()
-        if is_plain(self.estimator_):
-            check_plain_training(self.estimator_, self._objective, self.inference)
+        base_of(self.estimator_).check_settings(self._objective, self.inference)
         return Inputs.checked(self, X, also=self.noise_.check_inputs)
 
     def _procedure(self) -> Procedure:
