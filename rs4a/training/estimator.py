@@ -321,7 +321,9 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
         """End a training."""
         fitted_to = fitted if self._was_frozen else self  # by whoever trained it
         names = getattr(fitted_to, "feature_names_in_", None)
-        self._predicting_net = base.voter(fitted, names)
+        vars(self).pop("_predicting_net", None)
+        if (voter := base.voter(fitted, names)) is not None:
+            self._predicting_net = voter
         self.estimator_ = fitted
         self._n_trainings += 1  # the next call of partial_fit draws other noise
         return self
@@ -329,7 +331,7 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
     @property
     def _net(self) -> NeuralNet:
         """The net that votes, or the classifier in the form of one."""
-        return getattr(self, "_predicting_net", None) or self.estimator_
+        return getattr(self, "_predicting_net", self.estimator_)
 
     def _resolved_bound(self) -> Bound:
         return self.bound or ClopperPearson()
