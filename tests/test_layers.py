@@ -64,3 +64,8 @@ def test_contributing_lists_each_room_once():
 def test_no_circle_of_modules():
     graph = {name_of(path): set(imports(path)) - {name_of(path)} for path in MODULES}
     TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_are_short(path):
+    assert len(path.read_text().splitlines()) <= MOST_LINES

@@ -79,8 +79,6 @@ _DEGREE = 7
 _NEIGHBOURS, _SAFETY = 3, 2.0
 _FEWEST_POINTS = 40
 _ERROR = 1e-7
-
-
 #: 1/2 - p0 is 0 or at least 2^-53.
 _SMALLEST_LOG_Z = np.log(1e-17)
 
@@ -191,8 +189,8 @@ class _LevelSets:
         A set of mass p has a mass up to e^t p + P(L < -t) - e^t P(L > t) after the
         shift, whatever t is: an e or t that is slightly wrong costs the square of that.
         """
-        correction = np.exp(-self.t) * self.median_excess(log_e, n_nodes)
-        return self.normal_score(log_e, n_nodes, correction)
+        by_median = np.exp(-self.t) * self.median_excess(log_e, n_nodes)
+        return self.normal_score(log_e, n_nodes, by_median)
 
     def normal_score(
         self, log_e: FloatArray, n_nodes: int, correction: float | FloatArray = 0.0
@@ -210,7 +208,7 @@ class _LevelSets:
         return np.where(lacking < 0.25, near_half, -ndtri(np.clip(p0, 0.0, 0.5)))
 
     def _tail_rule(self, log_e: FloatArray, n_nodes: int) -> _Rule:
-        low, high, grid, floor = self._tail_grid(log_e)
+        low, grid, floor = self._tail_grid(log_e)
         q = self.law.outward(grid, self.t)
         features = [
             self._normal_quantile(grid + q),
@@ -226,9 +224,7 @@ class _LevelSets:
         lowest = self.law.mass_below(low + self.law.outward(low, self.t))
         return _Rule(_heights(log_e, log_s + q, -q), weight, lowest)
 
-    def _tail_grid(
-        self, log_e: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    def _tail_grid(self, log_e: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         law, t = self.law, self.t
         inward = law.inward(self.log_r, t)
         floor = law.floor(t)
@@ -246,7 +242,7 @@ class _LevelSets:
             at_v + bounded_exp(at_v - log_e) * np.linspace(-2.0, 2.0, 9),
         ]
         grid = np.sort(np.clip(np.concatenate(parts, axis=1), low, high), axis=1)
-        return low, high, grid, floor
+        return low, grid, floor
 
     def _nodes(
         self,

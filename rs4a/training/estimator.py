@@ -321,7 +321,7 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
         """End a training."""
         fitted_to = fitted if self._was_frozen else self  # by whoever trained it
         names = getattr(fitted_to, "feature_names_in_", None)
-        vars(self).pop("_predicting_net", None)
+        self.__dict__.pop("_predicting_net", None)
         if (voter := base.voter(fitted, names)) is not None:
             self._predicting_net = voter
         self.estimator_ = fitted
