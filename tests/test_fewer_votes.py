@@ -371,7 +371,7 @@ def test_search_over_alpha_and_bound_trains_nothing(clf, digits, monkeypatch):
     def train(*args, **kwargs):
         raise AssertionError("trained")
 
-    monkeypatch.setattr("rs4a.classifier.train", train)
+    monkeypatch.setattr("rs4a.training.bases.train", train)
     _, X, _, y = digits
     bounds = [ClopperPearson(n=100), ConfidenceSequence(max_n=500, radii=[0.25])]
     search = GridSearchCV(

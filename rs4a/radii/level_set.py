@@ -338,8 +338,7 @@ def _root_of_increasing(
         bisect = ~((following >= low[rows]) & (following <= high[rows]))
         step = np.where(bisect, 0.5 * (low[rows] + high[rows]), following) - x[rows]
         x[rows] += step
-        rows = rows[np.abs(step[:, 0]) >= _STEP_TOLERANCE]
-        if not len(rows):
+        if not len(rows := rows[np.abs(step[:, 0]) >= _STEP_TOLERANCE]):
             break
     return x
 
