@@ -1,5 +1,7 @@
 """The smoothed classifier: a scikit-learn estimator around a net or another classifier."""
 
+from __future__ import annotations
+
 from html import escape
 from numbers import Integral, Real
 from typing import Any, ClassVar

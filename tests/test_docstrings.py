@@ -61,3 +61,18 @@ NO_EXAMPLE = {"Noise", "RadialNoise", "Bound", "Batch", "NoisyOutputs", "Certifi
 def test_classes_have_an_example(name):
     module, attribute = name.rsplit(".", 1)
     assert ">>> " in getattr(importlib.import_module(module), attribute).__doc__
+
+
+def signatures():
+    for module_name in MODULES:
+        module = importlib.import_module(module_name)
+        for name in module.__all__:
+            thing = getattr(module, name)
+            methods = vars(thing).values() if inspect.isclass(thing) else [thing]
+            yield from (each for each in methods if inspect.isfunction(each))
+
+
+@pytest.mark.parametrize("function", list(signatures()), ids=lambda each: each.__qualname__)
+def test_help_fits_on_a_screen(function):
+    """numpy's unions would print for a thousand characters."""
+    assert len(str(inspect.signature(function))) < 700

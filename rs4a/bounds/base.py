@@ -1,5 +1,7 @@
 """What every bound on the probability of a class has in common."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 

@@ -1,5 +1,7 @@
 """Clopper and Pearson's bound, for a number of votes that is fixed beforehand."""
 
+from __future__ import annotations
+
 from numbers import Integral
 from typing import Any, ClassVar
 

@@ -1,5 +1,7 @@
 """A bound that holds at any time, so that sampling may stop when enough is proven."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
 from typing import Any, ClassVar
 

@@ -1,5 +1,7 @@
 """The steps that all loaders share: options, the search for files, checks of content."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

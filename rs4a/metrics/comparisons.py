@@ -1,5 +1,7 @@
 """Comparison of two classifiers by their certified answers to the same inputs."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Statements about many inputs that all hold at once."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Scores of a certification against the true labels."""
 
+from __future__ import annotations
+
 from typing import Any, Protocol, overload
 
 import numpy as np

@@ -1,5 +1,7 @@
 """What every smoothing noise has in common."""
 
+from __future__ import annotations
+
 import math
 import sys
 from abc import ABC, abstractmethod
@@ -125,8 +127,8 @@ class Noise(BaseEstimator, ABC):
     def fixed(
         self,
         random_state: np.random.RandomState | None,
-        trained_under: "Noise | None" = None,
-    ) -> "Noise":
+        trained_under: Noise | None = None,
+    ) -> Noise:
         """The noise, with what is drawn once and then belongs to the fitted classifier.
 
         Parameters

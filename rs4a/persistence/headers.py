@@ -1,5 +1,7 @@
 """What a file of one's own says beside the weights: network, classes and metadata."""
 
+from __future__ import annotations
+
 import json
 from numbers import Real
 from typing import Any

@@ -25,6 +25,8 @@ twice the full difference of that rule to one of fewer nodes, is taken off, the 
 among the neighbouring intervals, besides 1e-7: measured, not proved.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -65,10 +67,8 @@ _NODES, _FEWER_NODES = 8, 6
 _LOG_NOTHING = 45.0
 _LOG_RANGE = 300.0
 _LARGEST_SHRINKAGE = 280.0
-_COARSE_BISECTIONS = 16
-_MAX_STEPS = 40
-_REACH = 1.0
-_STEP_TOLERANCE = 1e-11
+_COARSE_BISECTIONS, _MAX_STEPS = 16, 40
+_REACH, _STEP_TOLERANCE = 1.0, 1e-11
 _MAX_PASSES = 12
 _NEAR, _NEAR_KINKED = 0.1, 1e-4
 #: Difference of the two rules, relative in the radius: when to halve the panels.

@@ -1,5 +1,7 @@
 """Certified predictions of which confidence bounds are known, but not the votes."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any, NoReturn
 

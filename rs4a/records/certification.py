@@ -1,5 +1,7 @@
 """The record of votes and of what they prove: its text and its files."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Certification logs in the field's tab-separated format (Cohen et al. 2019)."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -146,7 +148,7 @@ class CertificationLog(CertifiedPredictions):
             )
         return round_down(self.radii * conversion_factor(self.norm, norm, self.dim))
 
-    def restrict(self, idx: ArrayLike) -> "CertificationLog":
+    def restrict(self, idx: ArrayLike) -> CertificationLog:
         """Log of the images with these numbers, in their order.
 
         Parameters
@@ -224,7 +226,7 @@ class CertificationLog(CertifiedPredictions):
         norm: float | None = None,
         dim: int | None = None,
         noise: Noise | None = None,
-    ) -> "CertificationLog":
+    ) -> CertificationLog:
         """Read a log in the field's format.
 
         Parameters

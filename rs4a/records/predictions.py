@@ -1,5 +1,7 @@
 """The interface that the three records of certified predictions share."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace

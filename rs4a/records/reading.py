@@ -1,5 +1,7 @@
 """How votes are read: as probabilities, abstentions and certified radii."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self

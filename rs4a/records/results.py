@@ -1,5 +1,7 @@
 """Certifications with their true labels, in folders."""
 
+from __future__ import annotations
+
 import math
 import os
 from pathlib import Path

@@ -1,5 +1,7 @@
 """A certification in a few lines of text."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from textwrap import wrap

@@ -1,5 +1,7 @@
 """The votes on a batch of inputs: checks, rows, and votes from several records."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,5 +1,7 @@
 """The base of a smoothed classifier: one interface for skorch nets and for classifiers."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from copy import deepcopy
 from dataclasses import dataclass
@@ -75,7 +77,7 @@ class TrainingSet:
     @classmethod
     def checked(
         cls, owner: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool
-    ) -> "TrainingSet":
+    ) -> TrainingSet:
         """Check what `fit` and `partial_fit` get.
 
         Parameters

@@ -1,5 +1,7 @@
 """An estimator that trains its base under noise."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Self
@@ -52,7 +54,7 @@ _USUAL: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _trains_on(estimator: "TrainsUnderNoise") -> bool:
+def _trains_on(estimator: TrainsUnderNoise) -> bool:
     """Whether the estimator can continue a training, for scikit-learn's `available_if`."""
     base = estimator.estimator
     if isinstance(base, FrozenEstimator) or base_of(base).trains_on:

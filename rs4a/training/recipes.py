@@ -1,5 +1,7 @@
 """Data recipes: fine-tuning a pre-trained net, and labelling extra images."""
 
+from __future__ import annotations
+
 import copy
 from typing import Any
 
