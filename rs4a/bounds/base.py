@@ -82,7 +82,12 @@ class Bound(BaseEstimator, ABC):
         together, each with half of the failure probability.
 
     randomized : bool
-        Whether the bound takes a uniform number an input besides the votes.
+        Whether the bound takes a uniform number per input besides the votes.
+
+    radii, rtol, futility : object
+        What is to be decided where `anytime` lets the votes stop, as
+        :class:`ConfidenceSequence` has them: a radius within `rtol` of the largest
+        possible one, unless a subclass says otherwise.
     """
 
     # Of users' bounds too, which need not declare any.
@@ -91,6 +96,9 @@ class Bound(BaseEstimator, ABC):
     anytime: ClassVar[bool] = False
     runner_up: bool = False
     randomized: bool = False
+    radii: ArrayLike | None = None
+    rtol: float = 0.01
+    futility: float = 0.01
 
     @property
     @abstractmethod
