@@ -518,6 +518,26 @@ def test_files_of_format_1_open(tmp_path):
     assert same(Certification.load(tmp_path / "old.npz"), certification)
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_records_that_state_a_former_parameter_open(tmp_path, stated):
+    """Inference had fold_batch_norm in 0.1.0."""
+    certification = make(inference=Inference(dtype="bfloat16"))
+    certification.save(tmp_path / "new")
+    with np.load(tmp_path / "new") as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    metadata = json.loads(str(arrays["metadata"]))
+    metadata["inference"]["params"]["fold_batch_norm"] = stated
+    arrays["metadata"] = np.array(json.dumps(metadata))
+    np.savez(tmp_path / "old.npz", **arrays)
+    assert same(Certification.load(tmp_path / "old.npz"), certification)
+
+    metadata["inference"]["params"]["fold"] = stated
+    arrays["metadata"] = np.array(json.dumps(metadata))
+    np.savez(tmp_path / "other.npz", **arrays)
+    with pytest.raises(ValueError, match=r"parameters that it does not have: \['fold'\]"):
+        Certification.load(tmp_path / "other.npz")
+
+
 def test_from_counts_wants_fixed_numbers_confirmed():
     counts = [[90, 10, 0], [400, 100, 0]]
     options = {"labels": [0, 0], "noise": Uniform(sigma=1.0), "dim": 3}

@@ -161,7 +161,7 @@ def test_votes_depend_on_the_input_and_the_seed_alone(noise, small):
     "inference",
     [
         None,
-        Inference(channels_last=True, fold_batch_norm=True),
+        Inference(channels_last=True),
         Inference(dtype="bfloat16", channels_last=True),
         Inference(dtype="float16"),
         Inference(dtype="bfloat16", compile=True),

@@ -1,8 +1,6 @@
 import copy
 import json
 import shutil
-import threading
-from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 import torch
@@ -19,8 +17,7 @@ CPU = torch.device("cpu")
 OPTIONS = [
     {"dtype": "bfloat16"},
     {"channels_last": True},
-    {"fold_batch_norm": True},
-    {"dtype": "bfloat16", "channels_last": True, "fold_batch_norm": True},
+    {"dtype": "bfloat16", "channels_last": True},
 ]
 NETS = ["conv_net", "wide_resnet"]
 
@@ -74,10 +71,6 @@ def assert_same_outputs(module, other, X, dtype=torch.float32):
     torch.testing.assert_close(
         outputs.float(), expected, rtol=0, atol=16 * torch.finfo(dtype).eps * scale
     )
-
-
-def n_norms(module):
-    return sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
 
 
 # What every option does
@@ -197,134 +190,6 @@ def test_channels_last_leaves_other_inputs_alone(shape):
     torch.testing.assert_close(run(fast, X), run(net, X), rtol=0, atol=0)
 
 
-# fold_batch_norm
-
-
-@pytest.mark.parametrize(
-    ("name", "n_before", "n_after"), [("conv_net", 2, 0), ("wide_resnet", 7, 4)]
-)
-def test_folding_removes_norms_behind_convolutions(name, n_before, n_after):
-    net = net_named(name)
-    fast = optimized(net, Inference(fold_batch_norm=True), CPU)
-    assert (n_norms(net), n_norms(fast)) == (n_before, n_after)
-
-
-def test_folding_shares_the_other_weights():
-    net = net_named("wide_resnet")
-    first, second = (optimized(net, Inference(fold_batch_norm=True), CPU) for _ in "ab")
-    shared = {id(value) for value in net.parameters()}
-    own = [value for value in first.parameters() if id(value) not in shared]
-    assert len(own) == 6  # weight and bias of the convolutions before three norms
-    assert shared & {id(value) for value in first.parameters()} == shared & {
-        id(value) for value in second.parameters()
-    }
-    assert any(value is net.fc.weight for value in first.parameters())
-
-
-class Shared(nn.Module):
-    """A convolution that is called with a normalisation behind it, and without."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
-
-    def forward(self, X):
-        return self.norm(self.conv(X)) + self.conv(2 * X)
-
-
-class Twice(Shared):
-    """A convolution whose output is used with a normalisation, and without."""
-
-    def forward(self, X):
-        planes = self.conv(X)
-        return self.norm(planes) + planes
-
-
-class Defaults(Shared):
-    """A module that does something else where it gets a second argument."""
-
-    def forward(self, X, scale=None):
-        return self.norm(self.conv(X if scale is None else scale * X))
-
-
-@pytest.mark.parametrize(("kind", "n_norms_left"), [(Shared, 0), (Twice, 1), (Defaults, 0)])
-def test_folding_looks_at_every_call(kind, n_norms_left):
-    net = trained(kind())
-    fast = optimized(net, Inference(fold_batch_norm=True), CPU)
-    assert n_norms(fast) == n_norms_left
-    assert_same_outputs(net, fast, images())
-
-
-@pytest.mark.parametrize("where", ["conv", "norm", ""])
-def test_folding_keeps_hooks(where):
-    net = trained(Shared())
-    net.get_submodule(where).register_forward_hook(lambda *args: 3 * args[-1].abs())
-    fast = optimized(net, Inference(fold_batch_norm=True), CPU)
-    assert_same_outputs(net, fast, images())
-
-
-class DoubledConv(nn.Conv2d):
-    def forward(self, X):
-        return 2 * super().forward(X).abs()
-
-
-@pytest.mark.parametrize(
-    "norm", [nn.InstanceNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False)]
-)
-def test_folding_leaves_other_norms(norm):
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), norm).eval()
-    fast = optimized(net, Inference(fold_batch_norm=True), CPU)
-    assert_same_outputs(net, fast, images())
-
-
-def test_folding_leaves_subclasses_of_convolutions():
-    net = trained(nn.Sequential(DoubledConv(3, 4, 1), nn.BatchNorm2d(4)))
-    fast = optimized(net, Inference(fold_batch_norm=True), CPU)
-    assert_same_outputs(net, fast, images())
-
-
-def test_folding_without_anything_to_fold():
-    net = MLP((3, 12, 12), n_classes=4).eval()
-    assert_same_outputs(net, optimized(net, Inference(fold_batch_norm=True), CPU), images())
-
-
-class Untraceable(Shared):
-    def forward(self, X):
-        return self.norm(self.conv(X if X.sum() > 0 else -X))
-
-
-def test_folding_what_cannot_be_traced():
-    with pytest.raises(ValueError, match=r"fold_batch_norm must be False for Untraceable"):
-        optimized(trained(Untraceable()), Inference(fold_batch_norm=True), CPU)
-
-
-def test_folding_while_other_threads_classify():
-    net, X = net_named("wide_resnet"), images(2)
-    expected, call = run(net, X), nn.Module.__call__
-    done = threading.Event()
-
-    def classify():
-        outputs = []
-        while not done.is_set():
-            outputs = [*outputs[-50:], run(net, X)]
-        return outputs
-
-    def fold():
-        return [optimized(net, Inference(fold_batch_norm=True), CPU) for _ in range(5)]
-
-    with ThreadPoolExecutor(3) as pool:
-        outputs = pool.submit(classify)
-        folded = [pool.submit(fold) for _ in range(2)]
-        wait(folded)
-        done.set()
-    for fast in folded[0].result() + folded[1].result():
-        assert n_norms(fast) == 4
-        assert_same_outputs(net, fast, X)
-    for output in outputs.result():
-        torch.testing.assert_close(output, expected)
-    assert nn.Module.__call__ is call
-
-
 # compile
 
 
@@ -337,7 +202,7 @@ def test_folding_while_other_threads_classify():
 def test_compiled_outputs_agree(dtype):
     net = net_named("conv_net")
     state = copy.deepcopy(net.state_dict())
-    inference = Inference(dtype, channels_last=True, compile=True, fold_batch_norm=True)
+    inference = Inference(dtype, channels_last=True, compile=True)
     fast = optimized(net, inference, CPU)
     assert_same_outputs(net, fast, images(), torch.bfloat16 if dtype else torch.float32)
     assert not any(part.training for part in fast.modules())
@@ -362,7 +227,6 @@ def test_parameters():
         "dtype": "bfloat16",
         "channels_last": False,
         "compile": True,
-        "fold_batch_norm": False,
     }
     assert clone(inference).get_params() == inference.get_params()
     assert inference.set_params(dtype=None, compile=False).get_params() == (
@@ -380,8 +244,8 @@ def test_parameters_survive_json():
 @pytest.mark.parametrize(
     ("name", "value"),
     [("dtype", "float64"), ("dtype", torch.bfloat16), ("dtype", "")]
-    + [(name, "yes") for name in ("channels_last", "compile", "fold_batch_norm")]
-    + [(name, None) for name in ("channels_last", "compile", "fold_batch_norm")],
+    + [(name, "yes") for name in ("channels_last", "compile")]
+    + [(name, None) for name in ("channels_last", "compile")],
 )
 def test_invalid_parameters(name, value):
     inference = Inference(**{name: value})  # the constructor only stores

@@ -1,7 +1,6 @@
-"""Memory-mapped arrays: votes as from memory, read from the file and not held."""
+"""Memory-mapped arrays: votes as from memory, read row by row and never copied whole."""
 
 import pickle
-import re
 import sys
 import tracemalloc
 from pathlib import Path
@@ -19,7 +18,7 @@ from rs4a import SmoothedClassifier
 from rs4a.attacks import PGD
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.inputs.datasets import LabelledInputs, LazyInputs
-from rs4a.inputs.mapped import MappedInputs, is_mapped, unmapped
+from rs4a.inputs.mapped import MappedRows, by_rows
 from rs4a.metrics import make_certified_scorer
 from rs4a.noises import Splitting, Uniform
 
@@ -72,7 +71,7 @@ def assert_same_record(clf, X, mapped):
 def test_all_methods_answer_as_from_memory(tmp_path, small, fitted_small, dtype, mode):
     _, X, _, y = small
     mapped = store(tmp_path / "X", X.astype(dtype), mode)
-    assert isinstance(unmapped(mapped), MappedInputs)
+    assert isinstance(by_rows(mapped), MappedRows)
     assert_same_record(fitted_small, X, mapped)
     for method in ("predict", "predict_proba"):
         answers = getattr(fitted_small, method)(mapped)
@@ -85,7 +84,7 @@ def test_all_methods_answer_as_from_memory(tmp_path, small, fitted_small, dtype,
 def test_parts_of_a_map(tmp_path, small, fitted_small, part):
     X = small[1][part]
     mapped = store(tmp_path / "X", small[1])[part]
-    assert isinstance(unmapped(mapped), MappedInputs)
+    assert isinstance(by_rows(mapped), MappedRows)
     assert_same_record(fitted_small, X, mapped)
 
 
@@ -97,8 +96,8 @@ def test_parts_of_parts_and_other_shapes(tmp_path, small):
         (X.reshape(40, -1)[:, 8:24], mapped.reshape(40, -1)[:, 8:24]),
         (X[:, 0, 2:5], mapped[:, 0, 2:5]),
     ):
-        inputs = unmapped(there)
-        assert isinstance(inputs, MappedInputs)
+        inputs = by_rows(there)
+        assert isinstance(inputs, MappedRows)
         np.testing.assert_array_equal(
             np.stack([inputs[i][0] for i in range(len(here))]), here
         )
@@ -108,7 +107,7 @@ def test_npy_files(tmp_path, small, fitted_small):
     X = small[1]
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    assert isinstance(unmapped(mapped), MappedInputs)
+    assert isinstance(by_rows(mapped), MappedRows)
     assert_same_record(fitted_small, X, mapped)
 
 
@@ -191,20 +190,15 @@ def test_searches_slice_a_map(tmp_path, small, n_jobs):
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)
 
 
-def test_slices_of_a_map_are_read_from_its_file(tmp_path, small):
+def test_slices_of_a_map_have_its_rows(tmp_path, small):
     X = small[1]
     mapped = store(tmp_path / "X", X)
     rows = np.array([3, 1, 7])
     for part in (SliceDataset(mapped)[rows], Subset(mapped, rows.tolist())):
-        inputs = unmapped(part)
-        assert is_mapped(inputs)
+        inputs = by_rows(part)
         assert part.dataset is mapped  # the user's object is left as it is
         lazy = LazyInputs(inputs, lambda x: None)
-        assert np.array(lazy).shape == (3, 1, 8, 8)
-        assert len(lazy._cache) == 0
-    np.testing.assert_array_equal(
-        np.stack([unmapped(SliceDataset(mapped)[rows])[i] for i in range(3)]), X[rows]
-    )
+        np.testing.assert_array_equal(np.array(lazy), X[rows])
 
 
 # What is held
@@ -239,7 +233,7 @@ def test_few_inputs_are_held_at_a_time(large, threshold):
     try:
         record = threshold.certify(large)
         threshold.base_score(large, record.labels)
-        for _ in LabelledInputs(unmapped(large), np.zeros(2000, np.int64), lambda x: None):
+        for _ in LabelledInputs(by_rows(large), np.zeros(2000, np.int64), lambda x: None):
             pass
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -248,67 +242,84 @@ def test_few_inputs_are_held_at_a_time(large, threshold):
     assert peak < large.nbytes / 16
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_map_itself_is_not_read(large, threshold):
-    def kilobytes_in_memory():
-        entry = Path("/proc/self/smaps").read_text().split(str(large.filename))[1]
-        return int(re.search(r"^Rss:\s+(\d+) kB", entry, re.MULTILINE)[1])
-
-    before = kilobytes_in_memory()
-    threshold.certify(large)
-    # Three inputs are compared with the file; the system maps up to 2 MB around each.
-    assert kilobytes_in_memory() - before <= 3 * 2048
-    large.sum()
-    assert kilobytes_in_memory() > large.nbytes / 1024 / 2
-
-
-def test_a_pickle_holds_the_path_and_its_own_rows(large):
-    lazy = LazyInputs(unmapped(large), np.isfinite)
-    part = lazy[500:600]
-    content = pickle.dumps(part)
-    assert len(content) < 100 * (8 + 16) + 2000
-    again = pickle.loads(content)
-    np.testing.assert_array_equal(np.array(again), large[500:600])
+def test_a_pickle_holds_the_path_and_no_rows(large, tmp_path):
+    """The workers of a loader get a pickle of the training set."""
+    pixels = np.asfortranarray(np.random.default_rng(0).random((3000, 7, 5)))
+    np.save(tmp_path / "columns.npy", pixels)
+    columns = np.load(tmp_path / "columns.npy", mmap_mode="r")
+    for mapped in (
+        large,
+        large[500:600],
+        large[::-3, :, 5:],
+        columns,
+        columns[40:, 2],
+        store(tmp_path / "writable", pixels, "r+")[1:],
+    ):
+        content = pickle.dumps(LabelledInputs(by_rows(mapped), np.arange(9), np.isfinite))
+        assert len(content) < 1000
+        again = np.stack([x for (x,) in pickle.loads(content).dataset])
+        np.testing.assert_array_equal(again, mapped)
 
 
-# What is left to numpy
+def test_a_pickle_holds_values_that_are_in_no_file(tmp_path, small):
+    X = small[1]
+    changed = store(tmp_path / "X", np.zeros_like(X), "c")
+    changed[:] = X
+    again = pickle.loads(pickle.dumps(by_rows(changed)))
+    for inputs in (again, pickle.loads(pickle.dumps(again))):
+        np.testing.assert_array_equal(np.stack([x for (x,) in inputs]), X)
 
 
-def test_maps_that_cannot_be_read_from_a_file_are_used_as_arrays(tmp_path, small):
-    X = small[1].copy()
-    X[[0, 20, 39]] = 0.0  # the inputs that are compared tell nothing
-    changed = store(tmp_path / "copy-on-write", with_row(X, 5, 1.0), "c")
-    changed[5] = X[5]
-    columns = store(tmp_path / "columns", X.T).T
-    copied = store(tmp_path / "copied", X).copy()
-    assert isinstance(copied, np.memmap)
-    for mapped in (changed, columns, copied):
-        assert unmapped(mapped) is mapped
-    assert unmapped(columns[:, 0].T[:0]).size == 0
+def test_a_worker_that_does_not_have_the_file(tmp_path, small):
+    mapped = store(tmp_path / "X", small[1])
+    content = pickle.dumps(by_rows(mapped))
+    short = (tmp_path / "X").read_bytes()[:5000]
+    Path(mapped.filename).unlink()
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        pickle.loads(content)
+    (tmp_path / "X").write_bytes(short)
+    with pytest.raises(ValueError, match="size of buffer"):
+        pickle.loads(content)
+
+
+# Which arrays are read so
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_any_map_of_numbers_is_read_by_rows(tmp_path, small, fitted_small, mode):
+    X = small[1]
+    changed = store(tmp_path / "X", X, mode)
+    if mode != "r":
+        changed[3] = X[4]
+    columns = store(tmp_path / "columns", X.T, mode).T
+    assert_same_record(fitted_small, np.array(changed), changed)
+    assert_same_record(fitted_small, X, columns)
+    for mapped in (changed, columns):
+        assert isinstance(by_rows(mapped), MappedRows)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file stays where it is")
-def test_paths_that_lead_elsewhere_are_noticed(tmp_path, small):
+def test_a_map_outlives_its_path(tmp_path, small, fitted_small):
     X = small[1]
     deleted, replaced = store(tmp_path / "deleted", X), store(tmp_path / "replaced", X)
     Path(deleted.filename).unlink()
     store(tmp_path / "other", X[::-1])
     (tmp_path / "other").replace(tmp_path / "replaced")
     for mapped in (deleted, replaced):
-        assert unmapped(mapped) is mapped
-        np.testing.assert_array_equal(mapped, X)
+        assert_same_record(fitted_small, X, mapped)
+
+
+def test_copies_of_a_map_are_arrays(tmp_path, small):
+    mapped = store(tmp_path / "X", small[1])
+    copied = mapped.copy()
+    assert isinstance(copied, np.memmap)
+    assert by_rows(copied) is copied
+    assert by_rows(mapped[:0]).size == 0
 
 
 @pytest.mark.parametrize("X", [np.ones((3, 2)), [[1.0]], None, np.float32(1.0)], ids=str)
 def test_other_inputs_are_left_alone(X):
-    assert unmapped(X) is X
-
-
-def test_copy_on_write_is_certified_as_it_is_in_memory(tmp_path, small, fitted_small):
-    X = small[1]
-    changed = store(tmp_path / "X", np.zeros_like(X), "c")
-    changed[:] = X
-    assert_same_record(fitted_small, X, changed)
+    assert by_rows(X) is X
 
 
 # What is refused
@@ -359,25 +370,9 @@ def test_inputs_off_the_grid_are_named(tmp_path, small):
         clf.certify(mapped)
 
 
-def test_a_file_that_a_worker_does_not_have(tmp_path, small):
-    inputs = unmapped(store(tmp_path / "X", small[1]))
-    other = pickle.loads(pickle.dumps(inputs))
-    other.path = str(tmp_path / "nowhere")
-    with pytest.raises(
-        OSError, match=r"nowhere cannot be read here: No such file"
-    ) as error:
-        other[3]
-    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
-    (tmp_path / "short").write_bytes((tmp_path / "X").read_bytes()[:5000])
-    other.path = str(tmp_path / "short")
-    other[3]
-    with pytest.raises(OSError, match="ends before input number 30: it is not the file"):
-        other[30]
-
-
 def test_a_file_that_changes_is_noticed(tmp_path, small):
     X = small[1]
-    lazy = LazyInputs(unmapped(store(tmp_path / "X", X)), lambda x: None)
+    lazy = LazyInputs(by_rows(store(tmp_path / "X", X)), lambda x: None)
     np.array(lazy)
     store(tmp_path / "X", with_row(X, 30, 0.5))
     np.array(lazy[:30])

@@ -713,6 +713,26 @@ def test_other_files(tiny_file, path, tmp_path):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_files_that_state_a_former_parameter(small, path, stated):
+    """Inference had fold_batch_norm in 0.1.0."""
+    X, y, X_test = small
+    saved = smoothed(inference=Inference(channels_last=True)).fit(X, y)
+    SmoothedClassifier.save(saved, path)
+
+    def add(name):
+        def change(header):
+            header["params"]["inference"]["object"][1].append([name, stated])
+
+        return change
+
+    rewritten(path, add("fold_batch_norm"))
+    assert_same(SmoothedClassifier.load(path), saved, X_test)
+    rewritten(path, add("fold"))
+    with pytest.raises(ValueError, match="unexpected keyword argument 'fold'"):
+        SmoothedClassifier.load(path)
+
+
 def test_later_format(tiny_file, path):
     path.write_bytes(tiny_file)
     rewritten(path, lambda header: header.update(format=2, rs4a="9.0"))

@@ -21,7 +21,7 @@ from rs4a.inputs.datasets import (
     is_dataset,
     sample_inputs,
 )
-from rs4a.inputs.mapped import MappedInputs, unmapped
+from rs4a.inputs.mapped import MappedRows, by_rows
 from rs4a.utils.checks import check_floating_point
 
 __all__ = [
@@ -87,9 +87,9 @@ def check_inputs(
         If X has the wrong shape or scale, or holds NaN or infinity.
     """
     _check_kind(X)
-    X = unmapped(X)
-    if isinstance(X, MappedInputs):
-        _check_array_shape(estimator, X.shape)
+    X = by_rows(X)
+    if isinstance(X, MappedRows):
+        _check_array_shape(estimator, X.array.shape)
     if is_dataset(X):
         return LazyInputs(X, _like_fit(estimator, also))
     X = as_array(X)
@@ -167,7 +167,7 @@ def check_training_data(
         If inputs or labels are not as described.
     """
     _check_kind(X)
-    X = unmapped(X)
+    X = by_rows(X)
     if not is_dataset(X):
         inputs, labels = check_inputs(estimator, X, y=as_array(y), reset=reset)
         return inputs, inputs, labels
@@ -299,7 +299,7 @@ def lost_by_rounding(X: Any, order: float) -> tuple[float, float]:
     largest : float
         Largest loss of a coordinate.
     """
-    X = unmapped(X)
+    X = by_rows(X)
     if is_dataset(X):
         return 0.0, 0.0
     values = X.detach().cpu() if isinstance(X, torch.Tensor) else np.asarray(X)

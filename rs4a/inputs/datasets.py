@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +14,6 @@ from skorch.dataset import Dataset as SkorchDataset
 from skorch.helper import SliceDataset
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
-from rs4a.inputs.mapped import is_mapped
 from rs4a.utils.checks import check_floating_point
 
 __all__ = [
@@ -29,8 +26,6 @@ __all__ = [
     "sample_inputs",
 ]
 
-#: Bytes of inputs that are kept: reading an image may mean decoding it.
-_CACHE_BYTES = 2**28
 #: Inputs, and bytes of them, that stand for all of a dataset.
 _SAMPLE_SIZE, _SAMPLE_BYTES = 1000, 2**26
 #: Items that are tried for being the same at every reading.
@@ -87,13 +82,10 @@ class LazyInputs:
         self._rows = np.arange(len(dataset))
         #: What every input was when it was read first; zeros before.
         self._digests = np.zeros((len(dataset), _DIGEST_SIZE), dtype=np.uint8)
-        first = self._read(0)
+        self._input_shape = self[0].shape
         n_tried = min(len(dataset), _N_TRIED)
         for index in (*range(1, n_tried), *range(n_tried)):
-            self._read(index)
-        self._input_shape = first.shape
-        n_kept = 0 if is_mapped(dataset) else _CACHE_BYTES // max(first.nbytes, 1)
-        self._cache = _Cache(min(n_kept, len(dataset)), first.shape)
+            self[index]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -110,18 +102,15 @@ class LazyInputs:
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            part = object.__new__(LazyInputs)  # which shares what was read
+            part = object.__new__(LazyInputs)  # which shares the digests
             part.__dict__ = {
                 **self.__dict__,
                 "_rows": self._rows[index],
                 "_digests": self._digests[index],
             }
             return part
-        row = int(self._rows[index])
-        values = self._cache.get(row)
-        if values is None:
-            values = self._read(index)
-            self._cache.put(row, values)
+        values = _read(self._dataset, int(self._rows[index]))
+        self._check_same(index, values)
         return values
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
@@ -131,11 +120,6 @@ class LazyInputs:
         values = np.empty(self.shape, dtype or self.dtype)
         for index, each in enumerate(self):
             values[index] = each
-        return values
-
-    def _read(self, index: int) -> NDArray[np.float32]:
-        values = _read(self._dataset, int(self._rows[index]))
-        self._check_same(index, values)
         return values
 
     def _check_same(self, index: int, values: NDArray[np.float32]) -> None:
@@ -154,44 +138,6 @@ class LazyInputs:
         except ValueError as error:
             raise ValueError(f"{error} The first such input is number {row}.") from error
         self._digests[index] = np.frombuffer(digest, dtype=np.uint8)
-
-
-class _Cache:
-    """Inputs that were read last, which threads may share; a pickle is empty.
-
-    They lie in one piece of memory. Threads that allocate what others release would make
-    the process grow by several times as much.
-    """
-
-    def __init__(self, n: int, shape: tuple[int, ...]):
-        self._values = np.empty((n, *shape), dtype=np.float32)
-        self._places: OrderedDict[int, int] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Cache, (len(self._values), self._values.shape[1:])
-
-    def get(self, row: int) -> NDArray[np.float32] | None:
-        """Input in a row of the dataset, if it is there."""
-        with self._lock:
-            if row not in self._places:
-                return None
-            self._places.move_to_end(row)
-            return self._values[self._places[row]].copy()
-
-    def put(self, row: int, values: NDArray[np.float32]) -> None:
-        """Keep an input, in the place of the one that has been out of use the longest."""
-        with self._lock:
-            if not len(self._values) or row in self._places:
-                return
-            place = len(self._places)
-            if place == len(self._values):
-                _, place = self._places.popitem(last=False)
-            self._places[row] = place
-            self._values[place] = values
 
 
 class KnownLabels(Dataset):

@@ -1,31 +1,15 @@
-"""How a trained net is run when it votes: precision, layout, folding, compilation."""
+"""How a trained net is run when it votes: precision, layout, compilation."""
 
 import contextlib
 import copy
-import threading
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions
-from torch import fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import nn
 
 __all__ = ["Inference", "optimized"]
-
-#: Convolutions and the normalisations that can be folded into them; subclasses may
-#: compute something else.
-_FOLDABLE: dict[type[_ConvNd], type[_BatchNorm]] = {
-    nn.Conv1d: nn.BatchNorm1d,
-    nn.Conv2d: nn.BatchNorm2d,
-    nn.Conv3d: nn.BatchNorm3d,
-}
-
-#: torch.fx patches torch.nn.Module while it traces, and two at a time never mend it.
-_TRACING_LOCK = threading.Lock()
 
 
 class Inference(BaseEstimator):
@@ -53,10 +37,6 @@ class Inference(BaseEstimator):
         in its first forward pass, seconds to minutes, and for the first eight shapes of
         a class of nets only. It needs a C++ compiler, or Triton on a GPU.
 
-    fold_batch_norm : bool, default=False
-        Whether batch normalisations that directly follow a convolution are folded into
-        its weights.
-
     Examples
     --------
     >>> from rs4a import Inference
@@ -68,20 +48,19 @@ class Inference(BaseEstimator):
         "dtype": [StrOptions({"bfloat16", "float16"}), None],
         "channels_last": ["boolean"],
         "compile": ["boolean"],
-        "fold_batch_norm": ["boolean"],
     }
+    #: Parameters of 0.1.0 that files may state.
+    _former_params: ClassVar[frozenset[str]] = frozenset({"fold_batch_norm"})
 
     def __init__(
         self,
         dtype: str | None = None,
         channels_last: bool = False,
         compile: bool = False,  # noqa: A002 (as torch names it)
-        fold_batch_norm: bool = False,
     ):
         self.dtype = dtype
         self.channels_last = channels_last
         self.compile = compile
-        self.fold_batch_norm = fold_batch_norm
 
 
 def optimized(
@@ -89,16 +68,14 @@ def optimized(
 ) -> nn.Module:
     """Return a module to run instead of `module` where it votes.
 
-    Folding comes first, since it makes the weights that are then laid out; the compiler
-    gets the net with its final weights and layout; autocast goes around all of it, as a
-    state of the thread that the compiler takes into account.
+    The compiler gets the net with its final layout. Autocast goes around the compiled net:
+    the compiler takes this state of the thread into account.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Trained net, in evaluation mode; it is left as it is. Weights that need no other
-        values or layout are shared with it, the others are copied: after training, ask
-        for a new module.
+        Trained net, in evaluation mode; it is left as it is. The result shares its weights,
+        or copies all of them for another layout: after training, ask for a new module.
 
     inference : Inference or None
         How to run it; None: as it is.
@@ -116,8 +93,8 @@ def optimized(
     Raises
     ------
     ValueError
-        If a parameter of `inference` is invalid, the device cannot compute in `dtype`,
-        the module is in training mode, or it cannot be traced for folding.
+        If a parameter of `inference` is invalid, the device cannot compute in `dtype`, or
+        the module is in training mode.
     """
     inference = Inference() if inference is None else inference
     inference._validate_params()
@@ -125,11 +102,8 @@ def optimized(
         return module
     _check_evaluating(module)
     _check_dtype(inference.dtype, torch.device(device))
-    with torch.no_grad():
-        if inference.fold_batch_norm:
-            module = _folded(module)
-        if inference.channels_last:
-            module = copy.deepcopy(module).to(memory_format=torch.channels_last)
+    if inference.channels_last:
+        module = copy.deepcopy(module).to(memory_format=torch.channels_last)
     if inference.compile:
         module = _compiled(module)
     if inference.dtype is None and not inference.channels_last:
@@ -191,99 +165,3 @@ def _check_dtype(dtype: str | None, device: torch.device) -> None:
             "dtype must be 'bfloat16' or None on a CPU, got 'float16': CPUs convolve in it "
             "tens of times more slowly than in float32."
         )
-
-
-# Folding. torch.fx.experimental.optimization.fuse does the same but for a convolution that
-# is called twice: it changes both calls, though one be without normalisation
-# (pytorch/pytorch#104593). Here every call that is folded has a convolution of its own.
-
-
-class _OneInput(nn.Module):
-    """A module as a function of one input: it keeps its hooks and its other defaults."""
-
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.module = module
-        self.training = False
-
-    def forward(self, X: torch.Tensor) -> Any:
-        return self.module(X)
-
-
-class _Tracer(fx.Tracer):
-    """Tracer of one thread: the forward passes of others go on meanwhile."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._thread = threading.get_ident()
-
-    def call_module(
-        self,
-        m: nn.Module,
-        forward: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        if threading.get_ident() != self._thread:
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
-
-    def getattr(
-        self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]
-    ) -> Any:
-        if threading.get_ident() != self._thread:
-            return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
-
-
-def _folded(module: nn.Module) -> nn.Module:
-    """Module with batch normalisations folded into the convolutions before them."""
-    traced = _traced(module)
-    parts = dict(traced.named_modules())
-    for node in list(traced.graph.nodes):
-        pair = _conv_and_norm(node, parts)
-        if pair is None:
-            continue
-        conv, norm = pair
-        conv_node = node.args[0]
-        conv_node.target = f"folded_{conv_node.name}"
-        traced.add_module(conv_node.target, fuse_conv_bn_eval(conv, norm))
-        node.replace_all_uses_with(conv_node)
-        traced.graph.erase_node(node)
-    return fx.GraphModule(traced, traced.graph).eval()  # with the parts it uses, no others
-
-
-def _traced(module: nn.Module) -> fx.GraphModule:
-    try:
-        with _TRACING_LOCK:
-            tracer = _Tracer()
-            graph = tracer.trace(_OneInput(module))
-        return fx.GraphModule(tracer.root, graph)
-    except Exception as error:  # whatever the net's own code makes of a symbolic input
-        raise ValueError(
-            f"fold_batch_norm must be False for {type(module).__name__}, got True: "
-            f"torch.fx cannot trace it: {error}"
-        ) from error
-
-
-def _conv_and_norm(
-    node: fx.Node, parts: dict[str, nn.Module]
-) -> tuple[_ConvNd, _BatchNorm] | None:
-    """Convolution and normalisation if `node` normalises a convolution's only use."""
-    before = node.args[0] if len(node.args) == 1 else None
-    if not isinstance(before, fx.Node) or len(before.users) > 1:
-        return None
-    conv, norm = _called(before, parts), _called(node, parts)
-    if not isinstance(conv, _ConvNd) or not isinstance(norm, _BatchNorm):
-        return None
-    known = _FOLDABLE.get(type(conv)) is type(norm) and norm.running_mean is not None
-    return (conv, norm) if known and not (_has_hooks(conv) or _has_hooks(norm)) else None
-
-
-def _called(node: fx.Node, parts: dict[str, nn.Module]) -> nn.Module | None:
-    """Module that a node calls, if it calls one and that is no folded one."""
-    return parts.get(str(node.target)) if node.op == "call_module" else None
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)

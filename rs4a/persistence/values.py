@@ -21,7 +21,7 @@ from rs4a.noises import Noise
 from rs4a.objectives import Objective
 from rs4a.persistence.classifier_files import content_digest
 from rs4a.persistence.tensors import State
-from rs4a.utils.params import known_classes
+from rs4a.utils.params import known_classes, without_former
 
 __all__ = [
     "PlainReader",
@@ -238,7 +238,8 @@ class PlainReader:
 
     def _read_object(self, content: Any) -> Any:
         name, params = content
-        return self._classes[name](**dict(self.read(params)))
+        kind = self._classes[name]
+        return kind(**without_former(kind, dict(self.read(params))))
 
 
 def unknown_names(plain: Any, own: Mapping[str, Any] | None = None) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-__all__ = ["check_own_name", "from_json", "known_classes", "to_json"]
+__all__ = ["check_own_name", "from_json", "known_classes", "to_json", "without_former"]
 
 _JSON_TYPES = (bool, int, float, str, type(None))
 
@@ -33,7 +33,8 @@ def from_json(data: Any, known: dict[str, type[Any]]) -> Any:
         If the class is not in `known`, or has no such parameters.
     """
     try:
-        name, params = str(data["class"]), dict(data["params"])
+        name = str(data["class"])
+        params = without_former(known.get(name), dict(data["params"]))
         unknown = set(params) - set(known[name]._get_param_names()) if name in known else ()
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
@@ -49,6 +50,12 @@ def from_json(data: Any, known: dict[str, type[Any]]) -> Any:
             f"The file gives {name} parameters that it does not have: {sorted(unknown)}."
         )
     return known[name](**params)
+
+
+def without_former(kind: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Stated parameters without those that only an earlier version of the class had."""
+    former = getattr(kind, "_former_params", ())
+    return {name: value for name, value in params.items() if name not in former}
 
 
 def check_own_name(name: str, obj: Any, known: dict[str, type[Any]]) -> None:

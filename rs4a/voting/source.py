@@ -98,7 +98,7 @@ class Ballot:
         """Votes of every input.
 
         They are the same however they are drawn: at once, or task by task where there are
-        several workers or a store.
+        several workers or a store, or where each look would read the inputs again.
 
         Parameters
         ----------
@@ -116,7 +116,8 @@ class Ballot:
         votes : Votes
             Votes; after an interruption, inputs whose turn did not come have those so far.
         """
-        if self.store is None and effective_n_jobs(self.n_jobs) == 1:
+        read_once = plan.rule is None or isinstance(self.X, np.ndarray)
+        if read_once and self.store is None and effective_n_jobs(self.n_jobs) == 1:
             here = self._here()
             return draw_votes(here, self.X, self.keys, plan, so_far=so_far, bar=bar)
         work = _Work(self, plan, so_far, bar)
@@ -293,7 +294,9 @@ class _Work:
         if not len(rows):
             return
         jobs = effective_n_jobs(self.ballot.n_jobs)
-        size = min(self.plan.task_size, max(_TASK_BYTES // self.ballot.X[0].nbytes, 1))
+        size = max(_TASK_BYTES // self.ballot.X[0].nbytes, 1)
+        if jobs > 1 or self.ballot.store is not None:
+            size = min(size, self.plan.task_size)
         if jobs > 1:
             size = min(size, -(-len(rows) // (jobs * TASKS_PER_JOB)))
         for start in range(0, len(rows), size):

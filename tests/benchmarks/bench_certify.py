@@ -317,7 +317,6 @@ def inference_table():
         *([] if ON_GPU else [Inference(compile=True)]),
         Inference(dtype="bfloat16"),
         Inference(dtype="bfloat16", channels_last=True),
-        Inference(dtype="bfloat16", channels_last=True, fold_batch_norm=True),
         Inference(dtype="bfloat16", channels_last=True, compile=True),
         *([Inference(dtype="float16", channels_last=True, compile=True)] if ON_GPU else []),
     ):
