@@ -17,7 +17,8 @@ MOST_ROOMS, MOST_STOREYS, MOST_LINES = 22, 9, 500
 def storeys():
     """Rooms of each storey, the lowest first, from the list in CONTRIBUTING."""
     text = (ROOT.parent / "CONTRIBUTING.md").read_text()
-    return [re.findall(r"`(\w+)`", line) for line in re.findall(r"^\d\. (.*)$", text, re.M)]
+    lines = re.findall(r"^\d\. ((?:`\w+`(?:, )?)+)$", text, re.M)
+    return [re.findall(r"`(\w+)`", line) for line in lines]
 
 
 STOREYS = storeys()
