@@ -55,6 +55,12 @@ def weights(clf):
     return torch.cat([p.detach().flatten() for p in clf.estimator_.module_.parameters()])
 
 
+def fit_of(clf):
+    """What a fit left in a classifier, without the parameters."""
+    params = clf.get_params(deep=False)
+    return {name: value for name, value in vars(clf).items() if name not in params}
+
+
 def assert_same_record(clf, X, mapped):
     record, expected = clf.certify(mapped), clf.certify(X)
     np.testing.assert_array_equal(record.counts, expected.counts)
