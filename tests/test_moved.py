@@ -1,0 +1,32 @@
+"""Names of version 0.1.0: the old path works and warns once, or says what to do instead."""
+
+import importlib
+import sys
+
+import pytest
+
+from rs4a.utils.moved import ENDED, MOVED
+
+NAMES = [(module, name) for module, names in MOVED.items() for name in names]
+
+
+@pytest.mark.parametrize(("module", "name"), NAMES, ids=".".join)
+def test_old_names_warn_once(module, name, monkeypatch):
+    monkeypatch.delitem(vars(importlib.import_module(module)), name, raising=False)
+    with pytest.warns(DeprecationWarning, match=f"^{module}.{name} is now rs4a"):
+        thing = getattr(sys.modules[module], name)
+    assert getattr(sys.modules[module], name) is thing
+    assert thing.__name__ in (name, "load", "save", "from_checkpoint", "summary")
+
+
+@pytest.mark.parametrize(("module", "name"), ENDED, ids=".".join)
+def test_names_that_ended_say_what_to_do(module, name):
+    old = importlib.import_module(module)
+    with pytest.raises(AttributeError, match=rf"^{module}.{name} has ended\. \w+"):
+        getattr(old, name)
+    assert not hasattr(old, name)
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError, match="module 'rs4a.networks' has no attribute 'x'"):
+        importlib.import_module("rs4a.networks").x  # noqa: B018
