@@ -22,9 +22,19 @@ def test_old_names_warn_once(module, name, monkeypatch):
 @pytest.mark.parametrize(("module", "name"), ENDED, ids=".".join)
 def test_names_that_ended_say_what_to_do(module, name):
     old = importlib.import_module(module)
-    with pytest.raises(AttributeError, match=rf"^{module}.{name} has ended\. \w+"):
+    with pytest.raises(
+        (AttributeError, ImportError), match=rf"^{module}.{name} has ended\. \w+"
+    ):
         getattr(old, name)
-    assert not hasattr(old, name)
+
+
+def test_a_net_s_own_file_ended():
+    assert not hasattr(importlib.import_module("rs4a.networks"), "save_checkpoint")
+
+
+def test_the_error_of_an_import_names_the_example():
+    with pytest.raises(ImportError, match=r"examples/plot_fine_tuning\.py shows"):
+        from rs4a.recipes import replace_last_layer  # noqa: F401
 
 
 def test_unknown_names():

@@ -36,10 +36,7 @@ MOVED = {
         "save_classifier": "rs4a:SmoothedClassifier.save",
         "write_results": "rs4a.records:write_results",
     },
-    "rs4a.recipes": {
-        "replace_last_layer": "rs4a.training:replace_last_layer",
-        "with_pseudo_labels": "rs4a.training:with_pseudo_labels",
-    },
+    "rs4a.recipes": {},
     "rs4a.stopping": {"look_schedule": "rs4a.voting.stopping:look_schedule"},
 }
 
@@ -49,10 +46,13 @@ _SAVE = (
     "reads the files of version 0.1.0."
 )
 _READ = "rs4a 0.1.0 wrote JSON: safetensors.safe_open(path, 'pt').metadata()['rs4a']."
+_EXAMPLE = "examples/plot_{}.py shows the few lines that take its place."
 #: By the old module and name: what to do instead.
 ENDED = {
     ("rs4a.networks", "save_checkpoint"): _SAVE,
     ("rs4a.networks", "read_checkpoint_metadata"): _READ,
+    ("rs4a.recipes", "replace_last_layer"): _EXAMPLE.format("fine_tuning"),
+    ("rs4a.recipes", "with_pseudo_labels"): _EXAMPLE.format("self_training"),
 }
 
 _WITH_FILE = {"rs4a.metrics", "rs4a.networks", "rs4a.persistence"}
@@ -78,6 +78,8 @@ def moved(module: str, name: str) -> Any:
     ------
     AttributeError
         If the module did not hold the name, or nothing takes its place.
+    ImportError
+        If nothing takes the place of the whole module.
 
     Warns
     -----
@@ -85,7 +87,9 @@ def moved(module: str, name: str) -> Any:
         At the first use of the name.
     """
     if (module, name) in ENDED:
-        raise AttributeError(f"{module}.{name} has ended. {ENDED[module, name]}")
+        # Python drops the message of an AttributeError in "from module import name".
+        kind = AttributeError if module in _WITH_FILE else ImportError
+        raise kind(f"{module}.{name} has ended. {ENDED[module, name]}")
     place = MOVED[module].get(name)
     if place is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
