@@ -5,18 +5,22 @@ Fine-tuning: certificates from few labelled images
 Robustness needs more data than accuracy. Where a task has few labelled images, a net that
 was trained for another task, under the same noise, and gets a new last layer certifies far
 more of them than one that starts anew. Here the other task is to read digits; the new one,
-with 100 labelled images, is to tell whether the digit is a prime number. Yang et al. [1]_
-pre-trained on ImageNet in this way for CIFAR-10.
+with 100 labelled images, is to tell whether the digit is a prime number. Hendrycks et al.
+[1]_ measured how pre-training helps robustness; Yang et al. [2]_ pre-trained on ImageNet in
+this way for CIFAR-10.
 
 References
 ----------
-.. [1] Yang et al., "Randomized Smoothing of All Shapes and Sizes", ICML 2020,
+.. [1] Hendrycks, Lee, Mazeika, "Using Pre-Training Can Improve Model Robustness and
+   Uncertainty", ICML 2019, arXiv:1901.09960.
+.. [2] Yang et al., "Randomized Smoothing of All Shapes and Sizes", ICML 2020,
    arXiv:2002.08118.
 """
 
 # %%
 # Images in [0, 1], enlarged to 16x16; radii are about the enlarged images.
 import argparse
+import copy
 
 import numpy as np
 import torch
@@ -30,7 +34,6 @@ from rs4a.bounds import ConfidenceSequence
 from rs4a.metrics import CertifiedAccuracyDisplay
 from rs4a.networks import LeNet
 from rs4a.noises import Uniform
-from rs4a.training import replace_last_layer
 
 parser = argparse.ArgumentParser(description="Fine-tune a net that reads digits.")
 parser.add_argument("--figure", default="fine_tuning.png", help="where to save it")
@@ -68,10 +71,22 @@ torch.manual_seed(0)
 reader = smoothed(LeNet((1, 16, 16), 10, mean=0.3, std=0.85), max_epochs=30, lr=0.003)
 pretrained = reader.fit(X_train, digit_train).estimator_.module_
 
+
+# %%
+# The last layer of this net is called fc3. A frozen layer keeps its weights in training; a
+# batch normalisation, of which this net has none, would need ``momentum = 0.0`` too, or its
+# running statistics would change.
+def with_new_last_layer(trained, *, freeze=False):
+    """Copy a trained module, with a new last layer for two classes."""
+    module = copy.deepcopy(trained).requires_grad_(not freeze)
+    module.fc3 = nn.Linear(module.fc3.in_features, 2)
+    return module
+
+
 starts = {
     "from scratch": LeNet((1, 16, 16), 2, mean=0.3, std=0.85),
-    "last layer only": replace_last_layer(pretrained, 2, freeze=True, random_state=0),
-    "fine-tuned": replace_last_layer(pretrained, 2, random_state=0),
+    "last layer only": with_new_last_layer(pretrained, freeze=True),
+    "fine-tuned": with_new_last_layer(pretrained),
 }
 
 # %%

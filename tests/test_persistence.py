@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 
@@ -13,7 +14,6 @@ from rs4a import Certification, SmoothedClassifier
 from rs4a.bounds import ClopperPearson
 from rs4a.networks import make_network
 from rs4a.noises import ExpInf, Gaussian, Laplace, Uniform, make_noise
-from rs4a.persistence import save_checkpoint
 from rs4a.records import BoundRecord, read_results, write_results
 from rs4a.utils.params import to_json
 
@@ -330,11 +330,26 @@ def small_net(**kwargs):
     ).initialize()
 
 
+def save_params(net, path):
+    net.save_params(f_params=path, use_safetensors=True)
+
+
+def save_as_0_1_0(net, path, classes=None, metadata=None):
+    """A file of weights with the header that save_checkpoint of version 0.1.0 wrote."""
+    labels = list(range(10)) if classes is None else classes
+    network = {**net.get_params_for("module"), "input_shape": (1, 8, 8), "n_classes": 10}
+    header = {"format": 1, "network": network, "classes": labels, "user": metadata or {}}
+    save_file(net.module_.state_dict(), path, metadata={"rs4a": json.dumps(header)})
+
+
 @pytest.mark.parametrize("classes", [None, list("klmnopqrst")])
 def test_classifier_from_checkpoint_votes_as_one_that_was_fitted(tmp_path, digits, classes):
     net = small_net(classes=classes)
     path = tmp_path / "digits_uniform_050.safetensors"
-    save_checkpoint(net, path)
+    if classes is None:
+        save_params(net, path)
+    else:
+        save_as_0_1_0(net, path, classes)
     X, y = digits[1][:40], digits[3][:40]
     y = y if classes is None else np.array(classes)[y]
     params = {"bound": ClopperPearson(n=200), "random_state": 3}
@@ -352,27 +367,29 @@ def test_classifier_from_checkpoint_votes_as_one_that_was_fitted(tmp_path, digit
 
 
 def test_noise_of_a_checkpoint(tmp_path):
-    # Given, else in the metadata, else in the name.
+    # Given, else in the metadata of version 0.1.0, else in the name.
     path = tmp_path / "digits_uniform_050.safetensors"
     metadata = {"noise": to_json(ExpInf(k=10, sigma=0.25))}
-    save_checkpoint(small_net(), path, metadata=metadata)
+    save_as_0_1_0(small_net(), path, metadata=metadata)
     assert (
         str(SmoothedClassifier.from_checkpoint(path).noise_) == "ExpInf(k=10, sigma=0.25)"
     )
     laplace = Laplace(sigma=1.0)
     assert SmoothedClassifier.from_checkpoint(path, noise=laplace).noise_.sigma == 1.0
-    save_checkpoint(small_net(), path, metadata={"noise": "Laplace", "sigma": 0.75})
+    save_as_0_1_0(small_net(), path, metadata={"noise": "Laplace", "sigma": 0.75})
     assert str(SmoothedClassifier.from_checkpoint(path).noise_) == "Laplace(sigma=0.75)"
-    save_checkpoint(small_net(), path)
-    assert str(SmoothedClassifier.from_checkpoint(path).noise_) == "Uniform(sigma=0.5)"
+    for save in (save_as_0_1_0, save_params):
+        save(small_net(), path)
+        assert str(SmoothedClassifier.from_checkpoint(path).noise_) == "Uniform(sigma=0.5)"
 
 
 def test_noise_that_is_not_known(tmp_path):
     path = tmp_path / "net.safetensors"
-    save_checkpoint(small_net(), path)
-    with pytest.raises(ValueError, match="path must say"):
-        SmoothedClassifier.from_checkpoint(path)
-    save_checkpoint(small_net(), path, metadata={"noise": {"class": "os", "params": {}}})
+    for save in (save_as_0_1_0, save_params):
+        save(small_net(), path)
+        with pytest.raises(ValueError, match="path must say"):
+            SmoothedClassifier.from_checkpoint(path)
+    save_as_0_1_0(small_net(), path, metadata={"noise": {"class": "os", "params": {}}})
     with pytest.raises(ValueError, match="names the class 'os'"):
         SmoothedClassifier.from_checkpoint(path)
 
@@ -390,7 +407,7 @@ def test_noise_that_is_not_known(tmp_path):
 )
 def test_noise_that_is_no_noise(tmp_path, stored):
     path = tmp_path / "digits_uniform_050.safetensors"
-    save_checkpoint(small_net(), path, metadata={"noise": stored})
+    save_as_0_1_0(small_net(), path, metadata={"noise": stored})
     with pytest.raises(ValueError, match="^The file (must name|names|gives)"):
         SmoothedClassifier.from_checkpoint(path)
 
@@ -398,7 +415,7 @@ def test_noise_that_is_no_noise(tmp_path, stored):
 @pytest.mark.parametrize("metadata", [{"noise": 5}, {"noise": ["Uniform"], "sigma": 1.0}])
 def test_noise_that_is_no_name(tmp_path, metadata):
     path = tmp_path / "digits_uniform_050.safetensors"
-    save_checkpoint(small_net(), path, metadata=metadata)
+    save_as_0_1_0(small_net(), path, metadata=metadata)
     with pytest.raises(ValueError, match="noise must be one of"):
         SmoothedClassifier.from_checkpoint(path)
 

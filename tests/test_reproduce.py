@@ -17,7 +17,6 @@ import rs4a.voting.plans
 from rs4a import SmoothedClassifier
 from rs4a.metrics import certified_accuracy_score
 from rs4a.networks import make_network
-from rs4a.persistence import load_checkpoint, read_checkpoint_metadata
 from rs4a.records import read_results
 from rs4a.voting.voters import Voters
 
@@ -64,7 +63,8 @@ class Once:
 
 
 def weights(folder):
-    return load_checkpoint(Path(folder) / "net.safetensors").module_.state_dict()
+    clf = SmoothedClassifier.load(Path(folder) / "classifier.safetensors")
+    return clf.estimator_.module_.state_dict()
 
 
 def assert_same_run(one, other):
@@ -124,7 +124,7 @@ def test_interrupted_training_goes_on(run, monkeypatch, epoch):
         Once(patch, LRScheduler, "on_epoch_end", k=epoch)
         with pytest.raises(SystemExit, match="Interrupted: run the same"):
             run("train.py", *options, "--name", "broken")
-    assert not Path("runs/broken/net.safetensors").exists()
+    assert not Path("runs/broken/classifier.safetensors").exists()
     run("train.py", *options, "--name", "broken")
     for name, value in weights("runs/whole").items():
         torch.testing.assert_close(value, weights("runs/broken")[name], rtol=0, atol=0)
@@ -193,7 +193,7 @@ def test_sweep_of_objectives_under_splitting(run):
     }
     folder = Path("runs/digits_splitting_deterministictrue_levels16_1.5")
     record, _ = read_results(folder)
-    noise = read_checkpoint_metadata(folder / "net.safetensors")["noise"]
+    noise = json.loads((folder / "options.json").read_text())["noise"]
     assert record.deterministic
     assert record.noise.seed == noise["params"]["seed"]
     trained = ["--noise", noises[0], "--sigma", "1.5"]
@@ -268,7 +268,7 @@ def test_two_objectives_of_one_noise_are_told_apart(run):
         run("certify.py", *options, *VOTES)
     Path("runs/unfinished").mkdir()
     # What the votes are of counts, not the net that lies beside them later.
-    for path in ("net.safetensors", "training.pt"):
+    for path in ("classifier.safetensors", "training.pt"):
         Path("runs/NoiseAugmentation", path).unlink()
     options = [*DIGITS, "--name", "NoiseAugmentation", "--objective", "Stability"]
     run("train.py", *options, *TRAINING)
@@ -284,6 +284,8 @@ def test_two_objectives_of_one_noise_are_told_apart(run):
 
 def test_nets_for_other_data_are_refused(run):
     run("train.py", *DIGITS, *TRAINING, "--name", "a")
+    with pytest.raises(SystemExit, match=r"under Uniform\(sigma=0.5\), got Laplace\("):
+        run("certify.py", *DIGITS, "--name", "a", "--noise", "Laplace")
     with pytest.raises(SystemExit, match="is a net for digits, got --dataset mnist"):
         run("certify.py", "--dataset", "mnist", "--name", "a")
     torch.save(make_network("Linear", "cifar10").state_dict(), "svhn_uniform_050.pt")

@@ -41,7 +41,7 @@ from rs4a.objectives import (
     SmoothAdv,
     Stability,
 )
-from rs4a.persistence import load_checkpoint, save_checkpoint
+from rs4a.persistence import load_checkpoint
 from rs4a.persistence.classifier_files import content_digest
 from rs4a.persistence.nets import describe_net
 from rs4a.persistence.values import PlainWriter
@@ -705,7 +705,7 @@ def test_other_files(tiny_file, path, tmp_path):
     with pytest.raises(ValueError, match="is not a whole file"):
         SmoothedClassifier.load(path)
     net = NeuralNetClassifier(make_network, module__name="MLP", module__dataset="digits")
-    save_checkpoint(net.initialize(), path)
+    net.initialize().save_params(f_params=path, use_safetensors=True)
     with pytest.raises(ValueError, match="got other weights.*from_checkpoint"):
         SmoothedClassifier.load(path)
     path.write_bytes(tiny_file)

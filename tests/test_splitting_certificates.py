@@ -29,8 +29,6 @@ from rs4a.metrics import (
 from rs4a.networks import MLP, make_network
 from rs4a.noises import Splitting, Uniform
 from rs4a.objectives import MACER, Consistency, SmoothAdv, Stability
-from rs4a.persistence import save_checkpoint
-from rs4a.utils.params import to_json
 
 
 class Erratic(nn.Module):
@@ -239,33 +237,12 @@ def test_checkpoint_says_the_grid(tmp_path, levels):
         make_network, module__name="MLP", module__dataset="digits",
         criterion=nn.CrossEntropyLoss,
     ).initialize()  # fmt: skip
-    save_checkpoint(net, path, classes=list(range(10)))
+    net.save_params(f_params=path, use_safetensors=True)
     for noise in (
         Splitting(sigma=0.5, levels=levels, seed=0),
         Uniform(sigma=0.5, exact=True, levels=levels),
     ):
         assert SmoothedClassifier.from_checkpoint(path, noise=noise).unit_range_
-
-
-def test_checkpoint_knows_its_template(digits, tmp_path):
-    _, X_test, _, _ = digits
-    X, y = (X_test.reshape(-1, 1, 8, 8), digits[3])
-    net = NeuralNetClassifier(
-        make_network, module__name="MLP", module__dataset="digits", max_epochs=2,
-        criterion=nn.CrossEntropyLoss, verbose=0, train_split=None,
-    )  # fmt: skip
-    clf = make(estimator=net).fit(X, y)
-    path = tmp_path / "net.safetensors"
-    metadata = {"noise": to_json(clf.noise_)}
-    save_checkpoint(clf.estimator_, path, classes=clf.classes_, metadata=metadata)
-    for noise in (None, Splitting(sigma=0.5, levels=16)):
-        loaded = SmoothedClassifier.from_checkpoint(path, noise=noise)
-        assert loaded.noise_.seed == clf.noise_.seed
-        np.testing.assert_array_equal(loaded.certify(X).counts, clf.certify(X).counts)
-    with pytest.raises(ValueError, match="the template that the net was trained under"):
-        SmoothedClassifier.from_checkpoint(
-            path, noise=Splitting(sigma=0.5, levels=16, seed=1)
-        )
 
 
 def test_template_of_an_unknown_net_is_asked_for(digits):

@@ -9,6 +9,7 @@ import torch
 from conftest import make_net
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import cross_validate
 from skorch import NeuralNetClassifier
 from skorch.callbacks import (
     Callback,
@@ -27,6 +28,7 @@ from torch.utils.data import Dataset, Subset
 
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
+from rs4a.networks import MLP
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import NoiseAugmentation, Objective
 from rs4a.training.train import train, training_under_noise
@@ -472,6 +474,44 @@ def test_validation_sets_that_cannot_be_used(small, valid, message):
     X, y = small
     with pytest.raises((TypeError, ValueError), match=message):
         fit_with_split(small, "from 1", predefined_split(valid(X[200:], y[200:])))
+
+
+# Modules that are trained already
+
+
+def tuning_net(module, **kwargs):
+    options = {"criterion": nn.CrossEntropyLoss, "max_epochs": 2, "train_split": None}
+    return NeuralNetClassifier(
+        module, verbose=0, callbacks__print_log=None, **options, **kwargs
+    )
+
+
+def test_each_fold_starts_from_the_weights_of_a_module_that_is_given(small):
+    module = MLP((1, 8, 8), 10, hidden=(16,))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    clf = SmoothedClassifier(tuning_net(module, lr=1e-30), noise=Uniform(sigma=0.2))
+    folds = cross_validate(clf, *small, cv=3, return_estimator=True)["estimator"]
+    trained = clf.set_params(estimator__lr=0.1).fit(*small).estimator_.module_
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name])
+        for fold in folds:
+            assert torch.equal(fold.estimator_.module_.state_dict()[name], value)
+        assert not torch.equal(trained.state_dict()[name], value) or name in ("mean", "std")
+
+
+def test_frozen_layers_keep_their_weights(small):
+    module = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 10)
+    )
+    module[:3].requires_grad_(False)
+    module[2].momentum = 0.0
+    clf = SmoothedClassifier(tuning_net(module, lr=0.1), noise=Uniform(sigma=0.2))
+    trained = clf.fit(*small).estimator_.module_.state_dict()
+    same = {name for name, value in module.state_dict().items()
+            if torch.equal(trained[name], value)}  # fmt: skip
+    assert module.state_dict().keys() - same == {
+        "2.num_batches_tracked", "3.weight", "3.bias"
+    }  # fmt: skip
 
 
 # TorchScript

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from common import NORMS, add_data_options, load
+from common import NORMS, add_data_options, classifier_file, load
 from matplotlib import pyplot as plt
 
 from rs4a import SmoothedClassifier
@@ -96,9 +96,9 @@ def save(display, path):
 def propagation(folders, images, sigma):
     """Figure of how far noise of one sigma spreads through the nets of the runs."""
     classifiers = [
-        SmoothedClassifier.from_checkpoint(folder / "net.safetensors")
+        SmoothedClassifier.load(classifier_file(folder))
         for folder in folders
-        if (folder / "net.safetensors").exists()
+        if classifier_file(folder).exists()
     ]
     by_noise = {
         str(each.noise_): each

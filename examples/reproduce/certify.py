@@ -2,11 +2,11 @@
 
     python examples/reproduce/certify.py --noise Uniform --sigma 0.5
 
-takes ``runs/cifar10_uniform_0.5/net.safetensors`` from train.py, or with ``--checkpoint``
-one of the files that the paper's authors or Cohen et al. released, and leaves
-``certification.npz`` and ``labels.npy``, which `rs4a.records.read_results` opens, and
-``scores.json``. With ``--sequential`` votes stop when the radii are decided. Finished votes
-are kept in the folder ``memory``: an interrupted run goes on with what is missing.
+takes ``runs/cifar10_uniform_0.5/classifier.safetensors`` from train.py, or with
+``--checkpoint`` one of the files that the paper's authors or Cohen et al. released, and
+leaves ``certification.npz`` and ``labels.npy``, which `rs4a.records.read_results` opens,
+and ``scores.json``. With ``--sequential`` votes stop when the radii are decided. Finished
+votes are kept in the folder ``memory``: an interrupted run goes on with what is missing.
 """
 
 import sys
@@ -19,13 +19,13 @@ from common import (
     add_run_options,
     load,
     load_classifier,
+    options_of,
     parser,
     save_json,
 )
 
 from rs4a import CertificationWarning
 from rs4a.metrics import abstention_rate, certified_accuracy_score, noise_name
-from rs4a.persistence import read_checkpoint_metadata
 from rs4a.records import write_results
 
 
@@ -60,9 +60,7 @@ def certify_run(clf, X, y, folder, args, label=None):
 
 def objective_of(folder):
     """Objective of the run's net, where it is not the usual one."""
-    path = folder / "net.safetensors"
-    options = read_checkpoint_metadata(path).get("options", {}) if path.exists() else {}
-    objective = options.get("objective", "NoiseAugmentation")
+    objective = options_of(folder).get("objective", "NoiseAugmentation")
     return None if objective == "NoiseAugmentation" else objective
 
 

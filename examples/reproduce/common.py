@@ -22,7 +22,7 @@ from rs4a.datasets import DATASETS, load_dataset
 from rs4a.networks import NETWORKS, make_network, parse_checkpoint_name
 from rs4a.networks.dataset_shapes import dataset_shape
 from rs4a.noises import make_noise
-from rs4a.persistence import read_checkpoint_metadata
+from rs4a.utils.params import to_json
 
 NORMS = {"l1": 1, "l2": 2, "linf": math.inf}
 TEST_SETS = [name for name in DATASETS if name != "tiny_images_500k"]
@@ -198,7 +198,6 @@ def as_slices(datasets, skip):
 
 def make_net(args, folder=None):
     """Net with the paper's optimiser, which goes on from a folder's last epoch."""
-    path = None if folder is None else folder / "training.pt"
     params = NET_PARAMS.get(args.net, {}) if args.net_params is None else args.net_params
     return NeuralNetClassifier(
         make_network,
@@ -217,12 +216,18 @@ def make_net(args, folder=None):
         iterator_train__shuffle=True,
         iterator_train__num_workers=args.workers,
         train_split=None,
-        callbacks=[
-            ("rate", LRScheduler("CosineAnnealingLR", T_max=args.epochs)),
-            ("resume", ResumeTraining(path)),
-        ],
+        callbacks=callbacks(args, folder),
         device=args.device,
     )
+
+
+def callbacks(args, folder=None):
+    """The paper's learning rates, and a training that continues after an interruption."""
+    path = None if folder is None else folder / "training.pt"
+    return [
+        ("rate", LRScheduler("CosineAnnealingLR", T_max=args.epochs)),
+        ("resume", ResumeTraining(path)),
+    ]
 
 
 def make_objective(args, name):
@@ -251,25 +256,42 @@ def certification_params(args):
     }  # fmt: skip
 
 
+def classifier_file(folder):
+    """File of the trained classifier of a run."""
+    return folder / "classifier.safetensors"
+
+
+def options_of(folder):
+    """Options that a net was trained with, where train.py trained it."""
+    path = folder / "options.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def load_classifier(args):
-    """Classifier around the net of a run or of a released file, and the run's folder."""
-    path = args.checkpoint
-    if path is not None and args.name is None:
-        args.name = name_of_file(path)
+    """Classifier of a run or around the net of a released file, and the run's folder."""
+    noise = None if args.noise is None else noise_from(args.noise, args.sigma)
+    if args.checkpoint is not None:
+        args.name = args.name or name_of_file(args.checkpoint)
+        check_dataset(args.checkpoint, dataset_of(args.checkpoint), args)
+        clf = SmoothedClassifier.from_checkpoint(
+            args.checkpoint, noise=noise, device=args.device, **certification_params(args)
+        )
+        return clf, run_folder(args)
     folder = run_folder(args)
-    path = path or folder / "net.safetensors"
+    path = classifier_file(folder)
     if not path.exists():
         sys.exit(f"There is no {path}: train.py makes it.")
-    dataset = dataset_of(path)
+    check_dataset(path, options_of(folder)["dataset"], args)
+    clf = SmoothedClassifier.load(path, device=args.device)
+    if noise is not None and to_json(noise) != to_json(clf.noise):
+        sys.exit(f"{path} was trained under {clf.noise}, got {noise}.")
+    return clf.set_params(**certification_params(args)), folder
+
+
+def check_dataset(path, dataset, args):
+    """Refuse a net for other images."""
     if dataset not in (None, args.dataset):
         sys.exit(f"{path} is a net for {dataset}, got --dataset {args.dataset}.")
-    clf = SmoothedClassifier.from_checkpoint(
-        path,
-        noise=None if args.noise is None else noise_from(args.noise, args.sigma),
-        device=args.device,
-        **certification_params(args),
-    )
-    return clf, folder
 
 
 def name_of_file(path):
@@ -281,10 +303,7 @@ def name_of_file(path):
 
 
 def dataset_of(path):
-    """Data set of a net, from what the file says or else its name; None: not known."""
-    options = read_checkpoint_metadata(path).get("options")
-    if options is not None:
-        return options["dataset"]
+    """Data set that the name of a file says; None: not known."""
     try:
         return parse_checkpoint_name(path.absolute())[0]
     except ValueError:

@@ -19,6 +19,7 @@ from common import (
     OBJECTIVES,
     add_certification_options,
     add_training_options,
+    callbacks,
     certification_params,
     known_noise,
     load,
@@ -32,9 +33,7 @@ from common import (
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from skorch.helper import SliceDataset
 from torch.utils.data import ConcatDataset
-from train import is_complete, save_net
-
-RESUME = "estimator__callbacks__resume__path"
+from train import is_complete, save_run
 
 
 def cells(args):
@@ -43,7 +42,9 @@ def cells(args):
         {
             "noise": [noise_from(noise, sigma)],
             "objective": [make_objective(args, objective)],
-            RESUME: [cell_folder(args, noise, sigma, objective) / "training.pt"],
+            "estimator__callbacks": [
+                callbacks(args, cell_folder(args, noise, sigma, objective))
+            ],
         }
         for noise in args.noises
         for objective in args.objectives or [args.objective]
@@ -60,18 +61,18 @@ def cell_folder(args, noise, sigma, objective):
 
 
 class Certified:
-    """Scorer that saves the net, certifies the test images and saves the record."""
+    """Scorer that saves the classifier, certifies the test images and saves the record."""
 
     def __init__(self, args):
         self.args = args
 
     def __call__(self, clf, X, y):
         """Certified accuracy by radius."""
-        folder = clf.get_params()[RESUME].parent
+        folder = dict(clf.estimator.callbacks)["resume"].path.parent
         if not is_complete(clf):
             raise KeyboardInterrupt  # which skorch takes for the end of a training
         objective = type(clf.objective).__name__
-        save_net(
+        save_run(
             clf, folder, argparse.Namespace(**{**vars(self.args), "objective": objective})
         )
         scores = certify_run(clf, X, y, folder, self.args, objective_of(folder))

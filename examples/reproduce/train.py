@@ -2,9 +2,10 @@
 
     python examples/reproduce/train.py --noise Uniform --sigma 0.5
 
-leaves ``runs/cifar10_uniform_0.5`` with ``net.safetensors`` (weights, and what the net, the
-noise and the options are) and ``history.json`` (the loss of every epoch). An interrupted
-training goes on after its last whole epoch when the same command is run again.
+leaves ``runs/cifar10_uniform_0.5`` with ``classifier.safetensors``, which
+`SmoothedClassifier.load` reads, ``options.json`` (what was trained) and ``history.json``
+(the loss of every epoch). After an interruption, repeat the command: the training continues
+after its last whole epoch.
 """
 
 import sys
@@ -12,16 +13,17 @@ import sys
 from common import (
     add_run_options,
     add_training_options,
+    classifier_file,
     load_training,
     make_classifier,
     noise_from,
+    options_of,
     parser,
     run_folder,
     save_json,
 )
 from sklearn.base import clone
 
-from rs4a.persistence import read_checkpoint_metadata, save_checkpoint
 from rs4a.utils.params import to_json
 
 #: Options that say what is trained.
@@ -41,30 +43,32 @@ def training_options(args):
     return {name: getattr(args, name) for name in TRAINED}
 
 
-def save_net(clf, folder, args):
-    """Keep a trained net; it is whole when the file is there."""
+def save_run(clf, folder, args):
+    """Keep a trained classifier; the run is complete when its file is there."""
     save_json(folder / "history.json", clf.estimator_.history.to_list())
-    metadata = {"noise": to_json(clf.noise_), "options": training_options(args)}
-    save_checkpoint(clf.estimator_, folder / "net.safetensors", metadata=metadata)
+    options = {**training_options(args), "noise": to_json(clf.noise_)}
+    save_json(folder / "options.json", options)
+    for net in (clf.estimator, clf.estimator_):
+        kept = [each for each in net.callbacks if each[0] != "resume"]
+        net.set_params(callbacks=kept)  # a file holds no ResumeTraining
+    clf.save(classifier_file(folder))
 
 
-def check_same(path, noise, args):
+def check_same(folder, noise, args):
     """Refuse a trained net of other options."""
-    before = read_checkpoint_metadata(path)
-    was = {**before.get("options", {}), "noise": before.get("noise")}
-    now = {**training_options(args), "noise": to_json(as_trained(noise, before))}
+    was = options_of(folder)
+    now = {**training_options(args), "noise": to_json(as_trained(noise, was["noise"]))}
     differs = [name for name in now if was.get(name) != now[name]]
     if differs:
         changes = "; ".join(
             f"{name} was {was.get(name)}, is {now[name]}" for name in differs
         )
-        sys.exit(f"{path} was trained otherwise: {changes}. Give another --name.")
+        sys.exit(f"{folder} was trained otherwise: {changes}. Give another --name.")
 
 
-def as_trained(noise, metadata):
+def as_trained(noise, stored):
     """The noise, with the template of a trained net if it names none itself."""
-    stored = metadata.get("noise", {})
-    if noise.deterministic and noise.seed is None and stored.get("class") == "Splitting":
+    if noise.deterministic and noise.seed is None and stored["class"] == "Splitting":
         return clone(noise).set_params(seed=stored["params"]["seed"])
     return noise
 
@@ -77,14 +81,14 @@ def main():
     args = options.parse_args()
     folder = run_folder(args)
     noise = noise_from(args.noise or "Uniform", args.sigma)
-    if (folder / "net.safetensors").exists():
-        check_same(folder / "net.safetensors", noise, args)
+    if classifier_file(folder).exists():
+        check_same(folder, noise, args)
         print(f"{folder} holds a trained net already.")
         return
     clf = make_classifier(args, noise, folder).fit(*load_training(args))
     if not is_complete(clf):
         sys.exit("Interrupted: run the same command to go on.")
-    save_net(clf, folder, args)
+    save_run(clf, folder, args)
     print(f"Saved in {folder}")
 
 

@@ -1,15 +1,11 @@
-"""Trained networks in files: published files, and files of this library."""
+"""Trained networks in files."""
 
 from typing import Any
 
-from rs4a.persistence.checkpoints import (
-    load_checkpoint,
-    read_checkpoint_metadata,
-    save_checkpoint,
-)
+from rs4a.persistence.checkpoints import load_checkpoint
 from rs4a.utils.moved import moved
 
-__all__ = ["load_checkpoint", "read_checkpoint_metadata", "save_checkpoint"]
+__all__ = ["load_checkpoint"]
 
 
 def __getattr__(name: str) -> Any:

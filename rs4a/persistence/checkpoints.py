@@ -1,4 +1,4 @@
-"""Trained networks in files: those that were published, and one's own."""
+"""Trained networks in files, as nets and as classifiers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import ArrayLike
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -18,17 +17,11 @@ from rs4a.networks.dataset_shapes import DatasetShape, dataset_shape
 from rs4a.networks.factory import make_network
 from rs4a.noises import Noise
 from rs4a.noises.by_name import known_noises, make_noise
-from rs4a.persistence.headers import class_labels
 from rs4a.persistence.published import recognise
-from rs4a.persistence.tensors import State, read_file, read_header, write_file
+from rs4a.persistence.tensors import State, read_file, read_header
 from rs4a.utils.params import from_json
 
-__all__ = [
-    "load_checkpoint",
-    "net_from_checkpoint",
-    "read_checkpoint_metadata",
-    "save_checkpoint",
-]
+__all__ = ["load_checkpoint", "net_from_checkpoint"]
 
 #: Wrong entries that an error shows.
 _N_SHOWN = 3
@@ -46,10 +39,10 @@ def load_checkpoint(
 ) -> NeuralNetClassifier:
     """Read a trained network as a skorch net.
 
-    Files are those that :func:`save_checkpoint` wrote, and those that were published by
-    Yang et al. [2]_, Cohen et al. [1]_ and others in the same layout. Network and sizes are
-    recognised from the names and shapes of the weights, all of which must fit. No code from
-    the file is run.
+    Files are those that Yang et al. [2]_, Cohen et al. [1]_ and others in the same layout
+    published, those that ``save_params`` of skorch writes of a net of `make_network`, and
+    those of ``save_checkpoint`` in version 0.1.0. Network and sizes are recognised from the
+    names and shapes of the weights, all of which must fit. No code from the file is run.
 
     Parameters
     ----------
@@ -82,7 +75,7 @@ def load_checkpoint(
     -------
     net : skorch.NeuralNetClassifier
         Initialised, with the weights of the file in float32. Its module is `make_network`,
-        its classes are those that were saved, or 0, 1, ...
+        its classes are 0, 1, ..., or those that a file of version 0.1.0 states.
 
     Raises
     ------
@@ -142,112 +135,6 @@ def load_checkpoint(
     return net
 
 
-def save_checkpoint(
-    net: NeuralNetClassifier,
-    path: str | os.PathLike[str],
-    *,
-    classes: ArrayLike | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the weights of a skorch net of `make_network`, in the format of safetensors.
-
-    The file says what network it is, with which classes, and appears whole or not at all.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNetClassifier
-        Initialised net whose module is `make_network`, such as the `estimator_` of a
-        fitted `SmoothedClassifier`.
-
-    path : str or path-like
-        File to write, under exactly this name.
-
-    classes : array-like of shape (n_classes,), default=None
-        Labels of the outputs, numbers or strings: the `classes_` of a fitted
-        `SmoothedClassifier`, whose net numbers the labels that it met. None: the net's own
-        list of `classes`, or 0, 1, ... for a net that was never trained.
-
-    metadata : dict, default=None
-        What else the file shall say, such as noise and sigma: numbers, strings, None, lists
-        and dicts of these by names.
-
-    Raises
-    ------
-    TypeError
-        If the net is another one, or JSON cannot hold the metadata.
-
-    ValueError
-        If the net was trained, but the labels of its outputs are not known, or they are
-        not as many as the outputs.
-
-    See Also
-    --------
-    load_checkpoint : Reads the net.
-    read_checkpoint_metadata : Reads the metadata.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from skorch import NeuralNetClassifier
-    >>> from rs4a.networks import make_network
-    >>> from rs4a.persistence import load_checkpoint, save_checkpoint
-    >>> net = NeuralNetClassifier(
-    ...     make_network, module__name="MLP", module__dataset="digits").initialize()
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder, "digits_uniform_050.safetensors")
-    ...     save_checkpoint(net, path)
-    ...     restored = load_checkpoint(path)
-    >>> restored.module__name, restored.module__dataset
-    ('MLP', 'digits')
-    """
-    arguments = _network_arguments(net)
-    header = {
-        "network": arguments,
-        "classes": _labels_of_outputs(_known_classes(net, classes), arguments),
-        "user": dict(metadata or {}),
-    }
-    module = getattr(net.module_, "_orig_mod", net.module_)  # without torch.compile
-    write_file(Path(path), module.state_dict(), header)
-
-
-def read_checkpoint_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what :func:`save_checkpoint` was given as metadata.
-
-    Parameters
-    ----------
-    path : str or path-like
-        File to read.
-
-    Returns
-    -------
-    metadata : dict
-        Empty where the file was written by others.
-
-    Raises
-    ------
-    ValueError
-        If the file is a damaged one of safetensors.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from skorch import NeuralNetClassifier
-    >>> from rs4a.networks import make_network
-    >>> from rs4a.persistence import read_checkpoint_metadata, save_checkpoint
-    >>> net = NeuralNetClassifier(
-    ...     make_network, module__name="LeNet", module__dataset="mnist").initialize()
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder, "net.safetensors")
-    ...     save_checkpoint(net, path, metadata={"epochs": 90})
-    ...     read_checkpoint_metadata(path)
-    {'epochs': 90}
-    """
-    header = read_header(Path(path))
-    return {} if header is None else header["user"]
-
-
 def net_from_checkpoint(
     path: str | os.PathLike[str],
     *,
@@ -283,10 +170,12 @@ def net_from_checkpoint(
         Shape of one input.
     """
     net = load_checkpoint(path, device=device, **(network or {}))
-    stated = read_checkpoint_metadata(Path(path)).get("noise")
+    header = read_header(Path(path))
+    metadata = {} if header is None else header["user"]
+    stated = metadata.get("noise")
     if isinstance(stated, dict) and stated.get("class") == "Splitting":
         remember_noise(net, from_json(stated, known_noises()))
-    noise = _noise_of_checkpoint(Path(path)) if noise is None else noise
+    noise = _noise_of_checkpoint(Path(path), metadata) if noise is None else noise
     arguments = net.get_params_for("module")
     names = ("input_shape", "n_classes")
     shape = dataset_shape(
@@ -295,9 +184,8 @@ def net_from_checkpoint(
     return net, noise, shape
 
 
-def _noise_of_checkpoint(path: Path) -> Noise:
-    """Noise that a checkpoint's metadata or its name says."""
-    metadata = read_checkpoint_metadata(path)
+def _noise_of_checkpoint(path: Path, metadata: dict[str, Any]) -> Noise:
+    """Noise that the metadata of version 0.1.0, or the name of the file, says."""
     stored = metadata.get("noise")
     if isinstance(stored, dict):
         return from_json(stored, known_noises())
@@ -366,49 +254,18 @@ def _check_finite(tensors: State) -> None:
         raise ValueError(f"it has weights that are not finite: {bad[:_N_SHOWN]}.")
 
 
-def _network_arguments(net: Any) -> dict[str, Any]:
-    """Arguments of `make_network`, with all that the data set's name says spelled out."""
-    if not isinstance(net, NeuralNetClassifier) or net.module is not make_network:
-        module = getattr(net, "module", net)
-        got = getattr(module, "__name__", type(module).__name__)
-        raise TypeError(
-            "net must be a skorch.NeuralNetClassifier whose module is "
-            f"rs4a.networks.make_network, got {got}. Save the weights of others by "
-            "torch.save(net.module_.state_dict(), path)."
-        )
-    net.check_is_fitted(["module_"])
-    arguments = net.get_params_for("module")
-    return {**arguments, **_shape(arguments)._asdict()}
-
-
 def _shape(arguments: dict[str, Any]) -> DatasetShape:
     """Shape of inputs and outputs that arguments of `make_network` say."""
     fields = {name: arguments.get(name) for name in DatasetShape._fields}
     return dataset_shape(arguments.get("dataset"), **fields)
 
 
-# Classes
-
-
-def _known_classes(net: NeuralNetClassifier, classes: ArrayLike | None) -> ArrayLike | None:
-    """Labels as given or the net's own; None, 0, 1, ..., only if it was never trained."""
-    known = net.classes if classes is None else classes
-    if known is None and len(net.history):
-        # Training may have met other labels, or not all, and numbered what it met.
-        raise ValueError(
-            "classes must be given for a net that was trained without a list of classes: "
-            "classes=clf.classes_ of the SmoothedClassifier clf that trained it."
-        )
-    return known
-
-
-def _labels_of_outputs(classes: ArrayLike | None, arguments: dict[str, Any]) -> list[Any]:
+def _labels_of_outputs(classes: list[Any] | None, arguments: dict[str, Any]) -> list[Any]:
     n_outputs = _shape(arguments).n_classes
-    labels = list(range(n_outputs)) if classes is None else class_labels(classes)
-    if len(labels) != n_outputs:
+    labels = list(range(n_outputs)) if classes is None else classes
+    if len(labels) != n_outputs or len(set(map(str, labels))) != n_outputs:
         raise ValueError(
-            f"classes must have one label for each of {n_outputs} outputs, got "
-            f"{len(labels)}: {labels!r:.100}. A net with outputs for labels that its "
-            "training lacks needs the list of all as its classes before training."
+            f"it must have a label of its own for each of {n_outputs} outputs, got "
+            f"{labels!r:.100}."
         )
     return labels

@@ -172,8 +172,8 @@ class KeptInFiles(BaseEstimator):
             File of weights, as :func:`~rs4a.persistence.load_checkpoint` reads it.
 
         noise : Noise, default=None
-            Smoothing noise. None: the noise in the file's metadata, or else in the name of
-            the file: "cifar_uniform_050.pt".
+            Smoothing noise. None: the noise in the name of the file, as in
+            "cifar_uniform_050.pt", or in the header of a file of version 0.1.0.
 
         network : dict, default=None
             Further arguments of :func:`~rs4a.persistence.load_checkpoint`, such as ``name``
@@ -204,13 +204,12 @@ class KeptInFiles(BaseEstimator):
         >>> from skorch import NeuralNetClassifier
         >>> from rs4a import SmoothedClassifier
         >>> from rs4a.networks import make_network
-        >>> from rs4a.persistence import save_checkpoint
         >>> net = NeuralNetClassifier(
         ...     make_network, module__name="MLP", module__dataset="digits"
         ... ).initialize()
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "digits_uniform_050.safetensors")
-        ...     save_checkpoint(net, path)
+        ...     net.save_params(f_params=path, use_safetensors=True)
         ...     clf = SmoothedClassifier.from_checkpoint(path, random_state=0)
         >>> clf.noise_, clf.input_shape_
         (Uniform(sigma=0.5), (1, 8, 8))

@@ -1,21 +1,19 @@
 """Tensors by name in files of torch and of safetensors, without running code from them."""
 
+import json
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
-from rs4a.persistence.headers import header_text, parse_header
-from rs4a.utils.files import whole_file
-
-__all__ = ["Content", "State", "read_file", "read_header", "write_file"]
+__all__ = ["Content", "State", "read_file", "read_header"]
 
 State = dict[str, torch.Tensor]
 
-#: Entry of a file's metadata that says that `write_file` wrote it.
+#: Entry of a file's metadata that says that `save_checkpoint` of version 0.1.0 wrote it.
 _HEADER = "rs4a"
 #: What scripts of training call the weights among other things in a file.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model", "net")
@@ -31,7 +29,7 @@ class Content(NamedTuple):
         Weights, together no larger than the file; not yet known to be finite.
 
     header : dict or None
-        What `write_file` wrote beside them; None for the files of others.
+        What version 0.1.0 wrote beside them; None for all other files.
 
     arch : str or None
         What Cohen et al.'s training script calls the network; None for other files.
@@ -42,20 +40,6 @@ class Content(NamedTuple):
     arch: str | None
 
 
-def write_file(path: Path, tensors: State, header: dict[str, Any]) -> None:
-    """Write tensors and JSON as one file of safetensors, whole or not at all.
-
-    Raises
-    ------
-    TypeError
-        If JSON cannot hold the header.
-    """
-    text = header_text(header)
-    plain = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
-    with whole_file(path) as partial:
-        partial.write_bytes(save(plain, {_HEADER: text}))
-
-
 def read_file(path: Path) -> Content:
     """Read tensors, and what the file says beside them.
 
@@ -64,9 +48,10 @@ def read_file(path: Path) -> Content:
     ValueError
         If it is damaged, or holds anything but weights.
     """
-    header = read_header(path)
+    is_safetensors = _is_safetensors(path)
     try:
-        if _is_safetensors(path):
+        header = read_header(path)
+        if is_safetensors:
             content = load_file(path)
         else:
             _check_uncompressed(path)
@@ -80,26 +65,19 @@ def read_file(path: Path) -> Content:
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """What `write_file` wrote beside the tensors; None for the files of others.
-
-    Raises
-    ------
-    ValueError
-        If it is a damaged file of safetensors.
-    """
+    """Network, classes and metadata that version 0.1.0 wrote; None for all other files."""
     if not _is_safetensors(path):
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_HEADER)
-    except Exception as error:  # a damaged file fails in many ways
-        raise _not_whole(path, error) from error
-    try:
-        return None if text is None else parse_header(text)
-    except ValueError as error:
-        raise ValueError(
-            f"{path.name} has a header that save_checkpoint did not write: {error}"
-        ) from error
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get(_HEADER)
+    if text is None:
+        return None
+    header = json.loads(text)
+    network = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in header["network"].items()
+    }
+    return {"network": network, "classes": header["classes"], "user": dict(header["user"])}
 
 
 def _is_safetensors(path: Path) -> bool:

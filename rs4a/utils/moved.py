@@ -1,4 +1,4 @@
-"""Import paths of version 0.1.0 that moved: each warns once, and works until 0.3."""
+"""Names of version 0.1.0: those that moved warn once and work until 0.3; others ended."""
 
 import sys
 from pkgutil import resolve_name
@@ -7,7 +7,7 @@ from typing import Any
 
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["MOVED", "add_moved_modules", "moved"]
+__all__ = ["ENDED", "MOVED", "add_moved_modules", "moved"]
 
 #: By the old module and name: where the object is now, as `pkgutil.resolve_name` reads it.
 MOVED = {
@@ -27,8 +27,6 @@ MOVED = {
     "rs4a.metrics": {"summarize": "rs4a:Certification.summary"},
     "rs4a.networks": {
         "load_checkpoint": "rs4a.persistence:load_checkpoint",
-        "read_checkpoint_metadata": "rs4a.persistence:read_checkpoint_metadata",
-        "save_checkpoint": "rs4a.persistence:save_checkpoint",
     },
     "rs4a.persistence": {
         "classifier_from_checkpoint": "rs4a:SmoothedClassifier.from_checkpoint",
@@ -38,11 +36,23 @@ MOVED = {
         "save_classifier": "rs4a:SmoothedClassifier.save",
         "write_results": "rs4a.records:write_results",
     },
-    "rs4a.recipes": {
-        "replace_last_layer": "rs4a.training:replace_last_layer",
-        "with_pseudo_labels": "rs4a.training:with_pseudo_labels",
-    },
+    "rs4a.recipes": {},
     "rs4a.stopping": {"look_schedule": "rs4a.voting.stopping:look_schedule"},
+}
+
+_SAVE = (
+    "SmoothedClassifier.save writes a classifier, and net.save_params(f_params=path, "
+    "use_safetensors=True) of skorch a net alone. rs4a.persistence.load_checkpoint still "
+    "reads the files of version 0.1.0."
+)
+_READ = "rs4a 0.1.0 wrote JSON: safetensors.safe_open(path, 'pt').metadata()['rs4a']."
+_EXAMPLE = "examples/plot_{}.py shows the few lines that take its place."
+#: By the old module and name: what to do instead.
+ENDED = {
+    ("rs4a.networks", "save_checkpoint"): _SAVE,
+    ("rs4a.networks", "read_checkpoint_metadata"): _READ,
+    ("rs4a.recipes", "replace_last_layer"): _EXAMPLE.format("fine_tuning"),
+    ("rs4a.recipes", "with_pseudo_labels"): _EXAMPLE.format("self_training"),
 }
 
 _WITH_FILE = {"rs4a.metrics", "rs4a.networks", "rs4a.persistence"}
@@ -67,13 +77,19 @@ def moved(module: str, name: str) -> Any:
     Raises
     ------
     AttributeError
-        If the module did not hold the name.
+        If the module did not hold the name, or nothing takes its place.
+    ImportError
+        If nothing takes the place of the whole module.
 
     Warns
     -----
     DeprecationWarning
         At the first use of the name.
     """
+    if (module, name) in ENDED:
+        # Python drops the message of an AttributeError in "from module import name".
+        kind = AttributeError if module in _WITH_FILE else ImportError
+        raise kind(f"{module}.{name} has ended. {ENDED[module, name]}")
     place = MOVED[module].get(name)
     if place is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")

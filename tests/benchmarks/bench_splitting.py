@@ -30,8 +30,8 @@ def main():
     torch.set_num_threads(1)
     X, _ = load_fashion_mnist(split="test", as_arrays=True)
     for name, folder, bound, n_images in WAYS:
-        path = Path(sys.argv[1], f"fashion_mnist_{folder}", "net.safetensors")
-        clf = SmoothedClassifier.from_checkpoint(path, bound=bound, random_state=0, norm=1)
+        path = Path(sys.argv[1], f"fashion_mnist_{folder}", "classifier.safetensors")
+        clf = SmoothedClassifier.load(path).set_params(bound=bound, random_state=0, norm=1)
         start = time.perf_counter()
         certification = clf.certify(X[::500][:n_images])
         seconds = (time.perf_counter() - start) / n_images
