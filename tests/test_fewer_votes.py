@@ -334,7 +334,9 @@ def test_two_bounds_help_where_others_share_the_rest(fit, X, bound):
 
 def test_two_bounds_need_a_noise_that_takes_them(fit, X):
     clf = fit(noise=Laplace(sigma=0.3), bound=ClopperPearson(n=100, runner_up=True))
-    with pytest.raises(ValueError, match="Uniform or independent Splitting, got Laplace"):
+    with pytest.raises(
+        ValueError, match="Gaussian or Splitting or Uniform has, got Laplace"
+    ):
         clf.certify(X)
 
 
@@ -371,7 +373,7 @@ def test_search_over_alpha_and_bound_trains_nothing(clf, digits, monkeypatch):
     def train(*args, **kwargs):
         raise AssertionError("trained")
 
-    monkeypatch.setattr("rs4a.classifier.train", train)
+    monkeypatch.setattr("rs4a.training.bases.train", train)
     _, X, _, y = digits
     bounds = [ClopperPearson(n=100), ConfidenceSequence(max_n=500, radii=[0.25])]
     search = GridSearchCV(

@@ -39,6 +39,7 @@ from torch.utils.data import default_collate
 import rs4a.voting.store
 from rs4a import Certification, CertificationWarning, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
+from rs4a.certify import _source
 from rs4a.metrics import make_certified_scorer
 from rs4a.networks import MLP
 from rs4a.noises import Gaussian, Splitting, Uniform
@@ -48,6 +49,11 @@ from rs4a.voting.voters import Voters
 
 X = np.random.default_rng(0).integers(0, 17, size=(130, 6)).astype(np.float32) / 16
 BOUNDS = [ClopperPearson(n=1000), ConfidenceSequence(max_n=2000, radii=0.2)]
+
+
+def source_of(clf, X):
+    """The votes of some inputs, before any is drawn."""
+    return _source(clf._net, X, clf.noise_, len(clf.classes_), clf._procedure())
 
 
 def make(memory=None, **params):
@@ -436,7 +442,7 @@ def test_what_cannot_be_described_is_not_kept(tmp_path):
         torch.no_grad(),
         pytest.warns(CertificationWarning, match="keeps no votes of this"),
     ):
-        clf._ballot(X[:5]).key()
+        source_of(clf, X[:5]).key()
 
 
 def test_settings_of_torch_are_part_of_it(tmp_path, drawn):
@@ -555,7 +561,7 @@ def test_two_runs_share_a_folder(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.cluster)])
 def test_an_interruption_keeps_what_was_done(tmp_path, monkeypatch, n_jobs):
     bound = BOUNDS[1]
     clf = make(tmp_path, bound=bound, n_jobs=n_jobs)
@@ -647,6 +653,7 @@ class Suicidal(Threshold):
         return super().forward(X)
 
 
+@pytest.mark.cluster
 def test_a_worker_that_dies_costs_time_only(tmp_path):
     net = frozen(
         Suicidal, [0, 1], module__flag=str(tmp_path / "flag"), module__parent=os.getpid()

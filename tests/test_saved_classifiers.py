@@ -28,6 +28,7 @@ from torch.nn.utils import prune
 
 from rs4a import Inference, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
+from rs4a.certify import _source
 from rs4a.nets.fingerprint import fingerprint
 from rs4a.nets.trained_under import noise_of_training
 from rs4a.networks import make_network
@@ -926,7 +927,8 @@ def test_layers_that_torch_changes(small, path, change):
         np.testing.assert_array_equal(
             again.estimator_.predict_proba(X), clf.estimator_.predict_proba(X)
         )
-    packed = pickle.loads(pack_voters(clf._ballot(X[:5]).voters).content)
+    source = _source(clf._net, X[:5], clf.noise_, len(clf.classes_), clf._procedure())
+    packed = pickle.loads(pack_voters(source.voters).content)
     np.testing.assert_array_equal(
         packed.net.forward(X).numpy(), clf.estimator_.forward(X).numpy()
     )

@@ -1,5 +1,7 @@
 """Projected gradient descent attacks on smoothed classifiers."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterator
 from numbers import Integral, Real

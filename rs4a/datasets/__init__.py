@@ -1,14 +1,12 @@
 """Image data sets, from the files that their authors publish."""
 
-from rs4a.datasets.cifar10 import load_cifar10
+from rs4a.datasets.batch_files import load_cifar10, load_imagenet32, load_tiny_images_500k
 from rs4a.datasets.digits import load_digits_images
 from rs4a.datasets.imagenet import load_imagenet
-from rs4a.datasets.imagenet32 import load_imagenet32
 from rs4a.datasets.images import ImageDataset, RandomCropAndFlip
 from rs4a.datasets.mnist import load_fashion_mnist, load_mnist
 from rs4a.datasets.registry import DATASETS, load_dataset
 from rs4a.datasets.svhn import load_svhn
-from rs4a.datasets.tiny_images import load_tiny_images_500k
 
 __all__ = [
     "DATASETS",

@@ -1,6 +1,5 @@
 """The handwritten digits that come with scikit-learn."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -8,13 +7,13 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from rs4a.datasets.images import RandomCropAndFlip
-from rs4a.datasets.loading import as_requested, check_options
+from rs4a.datasets.loading import Request, Root
 
 __all__ = ["load_digits_images"]
 
 
 def load_digits_images(
-    root: str | os.PathLike[str] | None = None,
+    root: Root = None,
     *,
     split: str = "all",
     download: bool = False,
@@ -67,7 +66,8 @@ def load_digits_images(
         raise ValueError(
             f"root must be None for the digits, which come with scikit-learn, got {root!r}."
         )
-    check_options(split, ("all", "train", "test"), as_arrays=as_arrays, augment=augment)
+    splits = ("all", "train", "test")
+    request = Request("digits", root, split, download, as_arrays, augment, splits)
     bunch = load_digits()
     rows = np.arange(len(bunch.target))
     if split != "all":
@@ -75,10 +75,6 @@ def load_digits_images(
             rows, test_size=0.25, stratify=bunch.target, random_state=0
         )
         rows = np.sort(parts[split == "test"])
-    return as_requested(
-        bunch.images[rows, np.newaxis].astype(np.uint8),
-        bunch.target[rows],
-        as_arrays=as_arrays,
-        augmentation=RandomCropAndFlip(padding=2, flip=False) if augment else None,
-        max_value=16,
-    )
+    images = bunch.images[rows, np.newaxis].astype(np.uint8)
+    augmentation = RandomCropAndFlip(padding=2, flip=False)
+    return request.result(images, bunch.target[rows], augmentation, max_value=16)

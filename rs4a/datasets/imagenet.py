@@ -1,10 +1,11 @@
 """ImageNet, from folders or zip archives of its JPEG files."""
 
 import io
-import os
+import struct
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePath, PurePosixPath
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,30 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from rs4a.datasets.batches import check_labels
-from rs4a.datasets.class_folders import (
-    N_CLASSES,
-    check_classes,
-    classes_in_archive,
-    folders_in,
-    images_in,
-    is_hidden,
-    is_image,
-)
+from rs4a.datasets.class_folders import folder_content, label_by_class, read_archive
 from rs4a.datasets.images import as_fractions
-from rs4a.datasets.loading import check_no_download, check_options, data_folder
-from rs4a.datasets.zip_members import ZipMembers
+from rs4a.datasets.loading import Request, Root
 
 __all__ = ["load_imagenet"]
 
-_STEMS = {"train": "train", "test": "val"}
-_REMEDY = (
+_BY_HAND = (
     "Register at https://image-net.org, download ILSVRC 2012 and give its folder as root."
 )
+#: Many times as much as any image of ImageNet has.
+_MOST_BYTES = 2**28
 
 
 def load_imagenet(
-    root: str | os.PathLike[str] | None = None,
+    root: Root = None,
     *,
     split: str = "train",
     download: bool = False,
@@ -98,9 +90,10 @@ def load_imagenet(
     >>> from rs4a.datasets import load_imagenet
     >>> dataset = load_imagenet("/data/imagenet", split="test")  # doctest: +SKIP
     """
-    check_options(split, ("train", "test"), as_arrays=as_arrays, augment=augment)
-    check_no_download(download, f"ImageNet: {_REMEDY}")
-    files, targets = _find_images(data_folder(root, "imagenet"), _STEMS[split])
+    request = Request(
+        "imagenet", root, split, download, as_arrays, augment, by_hand=_BY_HAND
+    )
+    files, targets = _find_images(request.folder, "val" if split == "test" else "train")
     dataset = EncodedImageDataset(files, targets, _transform(augment))
     return dataset.arrays() if as_arrays else dataset
 
@@ -110,8 +103,8 @@ class EncodedImageDataset(Dataset[tuple[torch.Tensor, int]]):
 
     Parameters
     ----------
-    files : sequence of str or of bytes
-        Paths of image files, or what is in them.
+    files : sequence of Path or of bytes
+        Paths of image files, or their content.
 
     targets : ndarray of shape (n,), int64
         Labels.
@@ -122,7 +115,7 @@ class EncodedImageDataset(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(
         self,
-        files: Sequence[str] | ZipMembers,
+        files: "Sequence[Path] | ZipMembers",
         targets: NDArray[np.int64],
         transform: Callable[[Any], Any],
     ):
@@ -169,129 +162,81 @@ def _transform(augment: bool) -> Any:
     return transforms.Compose(steps)
 
 
-def _find_images(root: Path, stem: str) -> tuple[list[str] | ZipMembers, NDArray[np.int64]]:
+def _find_images(
+    root: Path, stem: str
+) -> tuple["Sequence[Path] | ZipMembers", NDArray[np.int64]]:
     """Files and labels of the first layout that there is."""
     folder, archive = root / stem, root / f"{stem}.zip"
-    paths = images_in(folder)
+    paths, classes = folder_content(folder)
     if paths:
-        # A class without images keeps its place.
-        return _with_labels(paths, _classes(paths, root, folder, folders_in(folder)))
-    if archive.is_file():
-        return _read_archive(archive, root / f"{stem}_map.txt")
-    raise FileNotFoundError(
-        f"Found no images {folder}/CLASS/NAME.JPEG, and no {archive} of such folders. "
-        + _REMEDY
-    )
-
-
-def _classes(paths: Iterable[PurePath], root: Path, place: Path, own: set[str]) -> set[str]:
-    """Classes that images lie in: those of the training images, where they are there."""
-    found = {path.parent.name for path in paths}
-    source, classes = place, own
-    if place.stem != _STEMS["train"]:
-        source, classes = _training_classes(root, found) or (place, own)
-    if len(classes) < 2 or not found <= classes:  # validation images come unsorted
-        raise ValueError(
-            f"{place} must have images CLASS/NAME.JPEG of several classes, each with the "
-            f"name of its training folder, got {', '.join(sorted(found)):.100}. Sort the "
-            "validation images into such folders."
+        return label_by_class(paths, classes, folder)
+    if not archive.is_file():
+        raise FileNotFoundError(
+            f"Found no images {folder}/CLASS/NAME.JPEG, and no {archive} of such folders. "
+            + _BY_HAND
         )
-    check_classes(source, classes)
-    return classes
+    infos, labels = read_archive(archive, root / f"{stem}_map.txt")
+    return ZipMembers(archive, infos), labels
 
 
-def _training_classes(root: Path, found: set[str]) -> tuple[Path, set[str]] | None:
-    """Where the training images are, and their classes; None where that adds nothing."""
-    folder, archive = (root / f"{_STEMS['train']}{suffix}" for suffix in ("", ".zip"))
-    classes = folders_in(folder)
-    if classes:
-        return folder, classes
-    # To read what is in an archive of a million files takes a gigabyte.
-    if archive.is_file() and len(found) < N_CLASSES:
-        return archive, _directory(archive)[1]
-    return None
+class ZipMembers:
+    """Some members of a zip archive by their place in it, read one by one.
 
+    A :class:`zipfile.ZipFile` may not be shared by processes, and the directory of an
+    archive of a million images is a gigabyte in memory. This keeps four numbers per
+    member, and opens the archive for each read.
 
-def _with_labels(
-    paths: Iterable[PurePath], classes: Iterable[str]
-) -> tuple[list[str], NDArray[np.int64]]:
-    """Sort paths by class and name; label them by the place of their class."""
-    ordered = sorted(paths, key=lambda path: (path.parent.name, path.name))
-    places = {name: place for place, name in enumerate(sorted(classes))}
-    labels = [places[path.parent.name] for path in ordered]
-    return [str(path) for path in ordered], np.array(labels, dtype=np.int64)
+    Parameters
+    ----------
+    path : Path
+        Archive.
 
+    infos : sequence of ZipInfo
+        Its members.
 
-def _read_archive(archive: Path, map_path: Path) -> tuple[ZipMembers, NDArray[np.int64]]:
-    if map_path.is_file():
-        infos = _members(archive)
-        names, labels = _read_map(map_path)
-        _check_named(map_path, names, archive, infos)
-    else:
-        infos, classes = _directory(archive)
-        if len(classes) < 2:  # validation images are published in one folder, unsorted
-            raise FileNotFoundError(
-                f"{archive} must have images CLASS/NAME.JPEG of several classes, or "
-                f"{map_path} with their labels beside it."
-            )
-        paths = [PurePosixPath(name) for name in infos]
-        classes = _classes(paths, archive.parent, archive, classes)
-        names, labels = _with_labels(paths, classes)
-    return ZipMembers(archive, [infos[name] for name in names]), labels
+    Raises
+    ------
+    ValueError
+        If a member is encrypted, compressed in another way than by deflation, or larger
+        than 256 MiB; or, when it is read, if it does not have the size that it should.
+    """
 
+    def __init__(self, path: Path, infos: Sequence[zipfile.ZipInfo]):
+        for info in infos:
+            known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+            if not known or info.flag_bits & 0x1:
+                raise ValueError(
+                    f"{path} must be stored or deflated without encryption, got "
+                    f"{info.filename} otherwise."
+                )
+            if max(info.file_size, info.compress_size) > _MOST_BYTES:
+                raise ValueError(
+                    f"{path} must have files of at most {_MOST_BYTES} bytes, got "
+                    f"{info.filename} of {info.file_size}."
+                )
+        self.path = path
+        self._places = np.array(
+            [
+                (i.header_offset, i.compress_type, i.compress_size, i.file_size)
+                for i in infos
+            ],
+            dtype=np.int64,
+        )
 
-def _check_named(
-    map_path: Path, names: Iterable[str], archive: Path, infos: dict[str, zipfile.ZipInfo]
-) -> None:
-    for name in names:
-        if name not in infos:
-            raise ValueError(f"{map_path} names {name}, which is not in {archive}.")
-        if is_hidden(PurePosixPath(name)):
+    def __getitem__(self, index: int) -> bytes:
+        offset, kind, stored_size, size = self._places[index].tolist()
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset + 26)
+                file.seek(sum(struct.unpack("<2H", file.read(4))), 1)  # name, extra field
+                content = file.read(stored_size)
+            if kind == zipfile.ZIP_DEFLATED:
+                content = zlib.decompressobj(wbits=-15).decompress(content, size + 1)
+        except (struct.error, zlib.error) as error:
+            raise ValueError(f"{self.path} is damaged: {error}") from error
+        if len(content) != size:
             raise ValueError(
-                f"{map_path} names {name}, which is hidden: it must list images alone."
+                f"{self.path} is damaged: a file in it does not have the {size} bytes it "
+                "should have."
             )
-
-
-def _directory(archive: Path) -> tuple[dict[str, zipfile.ZipInfo], set[str]]:
-    """Images of an archive, and the classes that it has folders of."""
-    infos = _members(archive)
-    folders = {name for name, info in infos.items() if _is_folder(info)}
-    names = [PurePosixPath(name) for name in infos if name not in folders]
-    paths = [path for path in names if is_image(path)]
-    classes = classes_in_archive(archive, paths, map(PurePosixPath, folders))
-    return {str(path): infos[str(path)] for path in paths}, classes
-
-
-def _members(archive: Path) -> dict[str, zipfile.ZipInfo]:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return {_member(info.filename): info for info in opened.infolist()}
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive} is no complete zip archive: {error}") from error
-
-
-def _is_folder(info: zipfile.ZipInfo) -> bool:
-    return info.filename.endswith(("/", "\\"))
-
-
-def _member(name: str) -> str:
-    """Path in an archive, as maps and archives agree on it."""
-    return str(PurePosixPath(name.replace("\\", "/").lstrip("/")))
-
-
-def _read_map(path: Path) -> tuple[list[str], NDArray[np.int64]]:
-    """Paths and labels of a map; "train.zip@/n01440764/x.JPEG" names a path as well."""
-    names, labels = [], []
-    label_of: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        name, tab, label = line.partition("\t")
-        if not tab or not label.strip().isdecimal():
-            raise ValueError(f"{path} must have PATH<tab>LABEL in line {number}: {line!r}.")
-        names.append(_member(name.rpartition("@")[2]))
-        labels.append(int(label))
-        if label_of.setdefault(names[-1], labels[-1]) != labels[-1]:
-            raise ValueError(
-                f"{path} must have one label for {names[-1]}, got {label_of[names[-1]]} "
-                f"and, in line {number}, {labels[-1]}."
-            )
-    return names, check_labels(path, labels, len(labels), (0, N_CLASSES - 1))
+        return content

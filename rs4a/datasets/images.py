@@ -1,5 +1,7 @@
 """Labelled images as a torch Dataset, and their augmentation."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,10 @@
-"""What all loaders share: their options, and where files are looked for."""
+"""The steps that all loaders share: options, the search for files, checks of content."""
+
+from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,87 +14,146 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs4a.datasets.images import ImageDataset
 
-__all__ = [
-    "as_requested",
-    "check_no_download",
-    "check_options",
-    "data_folder",
-    "find_files",
-]
+__all__ = ["Request", "Root", "check_images", "check_labels"]
+
+Root = str | os.PathLike[str] | None
 
 
-def check_options(
-    split: Any, splits: Sequence[str], *, as_arrays: bool, augment: bool
-) -> None:
-    """Refuse a split that there is not, and augmentation where it does not belong."""
-    if split not in splits:
-        *others, last = map(repr, splits)
-        allowed = f"{', '.join(others)} or {last}" if others else last
-        raise ValueError(f"split must be {allowed}, got {split!r}.")
-    if augment and (split != "train" or as_arrays):
-        raise ValueError(
-            "augment=True draws a new version of a training image each time it is used: "
-            f"it needs split='train' and as_arrays=False, got split={split!r} and "
-            f"as_arrays={as_arrays!r}."
-        )
+@dataclass(frozen=True)
+class Request:
+    """The arguments of a loader, checked, and its first and last step.
 
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
 
-def check_no_download(download: bool, data_and_remedy: str) -> None:
-    """Refuse to download what only a person may or can."""
-    if download:
-        raise ValueError(
-            f"download must be False, since there is no free download of {data_and_remedy}"
-        )
+    root, split, download, as_arrays, augment
+        Arguments of the loader.
 
+    splits : tuple of str, default=("train", "test")
+        Splits of the data set.
 
-def data_folder(root: str | os.PathLike[str] | None, name: str) -> Path:
-    """Folder of a data set: `root`, or its place in RS4A_DATA or ~/rs4a_data."""
-    if root is not None:
-        return Path(root).expanduser()
-    return Path(os.environ.get("RS4A_DATA") or "~/rs4a_data").expanduser() / name
+    by_hand : str, default=""
+        How a person gets the files of a data set without download.
 
-
-def find_files(
-    layouts: Sequence[Sequence[str]],
-    folders: Sequence[Path],
-    *,
-    remedy: str,
-    download: Callable[[], None] | None = None,
-) -> list[Path]:
-    """Return the paths of all files of one layout, from one folder.
-
-    `download` is called where there are none, before the search is given up.
+    Raises
+    ------
+    ValueError
+        If the split does not exist, if augmentation is asked of arrays or of images that
+        are not for training, or if a download is asked of data that have none.
     """
-    found = _first_layout(layouts, folders)
-    if found is None and download is not None:
-        download()
-        found = _first_layout(layouts, folders)
-    if found is not None:
-        return found
-    wanted = ", or ".join(" and ".join(layout) for layout in layouts)
-    places = ", ".join(map(str, folders))
-    raise FileNotFoundError(f"Found no {wanted} in {places}. {remedy}")
+
+    name: str
+    root: Root
+    split: str
+    download: bool
+    as_arrays: bool
+    augment: bool
+    splits: tuple[str, ...] = ("train", "test")
+    by_hand: str = ""
+
+    def __post_init__(self) -> None:
+        if self.split not in self.splits:
+            *others, last = map(repr, self.splits)
+            allowed = f"{', '.join(others)} or {last}" if others else last
+            raise ValueError(f"split must be {allowed}, got {self.split!r}.")
+        if self.augment and (self.split != "train" or self.as_arrays):
+            raise ValueError(
+                "augment=True draws a new version of a training image each time it is "
+                "used: it needs split='train' and as_arrays=False, got "
+                f"split={self.split!r} and as_arrays={self.as_arrays!r}."
+            )
+        if self.download and self.by_hand:
+            raise ValueError(
+                "download must be False, since there is no free download of "
+                f"{self.name}: {self.by_hand}"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Root, or the place of the data set in RS4A_DATA or ~/rs4a_data."""
+        if self.root is not None:
+            return Path(self.root).expanduser()
+        return Path(os.environ.get("RS4A_DATA") or "~/rs4a_data").expanduser() / self.name
+
+    def find(
+        self,
+        *layouts: Sequence[str],
+        places: Sequence[str | Path] = ("",),
+        fetch: Callable[[Path], Any] | None = None,
+    ) -> list[Path]:
+        """Return the paths of all files of one layout, in one of the places.
+
+        Places are relative to the folder. `fetch` downloads to the folder: it is called
+        where there are no files, if the user allows it.
+        """
+        folders = [self.folder / place for place in places]
+        candidates = [[f / name for name in names] for f in folders for names in layouts]
+
+        def found() -> list[Path] | None:
+            return next((c for c in candidates if all(map(Path.is_file, c))), None)
+
+        paths = found()
+        if paths is None and fetch is not None and self.download:
+            fetch(self.folder)
+            paths = found()
+        if paths is None:
+            wanted = ", or ".join(" and ".join(layout) for layout in layouts)
+            raise FileNotFoundError(
+                f"Found no {wanted} in {', '.join(map(str, folders))}. "
+                + (self.by_hand or "Give their folder as root, or download=True.")
+            )
+        return paths
+
+    def result(
+        self,
+        images: NDArray[np.uint8],
+        targets: ArrayLike,
+        augmentation: Callable[[torch.Tensor], torch.Tensor],
+        max_value: int = 255,
+    ) -> Any:
+        """Return images and labels as arrays, or as a Dataset that may augment them."""
+        transform = augmentation if self.augment else None
+        dataset = ImageDataset(images, targets, transform, max_value)
+        return dataset.arrays() if self.as_arrays else dataset
 
 
-def _first_layout(
-    layouts: Sequence[Sequence[str]], folders: Sequence[Path]
-) -> list[Path] | None:
-    for folder in folders:
-        for layout in layouts:
-            paths = [folder / name for name in layout]
-            if all(path.is_file() for path in paths):
-                return paths
-    return None
+def check_images(path: Path, key: str, images: Any, shape: tuple[int | str, ...]) -> None:
+    """Refuse all but bytes of a shape, in which "n" is any length."""
+    is_bytes = isinstance(images, np.ndarray) and images.dtype == np.uint8
+    lengths = images.shape if is_bytes else ()
+    if len(lengths) != len(shape) or any(
+        wanted not in ("n", n) for wanted, n in zip(shape, lengths, strict=True)
+    ):
+        raise ValueError(
+            f"{path} must have bytes (uint8) of shape ({', '.join(map(str, shape))}) as "
+            f"{key}, got {_kind(images)}."
+        )
 
 
-def as_requested(
-    images: NDArray[np.uint8],
-    targets: ArrayLike,
-    *,
-    as_arrays: bool,
-    augmentation: Callable[[torch.Tensor], torch.Tensor] | None,
-    max_value: int = 255,
-) -> Any:
-    """Return images and labels as arrays, or as a Dataset that may augment them."""
-    dataset = ImageDataset(images, targets, augmentation, max_value)
-    return dataset.arrays() if as_arrays else dataset
+def check_labels(
+    path: Path, labels: Any, n_images: int, low: int, high: int
+) -> NDArray[np.int64]:
+    """Return one label per image as int64; refuse labels out of range, and no integers."""
+    # An array of a list with one long string many times would be huge.
+    if isinstance(labels, list) and all(isinstance(y, int | np.integer) for y in labels):
+        labels = np.array(labels)
+    is_right = isinstance(labels, np.ndarray) and labels.shape == (n_images,)
+    if not is_right or (n_images and labels.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{path} must have one integer as label for each of {n_images} images, got "
+            f"{_kind(labels)}."
+        )
+    if n_images and not low <= labels.min() <= labels.max() <= high:
+        raise ValueError(
+            f"{path} must have labels from {low} to {high}, got {labels.min()} to "
+            f"{labels.max()}."
+        )
+    return labels.astype(np.int64)
+
+
+def _kind(values: Any) -> str:
+    if isinstance(values, np.ndarray):
+        return f"{values.dtype} of shape {values.shape}"
+    return f"a {type(values).__name__}"

@@ -1,28 +1,27 @@
 """MNIST and Fashion-MNIST, from their idx files."""
 
-import os
+import gzip
+import math
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
-from rs4a.datasets.batches import check_labels
-from rs4a.datasets.idx import read_idx
+import numpy as np
+from numpy.typing import NDArray
+
 from rs4a.datasets.images import RandomCropAndFlip
-from rs4a.datasets.loading import (
-    as_requested,
-    check_options,
-    data_folder,
-    find_files,
-)
+from rs4a.datasets.loading import Request, Root, check_labels
 
 __all__ = ["load_fashion_mnist", "load_mnist"]
 
 #: Where Debian's package dataset-fashion-mnist puts the files.
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-_PREFIXES = {"train": "train", "test": "t10k"}
+_PIECE_BYTES = 2**20
 
 
 def load_mnist(
-    root: str | os.PathLike[str] | None = None,
+    root: Root = None,
     *,
     split: str = "train",
     download: bool = False,
@@ -74,19 +73,12 @@ def load_mnist(
     >>> from rs4a.datasets import load_mnist
     >>> X, y = load_mnist("~/mnist", split="test")  # doctest: +SKIP
     """
-    return _load(
-        "MNIST",
-        [data_folder(root, "mnist")],
-        split=split,
-        download=download,
-        as_arrays=as_arrays,
-        augment=augment,
-        augmentation=RandomCropAndFlip(padding=2, flip=False),
-    )
+    request = Request("mnist", root, split, download, as_arrays, augment)
+    return _load(request, "MNIST", [""], RandomCropAndFlip(padding=2, flip=False))
 
 
 def load_fashion_mnist(
-    root: str | os.PathLike[str] | None = None,
+    root: Root = None,
     *,
     split: str = "train",
     download: bool = False,
@@ -140,49 +132,61 @@ def load_fashion_mnist(
     >>> from rs4a.datasets import load_fashion_mnist
     >>> X, y = load_fashion_mnist(split="test")  # doctest: +SKIP
     """
-    folders = [data_folder(root, "fashion_mnist")]
-    if root is None:
-        folders.insert(0, _DEBIAN)
-    return _load(
-        "FashionMNIST",
-        folders,
-        split=split,
-        download=download,
-        as_arrays=as_arrays,
-        augment=augment,
-        augmentation=RandomCropAndFlip(padding=2),
-    )
+    request = Request("fashion_mnist", root, split, download, as_arrays, augment)
+    places = [""] if root is not None else [str(_DEBIAN), ""]
+    return _load(request, "FashionMNIST", places, RandomCropAndFlip(padding=2))
 
 
 def _load(
-    name: str,
-    folders: list[Path],
-    *,
-    split: str,
-    download: bool,
-    as_arrays: bool,
-    augment: bool,
-    augmentation: RandomCropAndFlip,
+    request: Request, name: str, places: list[str], augmentation: RandomCropAndFlip
 ) -> Any:
     """Load the data set that torchvision has under this name."""
-    check_options(split, ("train", "test"), as_arrays=as_arrays, augment=augment)
-    names = [f"{_PREFIXES[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+    prefix = "t10k" if request.split == "test" else "train"
+    names = [f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"]
 
-    def fetch() -> None:
+    def fetch(folder: Path) -> None:
         from torchvision import datasets  # takes a second, and is seldom needed
 
-        getattr(datasets, name)(folders[-1], download=True)
+        getattr(datasets, name)(folder, download=True)
 
-    images_path, labels_path = find_files(
-        [names, [f"{each}.gz" for each in names]],
-        [each / sub for each in folders for sub in ("", "raw", f"{name}/raw")],
-        remedy="Give their folder as root, or download=True.",
-        download=fetch if download else None,
+    images_path, labels_path = request.find(
+        names,
+        [f"{each}.gz" for each in names],
+        places=[Path(each, sub) for each in places for sub in ("", "raw", f"{name}/raw")],
+        fetch=fetch,
     )
-    images, labels = read_idx(images_path, ndim=3), read_idx(labels_path, ndim=1)
-    return as_requested(
-        images[:, None],
-        check_labels(labels_path, labels, len(labels), (0, 9)),
-        as_arrays=as_arrays,
-        augmentation=augmentation if augment else None,
-    )
+    images = _read_idx(images_path, ndim=3)
+    labels = check_labels(labels_path, _read_idx(labels_path, ndim=1), len(images), 0, 9)
+    return request.result(images[:, None], labels, augmentation)
+
+
+def _read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
+    """Read an array of bytes from an idx file, which may be gzipped.
+
+    The header is two zero bytes, the code of the type, the number of axes, and the length
+    of each axis as a big-endian 32-bit integer; all values follow, the last axis fastest.
+    """
+    magic = bytes([0, 0, 8, ndim])  # 8: unsigned bytes
+    content = bytearray()
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(4 * (1 + ndim))
+            if header[:4] != magic or len(header) < 4 * (1 + ndim):
+                raise ValueError(
+                    f"{path} must be an idx file of bytes with {ndim} axes: it begins with "
+                    f"{magic.hex()} and {ndim} lengths, got {header.hex() or 'nothing'}."
+                )
+            shape = struct.unpack(f">{ndim}I", header[4:])
+            size = math.prod(shape)
+            # Memory is taken for the bytes that there are, not for those that may be.
+            while piece := file.read(min(size + 1 - len(content), _PIECE_BYTES)):
+                content += piece
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is no complete gzip file: {error}") from error
+    if len(content) != size:
+        got = "more" if len(content) > size else len(content)
+        raise ValueError(
+            f"{path} must hold {size} bytes of data behind its header, for the shape "
+            f"{shape}, but has {got}."
+        )
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)

@@ -2,31 +2,30 @@
 
 import mmap
 import os
-import pickletools
-from collections.abc import Callable, Iterable
+import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from rs4a.datasets.pickled_numpy import (
-    Arguments,
-    ArrayStub,
-    DTypeStub,
-    Symbol,
-    as_text,
-    call,
-    describe,
-    is_helper,
-)
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["read_plain_pickle"]
 
+#: The names in pickles of numpy's arrays.
+_NAMES = {
+    "_codecs.encode", "builtins.bytes", "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar", "numpy.core.numeric._frombuffer", "numpy.dtype",
+    "numpy.ndarray",
+}  # fmt: skip
+_DTYPES = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
+
 
 def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
-    """Read a pickle of plain data; nothing in the file is imported, called or run.
+    """Read a pickle of plain data; nothing that the file names is imported or called.
 
-    The opcodes are read one by one, and those that build plain data are followed: None,
-    booleans, numbers, strings, bytes, lists, tuples, dicts, and numpy arrays and scalars
-    of booleans, integers and floats. Everything else is refused.
+    Plain data are None, booleans, numbers, strings, bytes, lists, tuples, dicts, and numpy
+    arrays and scalars of booleans, integers and floats. Everything else is refused.
 
     Parameters
     ----------
@@ -36,14 +35,15 @@ def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     data : object
-        The data. Strings of Python 2 become bytes, since they may be either; but those that
-        are keys of a dict become strings, as keys of bytes do. Arrays may be read-only.
+        The data. Strings of Python 2 become bytes, since they may be either; but keys of
+        a dict become strings. Arrays may be read-only.
 
     Raises
     ------
     ValueError
-        If the file is not plain data, or cut short. A list, tuple or dict that occurs
-        twice or in itself is refused too: a small file could make it endless.
+        If the file is not plain data, is cut short, or nests lists, tuples and dicts
+        hundreds deep. A list, tuple or dict that occurs twice or in itself is refused
+        too: a small file could make it endless.
 
     Examples
     --------
@@ -56,210 +56,159 @@ def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
     ...     read_plain_pickle(path)
     {'labels': [3, 1], 'name': 'train'}
     """
-    path = Path(path)
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is not plain data: it is empty.")
-    with (
-        path.open("rb") as file,
-        # A mapped file is not copied as a whole, and never reads beyond its end.
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-    ):
-        operations = pickletools.genops(content)  # type: ignore[arg-type]
+    with Path(path).open("rb") as file:
         try:
-            return _Machine().run(operations)
+            # A mapped file takes no memory for bytes beyond its end.
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return _PlainData().of(_Unpickler(content, encoding="bytes").load())
         except ValueError as error:
             raise ValueError(f"{path} is not plain data: {error}") from error
+        except Exception as error:  # a damaged pickle leads to any error
+            raise ValueError(
+                f"{path} is not plain data, or is cut short: {error!r:.200}"
+            ) from error
 
 
-class _Machine:
-    """Pickle's stack machine, reduced to what builds plain data."""
+class _Call:
+    """A name, or the call of a name, that the file has; nothing makes the call.
+
+    To call numpy's own functions would be unsafe. The state of a dtype comes from the
+    file, and numpy takes a dtype of objects that claims to have none: the bytes of the
+    file become pointers.
+    """
+
+    def __init__(self, name: str, arguments: tuple | None = None):
+        self.name = name
+        self.arguments = arguments
+        self.state: Any = None
+        self.value: Any = None
+
+    def __call__(self, *arguments: Any) -> "_Call":
+        if len(arguments) > 4:  # a long string, say, as so many letters
+            raise ValueError(f"it calls {self.name} with {len(arguments)} arguments.")
+        return _Call(self.name, arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Tuple(tuple):
+    """A tuple that is no key of a dict: the hash of a nested one may never end."""
+
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _unhashable(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    def load_tuple(unpickler: Any) -> None:
+        load(unpickler)
+        unpickler.stack[-1] = _Tuple(unpickler.stack[-1])
+
+    return load_tuple
+
+
+_LOAD = pickle._Unpickler.dispatch
+_TUPLES = (pickle.TUPLE[0], pickle.TUPLE1[0], pickle.TUPLE2[0], pickle.TUPLE3[0])
+
+
+class _Unpickler(pickle._Unpickler):
+    """Pickle's reader in Python: unlike that in C, it takes no memory for empty places."""
+
+    dispatch: ClassVar = {
+        **_LOAD,
+        **{code: _unhashable(_LOAD[code]) for code in _TUPLES},
+        # A bytearray would be filled with zeros before the file is seen to be too short.
+        pickle.BYTEARRAY8[0]: _LOAD[pickle.BINBYTES8[0]],
+    }
+
+    def find_class(self, module: str, name: str) -> _Call:
+        """Return a stand-in for a name of numpy, which is never looked up."""
+        # numpy 2 moved its modules; Python 3 renamed its own.
+        full = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        full = full.replace("__builtin__.", "builtins.")
+        if full not in _NAMES:
+            raise ValueError(f"it names {module}.{name}.")
+        return _Call(full)
+
+    def get_extension(self, code: int) -> None:
+        """Refuse classes that the running program has given a number."""
+        raise ValueError(f"it names the class of number {code}.")
+
+
+class _PlainData:
+    """Plain data of an unpickled file: arrays in place of calls, strings as keys."""
 
     def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.below_marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}
+        self.seen: set[int] = set()
         self.recoded: dict[Any, Any] = {}
 
-    def run(self, operations: Iterable[tuple[Any, Any, Any]]) -> Any:
-        """Return what the operations build."""
-        for opcode, argument, _ in operations:
-            if opcode.name in _CONSTANTS:
-                self.stack.append(argument)
-            elif opcode.name in _ACTIONS:
-                _ACTIONS[opcode.name](self, argument)
-            else:
-                detail = "" if argument is None else f" {argument!r:.100}"
-                raise ValueError(f"it uses the opcode {opcode.name}{detail}.")
-        (value,) = self._checked([self.pop()])
-        if self.stack or self.below_marks:
-            raise ValueError("something is left when it stops.")
-        return value
+    def of(self, value: Any) -> Any:
+        """Return the plain data of a value."""
+        if value is None or isinstance(value, int | float | str | bytes):
+            return value
+        if isinstance(value, _Call):
+            if value.value is None:
+                value.value = self.result(value)
+            return value.value
+        if not isinstance(value, list | tuple | dict):
+            raise ValueError(f"it holds a {type(value).__name__}.")
+        if value and id(value) in self.seen:
+            raise ValueError("a list, tuple or dict occurs twice, or in itself.")
+        self.seen.add(id(value))
+        if isinstance(value, dict):
+            return {self.key(key): self.of(each) for key, each in value.items()}
+        return (list if isinstance(value, list) else tuple)(map(self.of, value))
 
-    def pop(self) -> Any:
-        """Remove the top of the stack."""
-        return self.pop_last(1)[0]
-
-    def pop_last(self, count: int) -> list[Any]:
-        """Remove so many values; none from below a mark."""
-        if len(self.stack) < count:
-            raise ValueError("it takes values that it never gave.")
-        start = len(self.stack) - count
-        values = self.stack[start:]
-        del self.stack[start:]
-        return values
-
-    def mark(self, _: None) -> None:
-        """Begin a group of values."""
-        self.below_marks.append(self.stack)
-        self.stack = []
-
-    def pop_to_mark(self) -> list[Any]:
-        """Remove the group of values that began with the last mark."""
-        if not self.below_marks:
-            raise ValueError("it ends a group of values that it never began.")
-        values, self.stack = self.stack, self.below_marks.pop()
-        return values
-
-    def push_tuple(self, values: list[Any]) -> None:
-        """Push a tuple; one with helpers in it can only be passed to a call."""
-        kind = Arguments if any(map(is_helper, values)) else tuple
-        self.stack.append(kind(values))
-
-    def extend(self, values: list[Any]) -> None:
-        """Append to the list at the top."""
-        self._top(list).extend(self._checked(values))
-
-    def update(self, values: list[Any]) -> None:
-        """Set items of the dict at the top: keys and values in turn."""
-        if len(values) % 2:
-            raise ValueError("a dict has a key without a value.")
-        items = self._checked(values)
-        self._top(dict).update(zip(map(self._as_key, items[::2]), items[1::2], strict=True))
-
-    def new_list(self, _: None) -> None:
-        """Push a list of the last group of values."""
-        values = self._checked(self.pop_to_mark())
-        self.stack.append(values)
-
-    def new_dict(self, _: None) -> None:
-        """Push a dict of the last group of values."""
-        values = self.pop_to_mark()
-        self.stack.append({})
-        self.update(values)
+    def key(self, key: Any) -> Any:
+        """Return a key of a dict; bytes become a string."""
+        plain = self.of(key)
+        return self.recode(plain) if isinstance(plain, bytes) else plain
 
     def recode(self, value: Any) -> Any:
         """Return text as Latin-1 bytes and bytes as text; once for each, for the memory."""
         if value not in self.recoded:
             is_text = isinstance(value, str)
-            self.recoded[value] = value.encode("latin-1") if is_text else as_text(value)
+            self.recoded[value] = (str.encode if is_text else bytes.decode)(
+                value, "latin-1"
+            )
         return self.recoded[value]
 
-    def store(self, index: int | None) -> None:
-        """Remember the top of the stack."""
-        index = len(self.memo) if index is None else index
-        self.memo[index] = self._top(object)
+    def result(self, call: _Call) -> Any:
+        """Return the result of a call, in the form in which numpy writes it."""
+        match (call.name.rpartition(".")[2], call.arguments, call.state):
+            case ("encode", (str() as text, b"latin1" | "latin1"), None):
+                return self.recode(text)
+            case ("bytes", (), None):
+                return b""
+            case ("scalar", (dtype, data), None):
+                return self.array(data, dtype, (), "C")[()]
+            case ("_frombuffer", (data, dtype, shape, "C" | "F" as order), None):
+                return self.array(data, dtype, shape, order)
+            case (
+                "_reconstruct",
+                (_Call(name="numpy.ndarray"), (0,), _),
+                (1, shape, dtype, is_fortran, data),
+            ):
+                return self.array(data, dtype, shape, "F" if is_fortran else "C")
+        raise ValueError(f"it uses {call.name} otherwise than for an array of numbers.")
 
-    def fetch(self, index: int) -> None:
-        """Push what was remembered, if it is no container."""
-        if index not in self.memo:
-            raise ValueError("it recalls what it never stored.")
-        value = self.memo[index]
-        if isinstance(value, ArrayStub):
-            value = value.array
-        if isinstance(value, list | tuple | dict):
-            raise ValueError("a list, tuple or dict occurs twice, or in itself.")
-        self.stack.append(value)
+    def array(self, data: Any, dtype: Any, shape: Any, order: Any) -> NDArray:
+        """Return an array on the memory of the data, which must be of the right length."""
+        content = self.of(data)
+        array: NDArray = np.ndarray(shape, self.dtype(dtype), buffer=content, order=order)
+        if array.nbytes != len(content):
+            raise ValueError(
+                f"an array of shape {shape} does not have {array.nbytes} bytes of data."
+            )
+        return array
 
-    def name_global(self, name: Any) -> None:
-        """Push the symbol of a function or class of numpy."""
-        self.stack.append(Symbol(name.replace(" ", ".", 1)))
-
-    def name_global_from_stack(self, _: None) -> None:
-        """Push the symbol whose module and name lie on the stack."""
-        module, name = map(as_text, self.pop_last(2))
-        self.stack.append(Symbol(f"{module}.{name}"))
-
-    def reduce(self, _: None) -> None:
-        """Push the result of a function of numpy, as our own code finds it."""
-        symbol, arguments = self.pop_last(2)
-        self.stack.append(call(symbol, arguments, self.recode))
-
-    def build(self, _: None) -> None:
-        """Complete a dtype or an array."""
-        stub, state = self.pop_last(2)
-        if not isinstance(stub, ArrayStub | DTypeStub):
-            raise ValueError(f"it sets the state of a {type(stub).__name__}.")
-        self.stack.append(stub.build(state))
-
-    def _top(self, kind: type) -> Any:
-        if not self.stack or not isinstance(self.stack[-1], kind):
-            raise ValueError(f"it expects a {kind.__name__} where there is none.")
-        return self.stack[-1]
-
-    def _as_key(self, key: Any) -> Any:
-        if isinstance(key, bytes):
-            return self.recode(key)
-        if key is None or isinstance(key, str | int | float):
-            return key
-        raise ValueError(f"a key of a dict is a {type(key).__name__}.")
-
-    @staticmethod
-    def _checked(values: list[Any]) -> list[Any]:
-        """Refuse to let helpers into the data."""
-        for value in filter(is_helper, values):
-            raise ValueError(f"it holds {describe(value)}.")
-        return values
-
-
-#: Opcodes whose argument is the value.
-_CONSTANTS = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-    "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
-    "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8",
-}  # fmt: skip
-
-
-def _push_bytes(machine: _Machine, text: str) -> None:
-    machine.stack.append(text.encode("latin-1"))  # as pickletools decoded it
-
-
-def _ignore(machine: _Machine, argument: Any) -> None:
-    """Protocol numbers and frames say nothing about the data."""
-
-
-_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
-    "PROTO": _ignore,
-    "FRAME": _ignore,
-    "STOP": _ignore,
-    "NONE": lambda machine, _: machine.stack.append(None),
-    "NEWTRUE": lambda machine, _: machine.stack.append(True),
-    "NEWFALSE": lambda machine, _: machine.stack.append(False),
-    "STRING": _push_bytes,
-    "SHORT_BINSTRING": _push_bytes,
-    "BINSTRING": _push_bytes,
-    "MARK": _Machine.mark,
-    "EMPTY_TUPLE": lambda machine, _: machine.push_tuple([]),
-    "TUPLE1": lambda machine, _: machine.push_tuple(machine.pop_last(1)),
-    "TUPLE2": lambda machine, _: machine.push_tuple(machine.pop_last(2)),
-    "TUPLE3": lambda machine, _: machine.push_tuple(machine.pop_last(3)),
-    "TUPLE": lambda machine, _: machine.push_tuple(machine.pop_to_mark()),
-    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
-    "LIST": _Machine.new_list,
-    "APPEND": lambda machine, _: machine.extend(machine.pop_last(1)),
-    "APPENDS": lambda machine, _: machine.extend(machine.pop_to_mark()),
-    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
-    "DICT": _Machine.new_dict,
-    "SETITEM": lambda machine, _: machine.update(machine.pop_last(2)),
-    "SETITEMS": lambda machine, _: machine.update(machine.pop_to_mark()),
-    "PUT": _Machine.store,
-    "BINPUT": _Machine.store,
-    "LONG_BINPUT": _Machine.store,
-    "MEMOIZE": _Machine.store,
-    "GET": _Machine.fetch,
-    "BINGET": _Machine.fetch,
-    "LONG_BINGET": _Machine.fetch,
-    "GLOBAL": _Machine.name_global,
-    "STACK_GLOBAL": _Machine.name_global_from_stack,
-    "REDUCE": _Machine.reduce,
-    "BUILD": _Machine.build,
-}
+    def dtype(self, call: Any) -> np.dtype:
+        """Return a dtype of booleans, integers or floats."""
+        match call:
+            case _Call(
+                name="numpy.dtype",
+                arguments=(code, _, _),
+                state=(3, order, None, None, None, -1, -1, 0),
+            ) if self.key(code) in _DTYPES:
+                return np.dtype(self.key(code)).newbyteorder(self.key(order))
+        raise ValueError("an array has a dtype that is not one of plain numbers.")

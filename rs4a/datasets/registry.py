@@ -1,16 +1,14 @@
 """All data sets by their names."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-from rs4a.datasets.cifar10 import load_cifar10
+from rs4a.datasets.batch_files import load_cifar10, load_imagenet32, load_tiny_images_500k
 from rs4a.datasets.digits import load_digits_images
 from rs4a.datasets.imagenet import load_imagenet
-from rs4a.datasets.imagenet32 import load_imagenet32
+from rs4a.datasets.loading import Root
 from rs4a.datasets.mnist import load_fashion_mnist, load_mnist
 from rs4a.datasets.svhn import load_svhn
-from rs4a.datasets.tiny_images import load_tiny_images_500k
 
 __all__ = ["DATASETS", "load_dataset"]
 
@@ -28,9 +26,7 @@ _LOADERS: dict[str, Callable[..., Any]] = {
 DATASETS = tuple(_LOADERS)
 
 
-def load_dataset(
-    name: str, root: str | os.PathLike[str] | None = None, **kwargs: Any
-) -> Any:
+def load_dataset(name: str, root: Root = None, **kwargs: Any) -> Any:
     """Load a data set by its name, as a script that is told which one does.
 
     Parameters

@@ -1,28 +1,19 @@
 """The street view house numbers, from their Matlab files."""
 
-import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from rs4a.datasets.batches import check_labels
 from rs4a.datasets.images import RandomCropAndFlip
-from rs4a.datasets.loading import (
-    as_requested,
-    check_options,
-    data_folder,
-    find_files,
-)
+from rs4a.datasets.loading import Request, Root, check_images, check_labels
 
 __all__ = ["load_svhn"]
 
 
 def load_svhn(
-    root: str | os.PathLike[str] | None = None,
+    root: Root = None,
     *,
     split: str = "train",
     download: bool = False,
@@ -74,41 +65,23 @@ def load_svhn(
     >>> from rs4a.datasets import load_svhn
     >>> X, y = load_svhn(split="test", download=True)  # doctest: +SKIP
     """
-    check_options(split, ("train", "test", "extra"), as_arrays=as_arrays, augment=augment)
-    folder = data_folder(root, "svhn")
-    (path,) = find_files(
-        [[f"{split}_32x32.mat"]],
-        [folder],
-        remedy="Give its folder as root, or download=True.",
-        download=partial(_download, folder, split) if download else None,
-    )
-    images, targets = _read_mat(path)
-    return as_requested(
-        images,
-        targets,
-        as_arrays=as_arrays,
-        augmentation=RandomCropAndFlip(padding=4, flip=False) if augment else None,
-    )
+    splits = ("train", "test", "extra")
+    request = Request("svhn", root, split, download, as_arrays, augment, splits)
 
+    def fetch(folder: Path) -> None:
+        from torchvision import datasets  # takes a second, and is seldom needed
 
-def _read_mat(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        url, filename, md5 = datasets.SVHN.split_list[split]
+        datasets.utils.download_url(url, folder, filename, md5)
+
+    (path,) = request.find([f"{split}_32x32.mat"], fetch=fetch)
     try:
         content = loadmat(path, variable_names=["X", "y"])
     except Exception as error:  # scipy raises whatever a damaged file leads it to
         raise ValueError(f"{path} is no complete Matlab file: {error}") from error
-    images = np.asarray(content.get("X"))
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (32, 32, 3):
-        raise ValueError(
-            f"{path} must have bytes (uint8) of shape (32, 32, 3, n) as X, got "
-            f"{images.dtype} of shape {images.shape}."
-        )
-    labels = np.ravel(content.get("y", []))
-    labels = check_labels(path, labels, images.shape[3], (1, 10))
-    return images.transpose(3, 2, 0, 1), labels % 10  # 10 is the digit 0
-
-
-def _download(folder: Path, split: str) -> None:
-    from torchvision import datasets  # takes a second, and is seldom needed
-
-    url, filename, md5 = datasets.SVHN.split_list[split]
-    datasets.utils.download_url(url, folder, filename, md5)
+    images: Any = content.get("X")
+    check_images(path, "X", images, (32, 32, 3, "n"))
+    labels = check_labels(path, np.ravel(content.get("y", [])), images.shape[3], 1, 10)
+    augmentation = RandomCropAndFlip(padding=4, flip=False)
+    # Label 10 is the digit 0.
+    return request.result(images.transpose(3, 2, 0, 1), labels % 10, augmentation)

@@ -1,5 +1,7 @@
 """Inputs that stay in a torch Dataset until they are needed."""
 
+from __future__ import annotations
+
 import hashlib
 import math
 from collections.abc import Callable, Iterator

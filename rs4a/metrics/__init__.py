@@ -3,9 +3,11 @@
 from typing import Any
 
 from rs4a.metrics.attacks import AttackDisplay, attack_score
+from rs4a.metrics.comparisons import CertifiedComparison, compare_certified
 from rs4a.metrics.displays import CertifiedAccuracyDisplay, RadiusDisplay
 from rs4a.metrics.distributions import PredictionDisplay
 from rs4a.metrics.envelopes import EnvelopeDisplay, SigmaCurvesDisplay
+from rs4a.metrics.joint import jointly_certified
 from rs4a.metrics.propagation import NoisePropagationDisplay, noise_propagation
 from rs4a.metrics.results import noise_name
 from rs4a.metrics.scorers import make_certified_scorer
@@ -27,6 +29,7 @@ __all__ = [
     "AccuracyAgainstSigmaDisplay",
     "AttackDisplay",
     "CertifiedAccuracyDisplay",
+    "CertifiedComparison",
     "EnvelopeDisplay",
     "NoisePropagationDisplay",
     "PredictionDisplay",
@@ -40,7 +43,9 @@ __all__ = [
     "certified_accuracy_interval",
     "certified_accuracy_score",
     "certified_accuracy_table",
+    "compare_certified",
     "format_accuracy_table",
+    "jointly_certified",
     "make_certified_scorer",
     "noise_name",
     "noise_propagation",

@@ -1,5 +1,7 @@
 """Accuracy under attack: the upper side of what certificates bound from below."""
 
+from __future__ import annotations
+
 import copy
 import math
 from typing import Any, Protocol, Self, overload

@@ -1,5 +1,7 @@
 """Figures: accuracy against radius, and radius against probability."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 

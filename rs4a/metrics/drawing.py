@@ -1,5 +1,7 @@
 """What the displays share: axes, styles of lines, bands, labels and grids of radii."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Figures of certified accuracy over many sigmas: their envelope, and panel by panel."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 

@@ -1,5 +1,7 @@
 """How noise spreads through the layers of a net."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

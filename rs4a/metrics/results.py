@@ -1,5 +1,7 @@
 """Results that are compared with each other: certifications, true labels and names."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 

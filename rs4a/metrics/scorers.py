@@ -1,5 +1,7 @@
 """Scorers on certificates, for cross-validation and searches."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from numbers import Real
 from typing import Any

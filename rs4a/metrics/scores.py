@@ -1,12 +1,14 @@
 """Scores of a certification against the true labels."""
 
+from __future__ import annotations
+
 from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import column_or_1d
+from statsmodels.stats.proportion import proportion_confint
 
-from rs4a.bounds import ClopperPearson
 from rs4a.inputs.arrays import as_array
 from rs4a.metrics.averages import (
     check_average,
@@ -234,9 +236,9 @@ def binomial_interval(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Exact confidence intervals of probabilities, from shares of n trials."""
     check_confidence(confidence)
-    hits, tail = np.rint(np.asarray(shares) * n), (1.0 - confidence) / 2.0
-    one_sided = ClopperPearson()
-    return one_sided.prob_lower(hits, n, tail), one_sided.prob_upper(hits, n, tail)
+    hits = np.rint(np.asarray(shares) * n)
+    low, high = proportion_confint(hits, n, alpha=1.0 - confidence, method="beta")
+    return low, high
 
 
 def check_confidence(confidence: float | None) -> None:

@@ -1,5 +1,7 @@
 """Certified accuracy of many certifications: the tables of papers."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any

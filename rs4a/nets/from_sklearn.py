@@ -19,12 +19,11 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet, NeuralNetClassifier
 from threadpoolctl import ThreadpoolController
 
-from rs4a.nets.outputs import check_net, class_indices
+from rs4a.nets.outputs import class_indices
 from rs4a.utils.describe import describe_plain
 
 __all__ = [
     "PredictingNet",
-    "check_base",
     "check_fitted_plain",
     "is_plain",
     "table_of",
@@ -161,24 +160,6 @@ class Predictions(torch.nn.Module):
 
     def set_extra_state(self, state: Any) -> None:
         """Change nothing: a digest is no classifier."""
-
-
-def check_base(estimator: Any) -> None:
-    """Refuse what cannot be smoothed.
-
-    Parameters
-    ----------
-    estimator : object
-        Parameter `estimator` of a SmoothedClassifier, not None.
-
-    Raises
-    ------
-    TypeError
-        If it is neither a skorch net with one output a class nor a classifier.
-    """
-    base = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
-    if not is_plain(base):
-        check_net(base)
 
 
 def check_fitted_plain(classifier: Any, feature_names: NDArray | None) -> None:

@@ -1,5 +1,7 @@
 """What a net must know of the usual data sets: shapes, classes and channel statistics."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -1,5 +1,7 @@
 """Networks by name, behind the layer that standardises."""
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """LeNet, a small convolutional net for small images."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import torch

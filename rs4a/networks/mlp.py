@@ -1,5 +1,7 @@
 """Small nets for any tabular or image-shaped input."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from itertools import pairwise

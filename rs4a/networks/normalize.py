@@ -1,5 +1,7 @@
 """Standardisation as a layer of the net."""
 
+from __future__ import annotations
+
 import torch
 from numpy.typing import ArrayLike
 from torch import nn

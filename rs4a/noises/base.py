@@ -1,5 +1,7 @@
 """What every smoothing noise has in common."""
 
+from __future__ import annotations
+
 import math
 import sys
 from abc import ABC, abstractmethod
@@ -11,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
+from rs4a.noises.capabilities import InBox, Soft, TwoBounds, refuse
 from rs4a.radii import complement, conversion_factor, round_down
 from rs4a.utils.checks import (
     check_dim,
@@ -25,9 +28,6 @@ __all__ = ["Noise"]
 Sampler = Callable[
     [torch.Tensor, torch.Generator | None, torch.Tensor | None], torch.Tensor
 ]
-#: Takes an input, the number of a view, and memory for views from it on.
-Viewer = Callable[[torch.Tensor, int, torch.Tensor], None]
-
 #: Heavy tails reach far beyond sigma.
 _LARGEST_SHARE = 1e-4
 
@@ -97,15 +97,6 @@ class Noise(BaseEstimator, ABC):
     ) -> NDArray[np.float64]:
         """Radius of the noise of scale 1 for a norm in `norms`."""
 
-    def _one_bound(
-        self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Bound on the top class alone that proves what the two bounds do.
-
-        Only for noises with a two-bound radius.
-        """
-        raise NotImplementedError
-
     def _ideal_bounds(
         self,
         prob_lower: NDArray[np.float64],
@@ -118,38 +109,17 @@ class Noise(BaseEstimator, ABC):
     @property
     def has_two_bound_radius(self) -> bool:
         """Whether `radius` can make use of a bound on the runner-up."""
-        return type(self)._one_bound is not Noise._one_bound
-
-    def _unit_box_radius(
-        self,
-        prob_lower: NDArray[np.float64],
-        reach: NDArray[np.float64],
-        dim: int,
-    ) -> NDArray[np.float64]:
-        """l1 radius of the noise of scale 1 against attacks that stay in a box.
-
-        `reach` is in units of the scale. Only for noises with a box radius.
-        """
-        raise NotImplementedError
+        return isinstance(self, TwoBounds) and not self.deterministic
 
     @property
     def has_box_radius(self) -> bool:
         """Whether `radius` can make use of the box that attacks must stay in."""
-        return type(self)._unit_box_radius is not Noise._unit_box_radius
-
-    def _unit_soft_radius(
-        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
-    ) -> torch.Tensor:
-        """Radius of the noise of scale 1 in its own norm, in torch.
-
-        Only for noises that are trained for their radius.
-        """
-        raise NotImplementedError
+        return isinstance(self, InBox) and not self.deterministic
 
     @property
     def has_soft_radius(self) -> bool:
         """Whether there is a radius in which gradients exist."""
-        return type(self)._unit_soft_radius is not Noise._unit_soft_radius
+        return isinstance(self, Soft)
 
     def _check_shape(self, dim: int) -> None:
         """Refuse parameters that leave no density or no variance in `dim` coordinates."""
@@ -157,8 +127,8 @@ class Noise(BaseEstimator, ABC):
     def fixed(
         self,
         random_state: np.random.RandomState | None,
-        trained_under: "Noise | None" = None,
-    ) -> "Noise":
+        trained_under: Noise | None = None,
+    ) -> Noise:
         """The noise, with what is drawn once and then belongs to the fitted classifier.
 
         Parameters
@@ -194,66 +164,6 @@ class Noise(BaseEstimator, ABC):
         ValueError
             If a value is not one that the noise is defined for.
         """
-
-    def n_views(self, dim: int) -> int:
-        """Number of views of an input that vote, if the noise is deterministic.
-
-        Parameters
-        ----------
-        dim : int
-            Number of coordinates of one input.
-
-        Returns
-        -------
-        n_views : int
-            At least 1.
-        """
-        raise NotImplementedError
-
-    def viewer(self, dim: int, dtype: torch.dtype) -> Viewer:
-        """Views of an input in their order, if the noise is deterministic.
-
-        Parameters
-        ----------
-        dim : int
-            Number of coordinates of one input.
-
-        dtype : torch.dtype
-            Of the inputs: float32 or float64.
-
-        Returns
-        -------
-        viewer : callable
-            Takes an input `x`, the number `start` of a view, and `out` of shape (n, ...):
-            overwrites `out` with the views number `start` to `start` + n - 1. Unchecked.
-        """
-        raise NotImplementedError
-
-    def exact_radius(
-        self, counts: NDArray[np.int64], columns: NDArray[np.int64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
-        """Certified radius, given the votes on all views, if the noise is deterministic.
-
-        Parameters
-        ----------
-        counts : ndarray of shape (n, n_classes), int64
-            Votes on all views.
-
-        columns : ndarray of shape (n,), int64
-            Column with the most votes, the first of several.
-
-        norm : {1, 2, inf}
-            Norm of the adversary.
-
-        dim : int
-            Number of coordinates of one input.
-
-        Returns
-        -------
-        radius : ndarray of shape (n,), float64
-            In units of X, rounded down.
-        """
-        raise NotImplementedError
 
     def _floats(self, *names: str) -> tuple[float, ...]:
         """Parameters as Python's floats: a numpy float32 would compute in float32."""
@@ -513,43 +423,6 @@ class Noise(BaseEstimator, ABC):
             )
         return scale * self._unit_box_radius(probabilities, lengths / scale, dim)
 
-    def soft_radius(
-        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor, *, dim: int
-    ) -> torch.Tensor:
-        """Radius in the noise's own norm with gradients: to train, not to certify.
-
-        Parameters
-        ----------
-        prob_top : torch.Tensor of any shape
-            Probability, under the noise, of the top class.
-
-        prob_runner_up : torch.Tensor of the shape of `prob_top`
-            Probability of the second class.
-
-        dim : int
-            Number of coordinates of one input.
-
-        Returns
-        -------
-        radius : torch.Tensor of the shape of `prob_top`
-            In units of X; rounded anyhow, and below 0 where the classes proved nothing.
-
-        Raises
-        ------
-        ValueError
-            If the noise has no such radius.
-
-        Examples
-        --------
-        >>> import torch
-        >>> from rs4a.noises import Uniform
-        >>> Uniform(lambd=1.0).soft_radius(torch.tensor(0.75), torch.tensor(0.25), dim=784)
-        tensor(0.5000)
-        """
-        if not self.has_soft_radius:
-            raise ValueError(f"{self} has no radius in which gradients exist.")
-        return self.scale(dim) * self._unit_soft_radius(prob_top, prob_runner_up)
-
     def check_two_bounds(self) -> None:
         """Refuse to bound two classes where no radius makes use of it.
 
@@ -559,10 +432,7 @@ class Noise(BaseEstimator, ABC):
             If the noise has no two-bound radius.
         """
         if not self.has_two_bound_radius:
-            raise ValueError(
-                "runner_up=True and prob_runner_up need noise with a two-bound radius, "
-                f"Gaussian, Uniform or independent Splitting, got {self}."
-            )
+            refuse(self, TwoBounds, "runner_up=True or prob_runner_up")
 
     def check_box_radius(self) -> None:
         """Refuse a box where no radius makes use of it.
@@ -573,11 +443,7 @@ class Noise(BaseEstimator, ABC):
             If the noise has no box radius, with the reason.
         """
         if not self.has_box_radius:
-            raise ValueError(
-                "box needs noise whose coordinates are shifted or cut independently and "
-                "uniformly, Uniform or Splitting(deterministic=False): the radius in a box "
-                f"is derived for these; got {self}."
-            )
+            refuse(self, InBox, "box")
 
     def guarantee(self, norm: float) -> str:
         """Where the radius for a norm comes from, in words.

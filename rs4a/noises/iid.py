@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from rs4a import radii
 from rs4a.noises.additive import AdditiveNoise
+from rs4a.noises.capabilities import InBox, Soft, TwoBounds
 from rs4a.noises.draws import fill_exponential_power, fill_laplace, fill_pareto
 from rs4a.noises.exact import GridNoise, largest_reach
 from rs4a.noises.integer_law import IntegerLaw, gaussian_law, gaussian_reach, uniform_law
@@ -16,7 +17,7 @@ from rs4a.utils.checks import check_in_range
 __all__ = ["Expp", "Gaussian", "Laplace", "Pareto", "Uniform"]
 
 
-class Gaussian(GridNoise):
+class Gaussian(GridNoise, TwoBounds, Soft):
     """Gaussian noise, the classical choice against l2 adversaries.
 
     Density proportional to exp(-||x||_2^2 / (2 lambda^2)). The l2 radius is
@@ -93,7 +94,7 @@ class Gaussian(GridNoise):
         return 0.5 * (ndtri(prob_top) - ndtri(prob_runner_up))
 
 
-class Laplace(AdditiveNoise):
+class Laplace(AdditiveNoise, Soft):
     """Laplace noise, against l1 adversaries, with a direct linf guarantee as well.
 
     Density proportional to exp(-||x||_1 / lambda); sigma = sqrt(2) lambda. The l1
@@ -144,7 +145,7 @@ class Laplace(AdditiveNoise):
         return -math.log(2.0) - torch.log1p(-prob_top)
 
 
-class Uniform(GridNoise):
+class Uniform(GridNoise, TwoBounds, InBox, Soft):
     """Noise uniform on a cube, the best known choice against l1 adversaries.
 
     Density constant on [-lambda, lambda]^d; sigma = lambda / sqrt(3). The l1 radius is

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from rs4a import radii
-from rs4a.noises.base import Noise, Viewer
+from rs4a.noises.base import Noise
+from rs4a.noises.capabilities import InBox, Soft, TwoBounds, Viewer, Views
 from rs4a.noises.grid import check_levels, check_on_grid, to_steps
 
 __all__ = ["Splitting"]
@@ -23,7 +24,7 @@ _SLACK = 1e-9
 _MOST_SEED = 2**32 - 1
 
 
-class Splitting(Noise):
+class Splitting(Noise, TwoBounds, InBox, Soft, Views):
     """Splitting noise, against l1 adversaries: the net sees where an input lies, roughly.
 
     Every coordinate of an input in [0, 1] is cut at a threshold s, and at s + 2 lambda,
@@ -329,16 +330,6 @@ class Splitting(Noise):
         self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         return radii.uniform_one_bound(prob_lower, prob_runner_up)
-
-    @property
-    def has_two_bound_radius(self) -> bool:
-        """Whether `radius` can make use of a bound on the runner-up."""
-        return not self.deterministic  # `exact_radius` knows the runner-up's votes
-
-    @property
-    def has_box_radius(self) -> bool:
-        """Whether `radius` can make use of the box that attacks must stay in."""
-        return not self.deterministic
 
     def _unit_box_radius(
         self, prob_lower: NDArray[np.float64], reach: NDArray[np.float64], dim: int

@@ -258,7 +258,8 @@ def log_mean_vote(log_proba: torch.Tensor) -> torch.Tensor:
     Examples
     --------
     >>> import torch
-    >>>     >>> log_mean_vote(torch.tensor([[0.2], [0.4]]).log()).exp()
+    >>> from rs4a.objectives.base import log_mean_vote
+    >>> log_mean_vote(torch.tensor([[0.2], [0.4]]).log()).exp()
     tensor([0.3000])
     """
     return torch.logsumexp(log_proba, dim=0) - math.log(len(log_proba))

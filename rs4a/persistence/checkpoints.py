@@ -1,5 +1,7 @@
 """Trained networks in files, as nets and as classifiers."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path

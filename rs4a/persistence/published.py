@@ -1,5 +1,7 @@
 """Published state dicts as arguments and state of `make_network`."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -131,7 +133,7 @@ def _lacks_statistics(tensors: State) -> bool:
     return "1" in first_parts and "0" not in first_parts
 
 
-def _usual_dataset(found: "_Found") -> str:
+def _usual_dataset(found: _Found) -> str:
     return "imagenet" if found.name == "ResNet50" else "cifar10"
 
 

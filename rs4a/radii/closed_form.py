@@ -15,6 +15,8 @@ References
    arXiv:2002.08118.
 """
 
+from __future__ import annotations
+
 import math
 from functools import lru_cache
 

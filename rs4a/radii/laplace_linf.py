@@ -10,6 +10,8 @@ and sums of at most 8 000 positive terms lose less than 8 000 units in the last 
 each, and the radius inherits their relative error: 2^-37 in all, taken off at the end.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
 
 import numpy as np

@@ -25,6 +25,8 @@ twice the full difference of that rule to one of fewer nodes, is taken off, the 
 among the neighbouring intervals, besides 1e-7: measured, not proved.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -65,10 +67,8 @@ _NODES, _FEWER_NODES = 8, 6
 _LOG_NOTHING = 45.0
 _LOG_RANGE = 300.0
 _LARGEST_SHRINKAGE = 280.0
-_COARSE_BISECTIONS = 16
-_MAX_STEPS = 40
-_REACH = 1.0
-_STEP_TOLERANCE = 1e-11
+_COARSE_BISECTIONS, _MAX_STEPS = 16, 40
+_REACH, _STEP_TOLERANCE = 1.0, 1e-11
 _MAX_PASSES = 12
 _NEAR, _NEAR_KINKED = 0.1, 1e-4
 #: Difference of the two rules, relative in the radius: when to halve the panels.
@@ -79,8 +79,6 @@ _DEGREE = 7
 _NEIGHBOURS, _SAFETY = 3, 2.0
 _FEWEST_POINTS = 40
 _ERROR = 1e-7
-
-
 #: 1/2 - p0 is 0 or at least 2^-53.
 _SMALLEST_LOG_Z = np.log(1e-17)
 
@@ -191,8 +189,8 @@ class _LevelSets:
         A set of mass p has a mass up to e^t p + P(L < -t) - e^t P(L > t) after the
         shift, whatever t is: an e or t that is slightly wrong costs the square of that.
         """
-        correction = np.exp(-self.t) * self.median_excess(log_e, n_nodes)
-        return self.normal_score(log_e, n_nodes, correction)
+        by_median = np.exp(-self.t) * self.median_excess(log_e, n_nodes)
+        return self.normal_score(log_e, n_nodes, by_median)
 
     def normal_score(
         self, log_e: FloatArray, n_nodes: int, correction: float | FloatArray = 0.0
@@ -210,7 +208,7 @@ class _LevelSets:
         return np.where(lacking < 0.25, near_half, -ndtri(np.clip(p0, 0.0, 0.5)))
 
     def _tail_rule(self, log_e: FloatArray, n_nodes: int) -> _Rule:
-        low, high, grid, floor = self._tail_grid(log_e)
+        low, grid, floor = self._tail_grid(log_e)
         q = self.law.outward(grid, self.t)
         features = [
             self._normal_quantile(grid + q),
@@ -226,9 +224,7 @@ class _LevelSets:
         lowest = self.law.mass_below(low + self.law.outward(low, self.t))
         return _Rule(_heights(log_e, log_s + q, -q), weight, lowest)
 
-    def _tail_grid(
-        self, log_e: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    def _tail_grid(self, log_e: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         law, t = self.law, self.t
         inward = law.inward(self.log_r, t)
         floor = law.floor(t)
@@ -246,7 +242,7 @@ class _LevelSets:
             at_v + bounded_exp(at_v - log_e) * np.linspace(-2.0, 2.0, 9),
         ]
         grid = np.sort(np.clip(np.concatenate(parts, axis=1), low, high), axis=1)
-        return low, high, grid, floor
+        return low, grid, floor
 
     def _nodes(
         self,
@@ -342,8 +338,7 @@ def _root_of_increasing(
         bisect = ~((following >= low[rows]) & (following <= high[rows]))
         step = np.where(bisect, 0.5 * (low[rows] + high[rows]), following) - x[rows]
         x[rows] += step
-        rows = rows[np.abs(step[:, 0]) >= _STEP_TOLERANCE]
-        if not len(rows):
+        if not len(rows := rows[np.abs(step[:, 0]) >= _STEP_TOLERANCE]):
             break
     return x
 

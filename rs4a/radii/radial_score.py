@@ -11,6 +11,8 @@ border of the top set, which is all that `tangent_pieces` asks for.
 - psi = a log(1 + r): r / (1 + r) ~ Beta(d, a - d), and the score a / (1 + r) falls.
 """
 
+from __future__ import annotations
+
 import math
 import sys
 from collections.abc import Callable

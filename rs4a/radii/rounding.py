@@ -1,5 +1,7 @@
 """Rounding towards the smaller radius, and the mass that a radius depends on."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

@@ -14,13 +14,13 @@ __all__ = ["Box", "as_box", "coordinate_reach", "input_free_reach"]
 
 FloatArray = NDArray[np.float64]
 
-#: Numbers that are worked on at a time.
+#: Coordinates that are compared at a time.
 _CHUNK_SIZE = 2**22
 
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """Range that attacks must stay in, and how far they can go from some inputs.
+    """Range that attacks must stay in, and how far they can move each input.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class Box:
         Smallest and largest value of a coordinate.
 
     reach : ndarray of shape (n, k), float64, default=None
-        From `coordinate_reach`. None: the inputs are not known, only that they lie in the
-        box.
+        From `coordinate_reach`. None: the inputs lie in the box, and are not known
+        otherwise.
 
     Examples
     --------
@@ -53,20 +53,20 @@ class Box:
         return str(self.interval)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Box, (self.low, self.high, self.reach)  # with an array that is read-only
+        return Box, (self.low, self.high, self.reach)  # built anew: its array is read-only
 
     def of(self, rows: NDArray[np.int64]) -> "Box":
-        """The box with what it knows of some of the inputs.
+        """The same box with the reach of some of the inputs.
 
         Parameters
         ----------
         rows : ndarray of shape (m,), int64
-            Their positions.
+            Positions of the inputs.
 
         Returns
         -------
         box : Box
-            With the reach of these inputs, where it has one.
+            With the reach of these inputs, if this box has a reach.
         """
         if self.reach is None:
             return self
@@ -79,27 +79,27 @@ class Box:
 
     @property
     def lengths(self) -> FloatArray:
-        """Reach of every input, or one row that no input exceeds."""
+        """Reach of every input, or one row that bounds the reach of any input."""
         return input_free_reach(self.interval) if self.reach is None else self.reach
 
 
 def as_box(box: Any) -> Box | None:
-    """Box from a tuple (low, high); boxes and None stay what they are.
+    """Box from a tuple (low, high); a Box and None are returned unchanged.
 
     Parameters
     ----------
     box : tuple of two floats, Box or None
-        As users give it.
+        As a user gives it.
 
     Returns
     -------
     box : Box or None
-        With its reach, if it was a Box that has it.
+        With its reach, if `box` is a Box that has a reach.
 
     Raises
     ------
     ValueError
-        If it is anything else.
+        If `box` is anything else.
     """
     if isinstance(box, Box):
         return box
@@ -124,8 +124,8 @@ def coordinate_reach(X: Any, box: tuple[float, float], lambd: float) -> FloatArr
     Returns
     -------
     reach : ndarray of shape (n, k), float64
-        The k largest distances of every input, the furthest first, in units of X, rounded
-        up; k is as many as can matter to a radius of noise of this scale.
+        The k largest distances of every input, the largest first, in units of X, rounded
+        up. Further coordinates cannot change a radius under noise of this scale.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def coordinate_reach(X: Any, box: tuple[float, float], lambd: float) -> FloatArr
 
 
 def widened(box: tuple[float, float]) -> tuple[float, float]:
-    """The box as float32, which inputs are rounded to, has its ends."""
+    """The box, widened to its ends in float32: inputs are rounded to float32."""
     low, high = box
     return min(float(low), float(np.float32(low))), max(
         float(high), float(np.float32(high))

@@ -1,94 +1,191 @@
-"""Files of records: an npz archive of arrays and of JSON, without pickle."""
+"""Files of certifications: an npz archive of arrays and of JSON, without pickle."""
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from rs4a import bounds, noises
+from rs4a.bounds import Bound
+from rs4a.nets.inference import Inference
+from rs4a.noises import Noise
+from rs4a.records.box import as_box
 from rs4a.utils.files import whole_file
+from rs4a.utils.params import check_own_name, from_json, known_classes, to_json
 
-__all__ = ["read_record", "write_record"]
+__all__ = ["read_certification", "write_certification"]
 
 #: 1: the first; 2: with inference and net_digest; 3: with box and reach, and records
 #: without a bound.
 _FORMAT_VERSION = 3
+_ARRAYS = {"classes", "selection_counts", "counts"}
+_OPTIONAL_ARRAYS = {"tokens", "reach"}
+_KNOWN = {"noise": known_classes(noises), "bound": known_classes(bounds)}
 
 
-def write_record(
-    path: str | os.PathLike[str], arrays: Mapping[str, NDArray], metadata: dict[str, Any]
-) -> None:
-    """Write arrays and what JSON can hold. The file appears whole or not at all.
+def write_certification(path: str | os.PathLike[str], certification: Any) -> None:
+    """Write a record. The file appears whole or not at all.
 
     Parameters
     ----------
     path : str or path-like
         File to write, under exactly this name.
 
-    arrays : mapping of str to ndarray
-        Arrays of numbers or strings.
+    certification : Certification
+        The record.
 
-    metadata : dict
-        Anything else, as JSON can hold it.
+    Raises
+    ------
+    ValueError
+        If the noise or bound is of a user's class with the name of a class of rs4a.
     """
-    text = json.dumps({"format": _FORMAT_VERSION, **metadata})
-    for name, array in arrays.items():
-        if array.dtype.hasobject:  # numpy before 2.1 has no option that refuses it
-            raise TypeError(f"{name} must hold numbers or strings, got objects.")
-    with whole_file(path) as partial, partial.open("wb") as file:
-        content: dict[str, Any] = {"metadata": np.array(text), **arrays}
-        np.savez_compressed(file, **content)
+    objects = {
+        name: getattr(certification, name) for name in ("noise", "bound", "inference")
+    }
+    for name, each in objects.items():
+        check_own_name(name, each, _KNOWN.get(name, {}))
+    box = certification.box
+    _write_archive(
+        path,
+        {
+            "classes": certification.classes,
+            "selection_counts": certification.selection_counts,
+            "counts": certification.counts,
+            "tokens": certification.tokens,
+            "reach": None if box is None else box.reach,
+        },
+        {
+            **{name: each and to_json(each) for name, each in objects.items()},
+            "net_digest": certification.net_digest,
+            "adaptive": bool(certification.adaptive),
+            "dim": certification.dim,
+            "alpha": certification.alpha,
+            "norm": str(certification.norm),
+            "box": None if box is None else box.interval,
+            "seconds": float(certification.seconds),
+            "runs": list(certification.runs),
+            "index": _index_to_json(certification.index),
+        },
+    )
 
 
-def read_record(
-    path: str | os.PathLike[str], names: Collection[str], optional: Collection[str]
-) -> tuple[dict[str, NDArray], dict[str, Any]]:
-    """Read what `write_record` wrote. No code from the file is run.
+def read_certification(
+    path: str | os.PathLike[str], *, noise: Noise | None, bound: Bound | None
+) -> dict[str, Any]:
+    """Read a record that `write_certification` wrote. No code from the file is run.
 
     Parameters
     ----------
     path : str or path-like
         File to read.
 
-    names : collection of str
-        Arrays that there must be.
+    noise : Noise or None
+        The noise of the record, needed where its class is not one of rs4a's.
 
-    optional : collection of str
-        Arrays that there may be.
+    bound : Bound or None
+        Likewise, the bound.
 
     Returns
     -------
-    arrays : dict of str to ndarray
-        The arrays.
-
-    metadata : dict
-        What else was written.
+    arguments : dict
+        Keyword arguments of :class:`~rs4a.Certification`.
 
     Raises
     ------
     ValueError
-        If the file is not whole, or of a later version.
+        If the file is not a whole record, is of a later version, or states another noise
+        or bound than is given.
     """
+    arrays, metadata = _read_archive(Path(path))
+    inference = metadata.get("inference")  # which format 1 did not have
+    reach, box = arrays.pop("reach", None), as_box(metadata.get("box"))
+    return {
+        **arrays,
+        "noise": _stated("noise", metadata["noise"], noise),
+        "bound": metadata["bound"] and _stated("bound", metadata["bound"], bound),
+        "dim": metadata["dim"],
+        "alpha": metadata["alpha"],
+        "norm": float(metadata["norm"]),
+        "seconds": metadata["seconds"],
+        "adaptive": metadata.get("adaptive", False),
+        "inference": inference and from_json(inference, {"Inference": Inference}),
+        "net_digest": metadata.get("net_digest"),
+        "box": box and replace(box, reach=reach),
+        "runs": tuple(metadata.get("runs", ())),
+        "index": _index_from_json(metadata.get("index")),
+    }
+
+
+def _write_archive(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, NDArray | None],
+    metadata: dict[str, Any],
+) -> None:
+    known = {name: array for name, array in arrays.items() if array is not None}
+    for name, array in known.items():
+        if array.dtype.hasobject:  # numpy before 2.1 has no option that refuses it
+            raise TypeError(f"{name} must hold numbers or strings, got objects.")
+    text = json.dumps({"format": _FORMAT_VERSION, **metadata})
+    with whole_file(path) as partial, partial.open("wb") as file:
+        content: dict[str, Any] = {"metadata": np.array(text), **known}
+        np.savez_compressed(file, **content)
+
+
+def _read_archive(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         metadata = json.loads(str(arrays.pop("metadata")))
         version = metadata["format"]
-        if set(arrays) - set(optional) != set(names):
+        if set(arrays) - _OPTIONAL_ARRAYS != _ARRAYS:
             raise KeyError(f"arrays {sorted(arrays)}")
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged file fails in many ways
         raise ValueError(
-            f"{Path(path).name} is not a whole Certification, as save writes it: "
+            f"{path.name} is not a whole Certification, as save writes it: "
             f"{type(error).__name__} in reading it."
         ) from error
     if version not in range(1, _FORMAT_VERSION + 1):
         raise ValueError(
-            f"{Path(path).name} has format {version}, this version of rs4a reads "
+            f"{path.name} has format {version}, this version of rs4a reads "
             f"formats 1 to {_FORMAT_VERSION}."
         )
     return arrays, metadata
+
+
+def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:
+    """The object that a file states; a given object of a user's class must be the same."""
+    known = _KNOWN[name]
+    if given is None:
+        return from_json(stated, known)
+    if stated["class"] in known:  # with the parameters that an older file did not have
+        stated = to_json(from_json(stated, known))
+    if to_json(given) != stated:
+        params = ", ".join(f"{key}={value!r}" for key, value in stated["params"].items())
+        raise ValueError(
+            f"{name} must be what the record states, {stated['class']}({params}), got "
+            f"{given}."
+        )
+    return given
+
+
+def _index_to_json(index: pd.Index | None) -> dict[str, Any] | None:
+    """An index of whole numbers or strings as JSON can hold it; None for any other."""
+    if index is None or isinstance(index, pd.MultiIndex):
+        return None
+    values = index.tolist()
+    kinds = {type(value) for value in values}
+    if (kinds - {int} and kinds - {str}) or not isinstance(index.name, str | None):
+        return None
+    return {"values": values, "name": index.name}
+
+
+def _index_from_json(stated: dict[str, Any] | None) -> pd.Index | None:
+    return None if stated is None else pd.Index(stated["values"], name=stated["name"])

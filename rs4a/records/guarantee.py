@@ -1,4 +1,4 @@
-"""What a certificate guarantees, in words."""
+"""The guarantee of a certificate, in words."""
 
 from decimal import Decimal
 
@@ -15,7 +15,7 @@ def guarantee_in_words(
     norm: float,
     box: tuple[float, float] | None = None,
 ) -> str:
-    """One sentence that says what is proven, for whom, and with what probability.
+    """One sentence: the proven property, the attacks, and the probability.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def guarantee_in_words(
 
 
 def guarantee_of_log(norm: float, box: tuple[float, float] | None = None) -> str:
-    """One sentence that says what a log claims, whose votes nobody knows.
+    """One sentence: the claim of a log, whose votes are not known.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def guarantee_of_log(norm: float, box: tuple[float, float] | None = None) -> str
 
 
 def _decimal(number: float) -> str:
-    """A number with all its digits: no other one is meant."""
+    """A number with all its digits, so that no other number reads the same."""
     return repr(float(number)).removesuffix(".0")
 
 

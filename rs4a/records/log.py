@@ -1,29 +1,30 @@
 """Certification logs in the field's tab-separated format (Cohen et al. 2019)."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
 
 from rs4a.noises import Noise
 from rs4a.radii import conversion_factor, round_down
-from rs4a.records.box import Box, as_box
+from rs4a.records.box import as_box
 from rs4a.records.guarantee import guarantee_of_log
 from rs4a.records.log_files import LogFile, is_abstention, parse_labels, read_log, write_log
-from rs4a.utils.arrays import check_rows
-from rs4a.utils.checks import check_norm, format_norm
+from rs4a.records.predictions import CertifiedPredictions, check_noise, store
+from rs4a.utils.checks import NORMS, check_norm, format_norm
 from rs4a.utils.rounding import format_radius
 from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["CertificationLog", "common_images"]
 
 _COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
-#: Columns that this library adds, without which radii would be taken for others.
+#: Columns that this library adds: radii without them would be misread.
 _NORM, _BOX = "norm", "box"
 _ABSTAIN = "-1"
 _ARRAYS = ("index", "y_true", "labels", "radii", "abstained", "seconds")
@@ -33,11 +34,10 @@ _DECIMALS = 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CertificationLog:
-    """Labels and radii as a log states them: the votes behind them are not known.
+class CertificationLog(CertifiedPredictions):
+    """Labels and radii as a log states them, without the votes behind them.
 
-    It answers `labels`, `abstained` and `radius(norm)` as a
-    :class:`~rs4a.Certification` does, so that the metrics and displays take either.
+    Scores, tables and figures take it as they take a :class:`~rs4a.Certification`.
 
     Parameters
     ----------
@@ -66,22 +66,21 @@ class CertificationLog:
         Number of coordinates of an input, for conversion to larger norms.
 
     noise : Noise or None
-        Noise of the votes. The format does not state it; tables and figures that
-        compare noises need it, and `dim` with it. The radii do not come from it.
+        Noise of the votes, which the format does not state. Tables and figures that
+        compare noises need it, and it needs `dim`. The radii are those of the log.
 
     box : tuple of two floats or rs4a.records.box.Box, default=None
-        Smallest and largest value of a coordinate, where the radii hold for attacks that
-        stay between them. Kept as a `Box`.
+        Smallest and largest value of a coordinate, if the radii hold only for attacks
+        that stay between them. Kept as a `Box`.
 
     radius_texts : ndarray of shape (n,), str, default=None
-        Radii as a file writes them, for `to_tsv` to write the same. A text that does not
-        mean the radius is not used.
+        Radii as a file writes them, so that `to_tsv` writes the same text. A text that
+        does not mean the radius is ignored.
 
     Raises
     ------
     ValueError
-        If there is a noise without its scale, without `dim`, or without radii in a box
-        where there is one.
+        If the noise has no scale, comes without `dim`, or has no radii in the box.
     """
 
     index: NDArray[np.int64]
@@ -96,8 +95,12 @@ class CertificationLog:
     box: Any = None
     radius_texts: NDArray[np.str_] | None = None
 
+    _PER_INPUT = (*_ARRAYS, "radius_texts")
+    _COLUMNS = ("y_true",)
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "box", as_box(self.box))  # frozen for everybody else
+        store(self, box=as_box(self.box))
+        store(self, **{name: np.asarray(getattr(self, name)) for name in _ARRAYS})
         if self.noise is None:
             return
         if self.dim is None:
@@ -105,19 +108,14 @@ class CertificationLog:
                 "dim must be given with noise, got None: sigma may depend on the number of "
                 "coordinates of one input."
             )
-        self.noise.scale(self.dim)  # refuses a noise without a scale
-        if self.box is not None:
-            self.noise.check_box_radius()
-        object.__setattr__(self, "noise", clone(self.noise))
-
-    def __len__(self) -> int:
-        return len(self.labels)
+        store(self, noise=check_noise(self.noise, self.dim))
+        self._check_box()
 
     def __repr__(self) -> str:
-        box = "" if self.box is None else f", box={self.box}"
         return (
             f"CertificationLog(n={len(self)}, noise={self.noise}, "
-            f"norm={format_norm(self.norm)}{box}, abstained={int(self.abstained.sum())})"
+            f"norm={format_norm(self.norm)}{self._within}, "
+            f"abstained={int(self.abstained.sum())})"
         )
 
     def __str__(self) -> str:
@@ -136,17 +134,21 @@ class CertificationLog:
             ]
         return "\n".join(lines)
 
-    def __getitem__(self, rows: Any) -> "CertificationLog":
-        """Log of some of the images: a slice, a mask, positions, or a single one."""
-        at = check_rows(rows, len(self))
-        arrays: dict[str, Any] = {
-            name: np.asarray(getattr(self, name))[at] for name in _ARRAYS
-        }
-        texts = None if self.radius_texts is None else self.radius_texts[at]
-        box = self.box and self.box.of(at)
-        return replace(self, **arrays, radius_texts=texts, box=box)
+    def _norms(self) -> list[float]:
+        return [norm for norm in NORMS if norm <= self.norm or self.dim is not None]
 
-    def restrict(self, idx: ArrayLike) -> "CertificationLog":
+    def _radius(self, norm: float) -> NDArray[np.float64]:
+        if norm <= self.norm:
+            return self.radii.copy()
+        if self.dim is None:
+            raise ValueError(
+                f"dim is needed to convert radii from {format_norm(self.norm)} to "
+                f"{format_norm(norm)}, got None: read the log with dim=, the number of "
+                "coordinates of one input."
+            )
+        return round_down(self.radii * conversion_factor(self.norm, norm, self.dim))
+
+    def restrict(self, idx: ArrayLike) -> CertificationLog:
         """Log of the images with these numbers, in their order.
 
         Parameters
@@ -157,12 +159,12 @@ class CertificationLog:
         Returns
         -------
         log : CertificationLog
-            The images that were asked for.
+            The images with these numbers.
 
         Raises
         ------
         ValueError
-            If the log does not have one of them.
+            If the log lacks one of them.
         """
         rows = {number: row for row, number in enumerate(self.index.tolist())}
         wanted = np.ravel(np.asarray(idx)).tolist()
@@ -173,35 +175,6 @@ class CertificationLog:
                 f"{missing[0]} to begin with."
             )
         return self[np.array([rows[number] for number in wanted], dtype=np.int64)]
-
-    def radius(self, norm: float | None = None) -> NDArray[np.float64]:
-        """Certified radius of every input.
-
-        Parameters
-        ----------
-        norm : {1, 2, inf}, default=None
-            Norm of the adversary. None: the norm of the log.
-
-        Returns
-        -------
-        radius : ndarray of shape (n,), float64
-            As stated in the log, or soundly converted from it.
-
-        Raises
-        ------
-        ValueError
-            If the conversion needs `dim` and the log was read without it.
-        """
-        norm = self.norm if norm is None else check_norm(norm)
-        if norm <= self.norm:
-            return self.radii.copy()
-        if self.dim is None:
-            raise ValueError(
-                f"dim is needed to convert radii from {format_norm(self.norm)} to "
-                f"{format_norm(norm)}, got None: read the log with dim=, the number of "
-                "coordinates of one input."
-            )
-        return round_down(self.radii * conversion_factor(self.norm, norm, self.dim))
 
     def to_tsv(self, path: str | os.PathLike[str]) -> None:
         """Write the log; radii are rounded down to 10 decimals.
@@ -217,7 +190,7 @@ class CertificationLog:
         Raises
         ------
         ValueError
-            If an image is there twice, or a label would be read as another one.
+            If an image occurs twice, or a label would be read as another label.
         """
         if len(np.unique(self.index)) < len(self):
             raise ValueError("index must hold every image once, got some twice.")
@@ -253,14 +226,14 @@ class CertificationLog:
         norm: float | None = None,
         dim: int | None = None,
         noise: Noise | None = None,
-    ) -> "CertificationLog":
+    ) -> CertificationLog:
         """Read a log in the field's format.
 
         Parameters
         ----------
         path : str or path-like
             Tab-separated file with the columns idx, label, predict, radius, correct and
-            time; predict is -1 where the classifier abstained; time is in seconds or as
+            time; predict is -1 where the classifier abstained; time is in seconds or
             h:mm:ss. The columns norm and box that `to_tsv` adds are read too.
 
         norm : {1, 2, inf}, default=None
@@ -278,21 +251,21 @@ class CertificationLog:
         -------
         log : CertificationLog
             Radii as written, but 0 where the classifier abstained. Labels are integers
-            where all are, else the names that the file has. A last line without its end is
-            taken if all its columns are there.
+            if all labels in the file are, else strings. A last line without a line end is
+            read if it has all columns.
 
         Raises
         ------
         ValueError
             If a column is missing, a line is cut off, a field is not of its kind, `correct`
-            contradicts the labels, an image is there twice, the file states another norm,
-            or there is a noise without its scale, or without `dim`. File, line and column
-            are named.
+            contradicts the labels, an image occurs twice, the file states another norm,
+            or the noise has no scale or comes without `dim`. The error names file, line
+            and column.
 
         Warns
         -----
         CertificationWarning
-            If a radius is negative: nothing is certified there, and the image counts as an
+            If a radius is negative: it certifies nothing, and the image counts as an
             abstention.
         """
         file = read_log(path, _COLUMNS)
@@ -335,8 +308,8 @@ def common_images(logs: Sequence[CertificationLog]) -> list[CertificationLog]:
     Raises
     ------
     ValueError
-        If there is no log, no common image, or their true labels differ: then one number
-        means two images.
+        If there is no log or no common image, or the true labels of an image differ: then
+        one number means two images.
 
     Examples
     --------
@@ -371,17 +344,9 @@ def common_images(logs: Sequence[CertificationLog]) -> list[CertificationLog]:
     return restricted
 
 
-def make_log(
-    y_true: ArrayLike,
-    labels: NDArray,
-    radii: NDArray[np.float64],
-    abstained: NDArray[np.bool_],
-    seconds: float,
-    norm: float,
-    box: Box | None,
-) -> CertificationLog:
-    """Log of a whole run, whose time is shared evenly among its inputs."""
-    y_true = np.asarray(y_true)
+def log_of(certification: Any, y_true: ArrayLike, norm: float) -> CertificationLog:
+    """Log of a certification, whose time is shared evenly among its inputs."""
+    labels, y_true = certification.labels, np.asarray(y_true)
     if y_true.shape != labels.shape:
         raise ValueError(
             f"y_true must have shape {labels.shape}, one label for every certified "
@@ -393,16 +358,21 @@ def make_log(
             "The label -1 means abstention in this format, got it as a class. Encode the "
             "labels otherwise, for example by sklearn.preprocessing.LabelEncoder."
         )
-    each = np.full(len(labels), seconds / max(len(labels), 1))
-    index = np.arange(len(labels))
-    interval = None if box is None else box.interval
+    n, box = len(labels), certification.box
     return CertificationLog(
-        index, y_true, labels, radii, abstained, each, norm, box=interval
+        index=np.arange(n),
+        y_true=y_true,
+        labels=labels,
+        radii=certification.radius(norm),
+        abstained=certification.abstained,
+        seconds=np.full(n, certification.seconds / max(n, 1)),
+        norm=norm,
+        box=None if box is None else box.interval,
     )
 
 
 def _check_readable(y_true: list[str], predict: list[str]) -> None:
-    """Refuse names that a reader of the format would take for others."""
+    """Refuse labels that a reader of the format would read as other labels."""
     label, labels = parse_labels([t.strip() for t in y_true], [t.strip() for t in predict])
     read = [*label.astype(str).tolist(), *labels.astype(str).tolist()]
     for written, again in zip([*y_true, *predict], read, strict=True):
@@ -422,7 +392,7 @@ def _check_names(file: LogFile) -> None:
 def _radii(
     file: LogFile, abstained: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Radii, and where a label has a negative one; no radius where there is a doubt."""
+    """Radii, 0 where there is no certificate, and where a label has a negative radius."""
     radii = file.numbers("radius")
     unknown = np.isnan(radii) & ~abstained
     if unknown.any():

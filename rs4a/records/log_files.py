@@ -1,4 +1,4 @@
-"""Tab-separated logs as text: their lines, and errors that say where one is wrong."""
+"""Tab-separated logs as text: their lines, and errors that name the wrong field."""
 
 import bz2
 import csv
@@ -54,14 +54,14 @@ class LogFile(NamedTuple):
     columns: dict[str, list[str]]
 
     def error(self, row: int, column: str, wanted: str) -> ValueError:
-        """Error that says where a field is wrong and what it must be."""
+        """Error that names the place of a field, its text and a right one."""
         return ValueError(
             f"{self.name}, line {self.lines[row]}, column {column}: must be {wanted}, got "
             f"{self.columns[column][row]!r}."
         )
 
     def stated(self, column: str) -> str | None:
-        """What a column says of all rows; None if there is none."""
+        """The one text of a column that states the same in all rows; None without one."""
         values = self.columns.get(column, [])
         for row, value in enumerate(values):
             if value != values[0]:
@@ -130,18 +130,18 @@ def read_log(path: str | os.PathLike[str], needed: Sequence[str]) -> LogFile:
         Text in UTF-8, compressed where the name ends in .gz, .bz2 or .xz.
 
     needed : sequence of str
-        Columns that there must be, each once. Only of the last of them may the end of the
-        file be the end of a field: nobody can tell that any other one was not cut off.
+        Columns that the file must have, each once. A file may end without a line end
+        only after the last of them: any other last field may have been cut off.
 
     Returns
     -------
     log : LogFile
-        What the file holds, blank lines left out.
+        Content of the file, without blank lines.
 
     Raises
     ------
     ValueError
-        If the file is no such text, lacks a column, or a line is not whole.
+        If the file is not tab-separated UTF-8, lacks a column, or a line is not whole.
     """
     path = Path(path).expanduser()
     try:
@@ -210,10 +210,10 @@ def is_abstention(text: str) -> bool:
 
 
 def parse_labels(label: Sequence[str], predict: Sequence[str]) -> tuple[NDArray, NDArray]:
-    """True and predicted labels: integers where all are, else the text itself.
+    """True and predicted labels: integers if all texts are, else the texts.
 
-    Names such as "01" stay what they are. Where one column is of integers, "3.0" in the
-    other is 3: pandas turns a column with missing entries to floats.
+    Names such as "01" stay strings. If one column holds integers, "3.0" in the other
+    means 3: pandas turns a column with missing entries into floats.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def parse_labels(label: Sequence[str], predict: Sequence[str]) -> tuple[NDArray,
     Returns
     -------
     y_true, labels : ndarray of shape (n,)
-        int64 or strings, both alike; abstentions are -1 or "-1".
+        Both int64 or both strings; abstentions are -1 or "-1".
     """
     predict = ["-1" if is_abstention(text) else text for text in predict]
     answers = [text for text in predict if text != "-1"]
@@ -246,7 +246,7 @@ def _are_whole(texts: Iterable[str]) -> bool:
 
 
 def _open(path: Path, mode: str, place: Path | None = None) -> IO[str]:
-    """Open text, compressed as the name says; `place` is where it lies."""
+    """Open text, compressed as the name of `path` says; `place` is the file itself."""
     opener = _OPENERS.get(path.suffix, open)
     encoding = "utf-8-sig" if mode == "rt" else "utf-8"
     return opener(place or path, mode, encoding=encoding, newline="")
@@ -269,6 +269,6 @@ def _check_length(where: str, row: list[str], header: list[str]) -> None:
 
 
 def _check_end(log: LogFile, last: str, needed: Sequence[str]) -> None:
-    """Refuse a last field that may be cut off, where it matters."""
+    """Refuse a last field that may be cut off, but in columns that are not read."""
     if last in {*needed[:-1], "norm", "box"}:
         raise log.error(len(log.lines) - 1, last, "followed by the end of its line")

@@ -1,5 +1,7 @@
 """Certifications with their true labels, in folders."""
 
+from __future__ import annotations
+
 import math
 import os
 from pathlib import Path
@@ -30,7 +32,7 @@ def write_results(
 ) -> None:
     """Write a certification and the true labels of its inputs into a folder.
 
-    Until all is written, the folder holds no results: after an interruption
+    The folder holds no results until all files are written: after an interruption,
     :func:`read_results` finds none, rather than a part or a mixture of two.
 
     Parameters
@@ -49,7 +51,7 @@ def write_results(
     TypeError
         If `certification` is no Certification.
     ValueError
-        If `y` has another length, or is no list of numbers or strings, or the folder
+        If `y` has another length or is no list of numbers or strings, or the folder
         holds results of the paper's code.
 
     See Also
@@ -83,7 +85,7 @@ def write_results(
             f"{folder} with {_SHARES} or {_BOUNDS}."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    # The record comes last and goes first: where it stands, the labels are its own.
+    # The record is removed first and written last: beside it lie its own labels.
     (folder / _RECORD).unlink(missing_ok=True)
     _save_array(folder / _LABELS, labels)
     certification.save(folder / _RECORD)
@@ -99,11 +101,11 @@ def read_results(
     """Read a certification and the true labels of its inputs from a folder.
 
     It holds the files of :func:`write_results`, or those of the code of Yang et al. [1]_:
-    preds.npy, labels.npy and prob_lb.npy. Of these, noise, sigma and data set are told
-    from the name of the folder, as in "cifar_uniform_0.5"; alpha is taken to be that
-    code's own, 0.001. Radii are computed anew from the bounds. Bounds that were rounded to
-    float32 are taken one step lower, and where two classes share most votes, so that
-    nobody knows which of them the bound is of, it counts as 0.
+    preds.npy, labels.npy and prob_lb.npy. For the latter, the name of the folder states
+    noise, sigma and data set, as in "cifar_uniform_0.5", and alpha is 0.001, the value of
+    that code. Radii are computed anew from the bounds. Bounds that were rounded to float32
+    are lowered by one step. Where two classes share most votes, the files do not say to
+    which of them the bound belongs, and it is replaced by 0.
 
     Parameters
     ----------
@@ -111,8 +113,8 @@ def read_results(
         Folder of the files.
 
     noise : Noise, default=None
-        Noise of the record, where the files or the name of the folder do not say it: a
-        record of ours does, and takes none but the same.
+        Noise of the record, if neither the files nor the name of the folder state it. A
+        record of this library does, and then no other noise may be given.
 
     dim : int, default=None
         Number of coordinates of one input, likewise.
@@ -124,7 +126,7 @@ def read_results(
     Returns
     -------
     record : Certification or BoundRecord
-        The votes, or from the other code's files what they hold: bounds.
+        The votes, or the bounds that the files of that code hold.
 
     y : ndarray of shape (n,)
         True labels.
@@ -135,7 +137,7 @@ def read_results(
         If a file is missing.
     ValueError
         If a file is damaged, the files do not fit each other, a bound is outside [0, 1],
-        the noise is not known, or not wholly, or the record states another.
+        the noise or its scale is not known, or the record states another noise.
 
     References
     ----------
@@ -212,7 +214,7 @@ def _read_published(
 
 
 def _lower_bounds(path: Path, bounds: NDArray) -> NDArray[np.float64]:
-    """Bounds in float64 that are nowhere above those that were rounded and saved."""
+    """Bounds in float64 that are nowhere above the bounds before they were rounded."""
     if bounds.dtype.kind != "f" or not ((bounds >= 0.0) & (bounds <= 1.0)).all():
         raise ValueError(f"{path} must hold probabilities, floats in [0, 1].")
     if bounds.dtype.itemsize < 8:
@@ -262,7 +264,7 @@ def _check_length(path: Path, array: NDArray, n: int) -> None:
 
 
 def _load_array(path: Path) -> NDArray:
-    """An array from a file, of which no code is run."""
+    """An array from a file. No code from the file is run."""
     try:
         with path.open("rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)

@@ -1,5 +1,7 @@
 """A certification in a few lines of text."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from textwrap import wrap
@@ -25,7 +27,7 @@ from rs4a.utils.rounding import format_radius
 __all__ = ["summarize"]
 
 _WIDTH = 84
-#: Radii at which accuracy is stated unless others are asked for.
+#: Radii at which accuracy is stated if the caller gives none.
 _N_RADII = 5
 #: Classes that have a row of their own.
 _N_CLASSES = 20
@@ -33,12 +35,11 @@ _N_CLASSES = 20
 
 def summarize(
     certification: Any,
-    y_true: ArrayLike | None = None,
-    *,
-    radii: ArrayLike | None = None,
-    norm: float | None = None,
-    sample_weight: ArrayLike | None = None,
-    average: str = "micro",
+    y_true: ArrayLike | None,
+    radii: ArrayLike | None,
+    norm: float | None,
+    sample_weight: ArrayLike | None,
+    average: str,
 ) -> str:
     """Words of a record, as :meth:`rs4a.Certification.summary` describes them.
 
@@ -85,7 +86,7 @@ def summarize(
 
 
 def _rounded(radius: float) -> str:
-    """Three digits that say something, rounded down."""
+    """Three significant digits, rounded down."""
     if not 0.0 < radius < 0.1:
         return format_radius(radius, 3)
     return format_radius(radius, 2 - math.floor(math.log10(radius)))
@@ -104,7 +105,7 @@ def _guarantee(certification: Any, norm: float) -> str:
 
 
 def _votes(certification: Any) -> str:
-    """How many there are, and how long they took if that is known."""
+    """Number of votes, and their time if it is known."""
     n_votes = certification.n_votes
     low, high = int(n_votes.min()), int(n_votes.max())
     each = f"{low}" if low == high else f"{low} to {high}"
@@ -157,7 +158,7 @@ def _classes(
     sample_weight: ArrayLike | None,
     names: list[str],
 ) -> list[str]:
-    """A row for each class, or where accuracy is lowest; none for a single class."""
+    """One row per class, or for the lowest accuracies; none for a single class."""
     y, hits = certified_hits(y_true, certification, radii, norm)
     weights = check_sample_weight(sample_weight, len(y))
     groups = rows_by_class(y, weights)

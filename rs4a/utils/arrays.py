@@ -1,5 +1,7 @@
 """What records of certificates hold: plain labels, and arrays that stay as they are."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

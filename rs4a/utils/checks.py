@@ -1,5 +1,7 @@
 """Checks of arguments, each with one error that names the argument."""
 
+from __future__ import annotations
+
 import math
 from numbers import Integral, Real
 from typing import Any

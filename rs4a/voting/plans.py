@@ -57,7 +57,11 @@ class VotePlan:
     @property
     def task_size(self) -> int:
         """Number of inputs that are voted on together, so that a task takes seconds."""
-        stopping = 0 if self.rule is None else min(self.rule.bound.max_n, _SEQUENTIAL_VOTES)
+        stopping = (
+            0
+            if self.rule is None
+            else min(self.rule.bound.votes_per_input, _SEQUENTIAL_VOTES)
+        )
         votes = self.n_views or self.n_selection + self.n_estimation + stopping
         return max(_TASK_VOTES // votes, 1)
 

@@ -78,7 +78,7 @@ def sequential_votes(
     """
     counts = counts.copy()
     at_first = counts.sum()
-    ahead = _Ahead(draw, look_schedule(rule.bound.max_n), batch_size)
+    ahead = _Ahead(draw, look_schedule(rule.bound.votes_per_input), batch_size)
     undecided = np.arange(len(counts))
     to_go = np.where(counts.any(axis=1), 0, _UNSEEN)  # 0: to be found out
     try:
@@ -172,7 +172,7 @@ def _affordable(
 ) -> Requests:
     """Requests for the inputs that seem the cheapest to decide with the votes left."""
     steps = requests.stops - requests.starts
-    if (rule.bound.max_n - requests.starts).sum() <= left:
+    if (rule.bound.votes_per_input - requests.starts).sum() <= left:
         return requests
     cost = np.maximum(to_go, steps)
     order = np.lexsort((keys[:, 2], cost))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm as normal
 
-from rs4a.bounds import ConfidenceSequence, TopVotes
+from rs4a.bounds import Bound, TopVotes
 from rs4a.noises import Noise
 
 __all__ = ["StoppingRule", "look_schedule"]
@@ -55,8 +55,8 @@ class StoppingRule:
 
     Parameters
     ----------
-    bound : ConfidenceSequence
-        Says what is to be decided.
+    bound : Bound
+        Bound with `anytime`, which says what is to be decided.
 
     noise : Noise
         Smoothing noise.
@@ -78,7 +78,7 @@ class StoppingRule:
         inputs, or of any input; see `Noise.radius`. None: no box.
     """
 
-    bound: ConfidenceSequence
+    bound: Bound
     noise: Noise
     norm: float
     dim: int
@@ -118,7 +118,7 @@ class StoppingRule:
             Never where an input has `max_n` votes.
         """
         proved = self._certified_radius(votes)
-        may_go_on = votes.total < self.bound.max_n
+        may_go_on = votes.total < self.bound.votes_per_input
         if self.bound.radii is None:
             largest = self._largest_radius(votes)
             return may_go_on & (proved < (1.0 - self.bound.rtol) * largest)
@@ -140,14 +140,14 @@ class StoppingRule:
         votes_to_go : ndarray of shape (n,), int64
             0 where decided; at most what is missing to `max_n`.
         """
-        remaining = self.bound.max_n - votes.total
+        remaining = self.bound.votes_per_input - votes.total
         to_go = np.where(self.undecided(votes), remaining, 0)
         waiting = np.flatnonzero(to_go)
         factor = 1.0
         while len(waiting):
             factor *= 1.5
             here = TopVotes(*(part[waiting] for part in votes))
-            total = np.minimum(np.ceil(factor * here.total), self.bound.max_n)
+            total = np.minimum(np.ceil(factor * here.total), self.bound.votes_per_input)
             scale = total / np.maximum(here.total, 1)
             ahead = TopVotes(*(np.floor(scale * part).astype(np.int64) for part in here))
             rule = self.of(waiting)
@@ -179,7 +179,7 @@ class StoppingRule:
 
     def _hoped_for(self, votes: TopVotes) -> TopVotes:
         """Votes at `max_n` that exceed what comes with all but a chance of `futility`."""
-        max_n = self.bound.max_n
+        max_n = self.bound.votes_per_input
         # Before the first look nothing is known: there is no giving up.
         z = np.where(
             votes.total > 0, min(normal.isf(self.bound.futility), _CERTAIN), _CERTAIN

@@ -113,8 +113,11 @@ GOOD, LABELS = make_batch(0)
         ({"data": GOOD}, "must be a dict with 'data' and 'labels'"),
         ({"data": GOOD[:, 1:], "labels": LABELS}, r"\(n, 3072\) .* got uint8 of .* 3071\)"),
         ({"data": GOOD / 255, "labels": LABELS}, "got float64 of shape"),
-        ({"data": 3, "labels": LABELS}, "must have an array as 'data', got a int"),
-        ({"data": [bytes(3072)], "labels": [0]}, "an array as 'data', got a list"),
+        ({"data": 3, "labels": LABELS}, "must have bytes .* as 'data', got a int"),
+        (
+            {"data": [bytes(3072)], "labels": [0]},
+            "must have bytes .* as 'data', got a list",
+        ),
         ({"data": GOOD, "labels": LABELS[:2]}, r"each of 3 images, got int64 of .*\(2,\)"),
         ({"data": GOOD, "labels": ["a", "b", "c"]}, "must have one integer as label"),
         ({"data": GOOD, "labels": [0.0, 1.0, 2.0]}, "must have one integer as label"),

@@ -18,7 +18,6 @@ from rs4a.datasets import (
     load_mnist,
     mnist,
 )
-from rs4a.datasets.idx import read_idx
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 LOADERS = {"FashionMNIST": load_fashion_mnist, "MNIST": load_mnist}
@@ -117,7 +116,7 @@ IMAGES = idx(make_data("train")[0])
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "must be an idx file .* with 3 axes, .* got nothing"),
+        (b"", "must be an idx file .* with 3 axes: .* got nothing"),
         (IMAGES[:10], "must be an idx file"),
         (b"\x00\x00\x08\x01" + IMAGES[4:], "must .* begins with 00000803 .* got 00000801"),
         (b"\x00\x00\x0d\x03" + IMAGES[4:], "must be an idx file"),
@@ -167,17 +166,10 @@ def test_no_more_is_decompressed_than_the_header_says(tmp_path):
         assert peak < 5_000_000
 
 
-def test_arrays_of_idx_files_are_read_only(tmp_path):
-    write_files(tmp_path, compressed=True)
-    images = read_idx(tmp_path / "train-images-idx3-ubyte.gz", ndim=3)
-    assert not images.flags.writeable
-    np.testing.assert_array_equal(images, make_data("train")[0])
-
-
 def test_as_many_labels_as_images(tmp_path):
     write_files(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(3, np.uint8)))
-    with pytest.raises(ValueError, match=r"each of 7 images, got shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"each of 7 images, got uint8 of shape \(3,\)"):
         load_mnist(tmp_path)
 
 

@@ -238,7 +238,7 @@ def test_radius_of_a_share_is_that_of_the_least_votes_that_it_means():
 
 def test_a_bound_on_the_runner_up_is_for_votes_that_are_drawn():
     """Shares that are no whole votes could be rounded up to a radius that is too large."""
-    with pytest.raises(ValueError, match="prob_runner_up need noise with a two-bound"):
+    with pytest.raises(ValueError, match="prob_runner_up needs noise with a two-bound"):
         deterministic(5).radius(0.6, 1, 4, prob_runner_up=0.2)
     both = Splitting(lambd=1.0, deterministic=False).radius(0.6, 1, 4, prob_runner_up=0.2)
     assert both == pytest.approx(0.4, rel=1e-12)

@@ -213,5 +213,5 @@ def test_further_reach_and_fewer_votes_make_no_radius_larger(reach, prob, i, mor
 
 @pytest.mark.parametrize("noise", [Gaussian(sigma=1.0), Laplace(sigma=1.0)], ids=str)
 def test_other_noises_refuse_a_box(noise):
-    with pytest.raises(ValueError, match="box needs noise whose coordinates"):
+    with pytest.raises(ValueError, match="box needs noise with coordinates"):
         noise.radius(0.9, 1, 3, reach=[1.0])

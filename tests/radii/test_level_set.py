@@ -31,7 +31,7 @@ GAUSS = np.array([
 NODES = np.concatenate([-NODES, NODES[-2::-1]])
 KRONROD = np.concatenate([KRONROD, KRONROD[-2::-1]])
 GAUSS = np.concatenate([GAUSS, GAUSS[-2::-1]])
-MOST_SPLITS = 60
+MOST_SPLITS, MOST_PANELS = 60, 20_000
 
 
 def integral(function, edges, tolerance):
@@ -58,6 +58,8 @@ def halved(function, edges, tolerance):
         value, error = value + by_kronrod[done].sum(), error + off[done].sum()
         if done.all():
             return value, error
+        if (~done).sum() > MOST_PANELS:  # rounding, which no halving mends
+            break
         low, high = low[~done], high[~done]
         middle = 0.5 * (low + high)
         low, high = np.concatenate([low, middle]), np.concatenate([middle, high])
@@ -197,7 +199,10 @@ NAMED = [
 ]
 
 
-@pytest.mark.parametrize(("law", "rho"), NAMED)
+@pytest.mark.parametrize(
+    ("law", "rho"),
+    [*NAMED[:2], *(pytest.param(*each, marks=pytest.mark.slow) for each in NAMED[2:])],
+)
 def test_radii_once_above_the_truth(law, rho):
     above, error = worst(law, [rho])
     assert above <= 0.0

@@ -1,0 +1,282 @@
+"""CIFAR-10, ImageNet at 32x32 pixels and tiny images, from their batch files."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rs4a.datasets.images import RandomCropAndFlip
+from rs4a.datasets.loading import Request, Root, check_images, check_labels
+from rs4a.datasets.plain_pickle import read_plain_pickle
+
+__all__ = ["load_cifar10", "load_imagenet32", "load_tiny_images_500k"]
+
+_IMAGE_BYTES = 3 * 32 * 32
+_BY_HAND_32 = (
+    "Register at https://image-net.org, download the data at 32x32 pixels and give their "
+    "folder as root."
+)
+_BY_HAND_TINY = (
+    "Download ti_500K_pseudo_labeled.pickle from "
+    "https://github.com/yaircarmon/semisup-adv and give its folder as root."
+)
+
+Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def load_cifar10(
+    root: Root = None,
+    *,
+    split: str = "train",
+    download: bool = False,
+    as_arrays: bool = True,
+    augment: bool = False,
+) -> Any:
+    """CIFAR-10: 50,000 training and 10,000 test images of animals and vehicles [1]_.
+
+    Both versions of the files are read, "python" and "binary". The pickles of the former
+    are read as plain data: nothing that they name is imported or called.
+
+    Parameters
+    ----------
+    root : path-like, default=None
+        Folder `cifar-10-batches-py` or `cifar-10-batches-bin`, or the one it lies in. None:
+        `cifar10` in the folder that the environment variable RS4A_DATA names, or in
+        ~/rs4a_data.
+
+    split : {"train", "test"}, default="train"
+        Which images.
+
+    download : bool, default=False
+        Whether missing files may be downloaded to root, 170 MB.
+
+    as_arrays : bool, default=True
+        Whether to return arrays; otherwise a Dataset.
+
+    augment : bool, default=False
+        Whether the Dataset shall shift training images at random, by up to 4 pixels, and
+        mirror half of them.
+
+    Returns
+    -------
+    X, y : ndarray of shape (n, 3, 32, 32), float32, and of shape (n,), int64
+        Images in [0, 1] and their labels, 0 to 9; or, if not `as_arrays`, one
+        `ImageDataset` of them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If files are missing.
+
+    ValueError
+        If an option is wrong, or a file is damaged.
+
+    References
+    ----------
+    .. [1] Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical
+       report, University of Toronto, 2009.
+
+    Examples
+    --------
+    >>> from rs4a.datasets import load_cifar10
+    >>> X, y = load_cifar10(split="test", download=True)  # doctest: +SKIP
+    """
+    request = Request("cifar10", root, split, download, as_arrays, augment)
+    names = ["test_batch"] if split == "test" else [f"data_batch_{i}" for i in range(1, 6)]
+    paths = request.find(
+        names,
+        [f"{name}.bin" for name in names],
+        places=["", "cifar-10-batches-py", "cifar-10-batches-bin"],
+        fetch=_download_cifar10,
+    )
+    return request.result(
+        *_read_batches(paths, _read_cifar10), RandomCropAndFlip(padding=4)
+    )
+
+
+def load_imagenet32(
+    root: Root = None,
+    *,
+    split: str = "train",
+    download: bool = False,
+    as_arrays: bool = True,
+    augment: bool = False,
+) -> Any:
+    """Downsampled ImageNet: 1,281,167 training and 50,000 test images [1]_.
+
+    The pickled files are read as plain data: nothing that they name is imported or called.
+    The training images need 4 GB as a Dataset, and 16 GB as arrays.
+
+    Parameters
+    ----------
+    root : path-like, default=None
+        Folder of `train_data_batch_1` to `train_data_batch_10` and of `val_data`, or the
+        one in which `Imagenet32_train` and `Imagenet32_val` lie. None: `imagenet32` in the
+        folder that the environment variable RS4A_DATA names, or in ~/rs4a_data.
+
+    split : {"train", "test"}, default="train"
+        Which images; "test" is the validation set.
+
+    download : bool, default=False
+        Must be False: who wants the files must register.
+
+    as_arrays : bool, default=True
+        Whether to return arrays; otherwise a Dataset.
+
+    augment : bool, default=False
+        Whether the Dataset shall mirror half of the training images, at random.
+
+    Returns
+    -------
+    X, y : ndarray of shape (n, 3, 32, 32), float32, and of shape (n,), int64
+        Images in [0, 1] and their labels, 0 to 999; or, if not `as_arrays`, one
+        `ImageDataset` of them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If files are missing.
+
+    ValueError
+        If an option is wrong, or a file is damaged.
+
+    References
+    ----------
+    .. [1] Chrabaszcz, Loshchilov, Hutter, "A Downsampled Variant of ImageNet as an
+       Alternative to the CIFAR datasets", 2017, arXiv:1707.08819.
+
+    Examples
+    --------
+    >>> from rs4a.datasets import load_imagenet32
+    >>> dataset = load_imagenet32("/data", as_arrays=False)  # doctest: +SKIP
+    """
+    request = Request(
+        "imagenet32", root, split, download, as_arrays, augment, by_hand=_BY_HAND_32
+    )
+    place, names = "Imagenet32_train", [f"train_data_batch_{i}" for i in range(1, 11)]
+    if split == "test":
+        place, names = "Imagenet32_val", ["val_data"]
+    paths = request.find(names, places=["", place])
+    images, labels = _read_batches(paths, partial(_read_pickle, low=1, high=1000))
+    return request.result(images, labels - 1, RandomCropAndFlip(padding=0))
+
+
+def load_tiny_images_500k(
+    root: Root = None,
+    *,
+    split: str = "train",
+    download: bool = False,
+    as_arrays: bool = False,
+    augment: bool = False,
+) -> Any:
+    """500,000 tiny images with pseudo-labels, as more training data for CIFAR-10 [1]_.
+
+    The labels are those that a classifier of CIFAR-10 gave. The pickled file is read as
+    plain data: nothing that it names is imported or called. The images need 1.5 GB as a
+    Dataset, and 6 GB as arrays.
+
+    Parameters
+    ----------
+    root : path-like, default=None
+        Folder of `ti_500K_pseudo_labeled.pickle`. None: `tiny_images_500k` in the folder
+        that the environment variable RS4A_DATA names, or in ~/rs4a_data.
+
+    split : {"train"}, default="train"
+        Which images; there are none for testing.
+
+    download : bool, default=False
+        Must be False: the file is to be downloaded by hand.
+
+    as_arrays : bool, default=False
+        Whether to return arrays; otherwise a Dataset.
+
+    augment : bool, default=False
+        Whether the Dataset shall mirror half of the images, at random.
+
+    Returns
+    -------
+    dataset : ImageDataset
+        Images and their labels, 0 to 9; or, if `as_arrays`, X of shape (n, 3, 32, 32),
+        float32 in [0, 1], and y of shape (n,), int64.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing.
+
+    ValueError
+        If an option is wrong, or the file is damaged.
+
+    References
+    ----------
+    .. [1] Carmon, Raghunathan, Schmidt, Liang, Duchi, "Unlabeled Data Improves Adversarial
+       Robustness", NeurIPS 2019, arXiv:1905.13736.
+
+    Examples
+    --------
+    >>> from rs4a.datasets import load_tiny_images_500k
+    >>> dataset = load_tiny_images_500k("/data", augment=True)  # doctest: +SKIP
+    """
+    options = (root, split, download, as_arrays, augment)
+    request = Request("tiny_images_500k", *options, ("train",), _BY_HAND_TINY)
+    (path,) = request.find(["ti_500K_pseudo_labeled.pickle"])
+    images, labels = _read_pickle(path, "extrapolated_targets", shape=(32, 32, 3))
+    return request.result(
+        images.transpose(0, 3, 1, 2), labels, RandomCropAndFlip(padding=0)
+    )
+
+
+def _read_batches(paths: Iterable[Path], read: Callable[[Path], Batch]) -> Batch:
+    """Join the batches of several files, with one of them in memory at a time."""
+    # No file holds more images than fit in; memory that is never written to costs nothing.
+    most = sum(path.stat().st_size for path in paths) // _IMAGE_BYTES
+    images = np.empty((most, _IMAGE_BYTES), dtype=np.uint8)
+    labels = np.empty(most, dtype=np.int64)
+    n_images = 0
+    for path in paths:
+        batch, batch_labels = read(path)
+        rows = slice(n_images, n_images + len(batch))
+        images[rows], labels[rows] = batch, batch_labels
+        n_images += len(batch)
+    return images[:n_images].reshape(n_images, 3, 32, 32), labels[:n_images]
+
+
+def _read_pickle(
+    path: Path,
+    labels_key: str = "labels",
+    low: int = 0,
+    high: int = 9,
+    shape: tuple[int, ...] = (_IMAGE_BYTES,),
+) -> Batch:
+    """Read the images and labels of a pickled batch, a dict with both."""
+    batch = read_plain_pickle(path)
+    if not isinstance(batch, dict) or not {"data", labels_key} <= set(batch):
+        raise ValueError(f"{path} must be a dict with 'data' and {labels_key!r}.")
+    check_images(path, "'data'", batch["data"], ("n", *shape))
+    labels = check_labels(path, batch[labels_key], len(batch["data"]), low, high)
+    return batch["data"], labels
+
+
+def _read_cifar10(path: Path) -> Batch:
+    if path.suffix != ".bin":
+        return _read_pickle(path)
+    content = np.fromfile(path, dtype=np.uint8)
+    n_bytes = 1 + _IMAGE_BYTES  # the label, then the image
+    if len(content) % n_bytes:
+        raise ValueError(
+            f"{path} must hold records of {n_bytes} bytes, but has {len(content)} bytes."
+        )
+    records = content.reshape(-1, n_bytes)
+    return records[:, 1:], check_labels(path, records[:, 0], len(records), 0, 9)
+
+
+def _download_cifar10(folder: Path) -> None:
+    from torchvision import datasets  # takes a second, and is seldom needed
+
+    source = datasets.CIFAR10
+    datasets.utils.download_and_extract_archive(
+        source.url, folder, filename=source.filename, md5=source.tgz_md5
+    )

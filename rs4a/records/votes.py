@@ -1,0 +1,335 @@
+"""The votes on a batch of inputs: checks, rows, and votes from several records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from rs4a.inputs.arrays import as_array
+from rs4a.nets.inference import Inference
+from rs4a.nets.provenance import merge_runs
+from rs4a.noises import Noise
+from rs4a.noises.streams import stream_keys
+from rs4a.records.box import Box, coordinate_reach, widened
+from rs4a.records.predictions import CertifiedPredictions, check_classes, check_noise, store
+from rs4a.utils.arrays import read_only
+from rs4a.utils.checks import check_dim
+from rs4a.utils.params import to_json
+
+__all__ = ["Votes", "check_counts", "joined", "selection_votes", "to_uniforms"]
+
+#: All of so many tokens are below this number with probability 2^-64 at most.
+_FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
+#: So many inputs with split votes do not get the same votes twice by chance.
+_TOO_MANY = 10
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Votes(CertifiedPredictions):
+    """Votes on a batch of inputs, and how they were drawn.
+
+    :class:`~rs4a.Certification` describes the fields. Its parent `Reading` adds what the
+    votes prove.
+    """
+
+    classes: NDArray
+    selection_counts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    noise: Noise
+    dim: int
+    seconds: float
+    adaptive: bool
+    tokens: NDArray[np.uint64] | None
+    inference: Inference | None
+    net_digest: str | None
+    runs: tuple[dict[str, Any], ...]
+    index: pd.Index | None
+
+    _PER_INPUT = ("selection_counts", "counts", "tokens", "index")
+
+    def __post_init__(self) -> None:
+        store(self, classes=check_classes(self.classes), dim=check_dim(self.dim))
+        for name in ("selection_counts", "counts"):
+            counts = check_counts(name, getattr(self, name))
+            store(self, **{name: read_only(counts)})
+        self._check_shapes()
+        store(self, noise=check_noise(self.noise, self.dim))
+        if self.deterministic:
+            self._check_all_voted()
+        if self.inference is not None:
+            self.inference._validate_params()
+            store(self, inference=clone(self.inference))
+        if self.tokens is not None:
+            store(self, tokens=read_only(_check_tokens(self.tokens, len(self))))
+
+    def _check_shapes(self) -> None:
+        if self.counts.shape != self.selection_counts.shape:
+            raise ValueError(
+                "counts and selection_counts must have one shape, (n, n_classes), got "
+                f"{self.counts.shape} and {self.selection_counts.shape}."
+            )
+        if self.counts.shape[1] != len(self.classes):
+            raise ValueError(
+                f"counts must have a column for each of the {len(self.classes)} classes, "
+                f"got shape {self.counts.shape}."
+            )
+        if self.index is not None and len(self.index) != len(self):
+            raise ValueError(
+                f"index must have {len(self)} entries, one per input, got "
+                f"{len(self.index)}."
+            )
+
+    def _check_all_voted(self) -> None:
+        """Refuse votes on some of the views only."""
+        n_views = self.noise.n_views(self.dim)
+        if (self.n_votes != n_views).any():
+            raise ValueError(
+                f"counts must be the votes on all {n_views} views of {self.noise}, got "
+                f"from {self.n_votes.min()} to {self.n_votes.max()} votes per input."
+            )
+        if (self.counts != self.selection_counts).any():
+            raise ValueError(
+                f"selection_counts must be the counts themselves under {self.noise}: all "
+                "votes choose the class. Give from_counts neither them nor labels."
+            )
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def _rows(self, at: NDArray[np.int64]) -> dict[str, Any]:
+        """Fields of the votes on some inputs. The time is shared by votes."""
+        rows = super()._rows(at)
+        n_votes = int(self.counts.sum() + self.selection_counts.sum())
+        share = int(rows["counts"].sum() + rows["selection_counts"].sum()) / max(n_votes, 1)
+        return {**rows, "seconds": self.seconds * share}
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all views of deterministic noise voted, and nothing is estimated."""
+        return self.noise.deterministic
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Votes, seconds, seed, device and versions of the runs that drew the votes.
+
+        Returns
+        -------
+        report : dict
+            As JSON can hold it; empty for votes that were counted elsewhere. `votes` are
+            those of the known runs, `votes_in_record` all. `warned` lists the reasons,
+            where `certify` noticed any, why the net is no function of one input.
+        """
+        if not self.runs:
+            return {}
+        selection = 0 if self.deterministic else int(self.selection_counts.sum())
+        in_record = selection + int(self.n_votes.sum())
+        return {"votes_in_record": in_record, **merge_runs(list(self.runs))}
+
+    @cached_property
+    def _columns(self) -> NDArray[np.int64]:
+        """Column of the selected class; ties go to the first."""
+        return self.selection_counts.argmax(axis=1)
+
+    @property
+    def labels(self) -> NDArray:
+        """Selected class of every input."""
+        return self.classes[self._columns]
+
+    @property
+    def vote_shares(self) -> NDArray[np.float64]:
+        """Share of the selection votes for every class, (n, n_classes)."""
+        counts = self.selection_counts
+        return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+    @property
+    def n_votes(self) -> NDArray[np.int64]:
+        """Number of estimation votes of every input."""
+        return self.counts.sum(axis=1)
+
+    def _check_range(self, box: Box) -> None:
+        """Refuse a box that the inputs were not in, as far as the record knows them."""
+        low, high = widened(box.interval)
+        for run in self.runs:
+            known = run.get("input_range")
+            if known and not (low <= known[0] and known[1] <= high):
+                raise ValueError(
+                    f"box must hold the inputs, which were from {known[0]:.9g} to "
+                    f"{known[1]:.9g}, got {box.interval}."
+                )
+
+    def _box_around(self, X: Any, box: Box) -> Box:
+        """The box with the reach of the inputs; refuse other inputs than those voted on."""
+        inputs = np.asarray(as_array(X), dtype=np.float32)
+        if inputs.reshape(len(inputs), -1).shape != (len(self), self.dim):
+            raise ValueError(
+                f"X must hold the {len(self)} inputs of the record, of {self.dim} "
+                f"coordinates, got shape {inputs.shape}."
+            )
+        self._check_same_inputs(inputs)
+        lambd = self.noise.scale(self.dim)
+        return replace(box, reach=coordinate_reach(inputs, box.interval, lambd))
+
+    def _check_same_inputs(self, inputs: NDArray[np.float32]) -> None:
+        """Refuse other inputs than those voted on, as far as the record knows them."""
+        seeds = {run["seed"] for run in self.runs}
+        if self.tokens is None or not seeds:
+            return
+        # A joined record does not know which of its inputs has which seed.
+        differs = np.all(
+            [stream_keys(inputs, seed)[:, 2] != self.tokens for seed in sorted(seeds)],
+            axis=0,
+        )
+        if differs.any():
+            raise ValueError(
+                "X must hold the inputs of the record in its order, got others, number "
+                f"{int(differs.argmax())} to begin with."
+            )
+
+
+# Several records
+
+
+def joined(records: Sequence[Any]) -> Any:
+    """Join certifications; :meth:`rs4a.Certification.concatenate` says more."""
+    if not records:
+        raise ValueError("records must hold at least one Certification, got none.")
+    first, *others = map(_settings, records)
+    differs = sorted(k for k in first if any(other[k] != first[k] for other in others))
+    if differs:
+        raise ValueError(
+            "records must be of one classifier and one set of parameters, got some "
+            f"that differ in {', '.join(differs)}."
+        )
+    runs = [run for record in records for run in record.runs]
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(record, name) for record in records])
+        for name in ("selection_counts", "counts", "tokens")
+        if getattr(records[0], name) is not None
+    }
+    return replace(
+        records[0],
+        **arrays,
+        box=_joined_box([record.box for record in records]),
+        # Parts of one record have the same runs.
+        runs=tuple(run for i, run in enumerate(runs) if run not in runs[:i]),
+        index=_joined_index([record.index for record in records]),
+        seconds=sum(record.seconds for record in records),
+    )
+
+
+def _settings(record: Any) -> dict[str, Any]:
+    """Settings that records of one classifier under the same parameters share."""
+    objects = {name: getattr(record, name) for name in ("noise", "bound", "inference")}
+    return {
+        "classes": record.classes.tolist(),
+        "tokens": record.tokens is not None,
+        "box": record.box and (record.box.interval, record.box.reach is not None),
+        **{name: each and (type(each), to_json(each)) for name, each in objects.items()},
+        **{
+            name: getattr(record, name)
+            for name in ("dim", "alpha", "norm", "adaptive", "net_digest")
+        },
+    }
+
+
+def _joined_box(boxes: list[Any]) -> Box | None:
+    """The box of all inputs, with the reach of each if it is known."""
+    if boxes[0] is None or boxes[0].reach is None:
+        return boxes[0]
+    return replace(boxes[0], reach=np.concatenate([box.reach for box in boxes]))
+
+
+def _joined_index(parts: list[pd.Index | None]) -> pd.Index | None:
+    """The index of all inputs, if it is known of all."""
+    known = [part for part in parts if part is not None]
+    return known[0].append(known[1:]) if len(known) == len(parts) else None
+
+
+# Arrays
+
+
+def check_counts(name: str, counts: ArrayLike) -> NDArray[np.int64]:
+    """Return counts of votes as int64; refuse anything but whole numbers of at least 0."""
+    values = np.asarray(counts)
+    if values.ndim != 2 or values.dtype.kind not in "iu" or (values < 0).any():
+        raise ValueError(
+            f"{name} must be an array of whole numbers of at least 0, of shape "
+            f"(n, n_classes), got dtype {values.dtype} and shape {values.shape}."
+        )
+    return values.astype(np.int64)
+
+
+def selection_votes(
+    noise: Noise,
+    classes: NDArray,
+    counts: NDArray[np.int64],
+    selection_counts: ArrayLike | None,
+    labels: ArrayLike | None,
+) -> NDArray[np.int64]:
+    """Votes that chose the class, from themselves or from the labels that they chose."""
+    if noise.deterministic and labels is None and selection_counts is None:
+        return counts  # all views voted, and choose the class as well
+    if (selection_counts is None) == (labels is None):
+        got = "neither" if labels is None else "both"
+        raise ValueError(
+            "from_counts takes exactly one of selection_counts and labels, the votes "
+            f"that chose the class or the classes that they chose, got {got}."
+        )
+    if selection_counts is None:
+        return _one_vote_each(labels, classes, len(counts))
+    selection = check_counts("selection_counts", selection_counts)
+    if not noise.deterministic:
+        _refuse_same_votes(counts, selection)
+    return selection
+
+
+def _one_vote_each(labels: ArrayLike | None, classes: NDArray, n: int) -> NDArray[np.int64]:
+    """Selection votes that choose the labels: one vote per input."""
+    chosen = np.asarray(labels)
+    is_label = chosen[..., np.newaxis] == classes
+    if chosen.shape != (n,) or not is_label.any(axis=1).all():
+        raise ValueError(
+            f"labels must be an array of shape ({n},) with entries in "
+            f"{classes.tolist()}, got {labels!r}."
+        )
+    return is_label.astype(np.int64)
+
+
+def _refuse_same_votes(
+    counts: NDArray[np.int64], selection_counts: NDArray[np.int64]
+) -> None:
+    """Refuse votes that were given twice; those of a few inputs may agree by chance."""
+    are_split = counts.max(axis=1, initial=0) < counts.sum(axis=1)
+    if are_split.sum() >= _TOO_MANY and np.array_equal(counts, selection_counts):
+        raise ValueError(
+            "selection_counts must be other votes than counts, independent of them, got "
+            "the same numbers. A class that is read off the estimation votes has no "
+            "certificate: let some votes choose it, and give the others as counts."
+        )
+
+
+def to_uniforms(tokens: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers in (0, 1), from the first 53 bits of the tokens."""
+    return ((tokens >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def _check_tokens(tokens: ArrayLike, n: int) -> NDArray[np.uint64]:
+    values = np.asarray(tokens)
+    if values.shape != (n,) or values.dtype != np.uint64:
+        raise ValueError(
+            f"tokens must be an array of uint64, of shape ({n},), got dtype "
+            f"{values.dtype} and shape {values.shape}."
+        )
+    if n >= _FEW_TOKENS and values.max() < _SMALL_TOKEN:
+        raise ValueError(
+            "tokens must be uniform on all of [0, 2^64), as rng.integers(2**64, "
+            f"dtype=np.uint64) draws them, got numbers up to {values.max()}."
+        )
+    return values
