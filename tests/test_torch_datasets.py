@@ -230,9 +230,7 @@ def test_predictions_and_votes_are_those_of_the_array(small, from_array):
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_votes_that_stop(small, from_array, max_votes, n_jobs):
     _, X, _, y = small
-    clf = classifier(ConfidenceSequence(max_n=2000, radii=0.1))
-    clf.__dict__.update({k: v for k, v in vars(from_array).items() if k.endswith("_")})
-    clf._sampling_seed = from_array._sampling_seed
+    clf = copy.copy(from_array).set_params(bound=ConfidenceSequence(max_n=2000, radii=0.1))
     expected = clf.certify(X, max_votes=max_votes)
     clf.set_params(n_jobs=n_jobs, batch_size=64)
     certification = clf.certify(Images(X, y), max_votes=max_votes)
