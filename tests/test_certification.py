@@ -464,7 +464,7 @@ def test_the_random_bound_needs_random_numbers():
 def test_two_bounds_need_a_noise_that_takes_them():
     two = ClopperPearson(n=1000, runner_up=True)
     assert make(bound=two).radius(1)[0] > 0
-    with pytest.raises(ValueError, match="Uniform or independent Splitting, got Laplace"):
+    with pytest.raises(ValueError, match="Splitting or Uniform has, got Laplace"):
         make(bound=two, noise=Laplace(sigma=1.0))
 
 

@@ -499,7 +499,7 @@ def test_two_bounds_that_say_no_more_than_one_give_its_radius(noise, norm):
 
 
 def test_two_bounds_need_a_noise_that_makes_use_of_them():
-    with pytest.raises(ValueError, match="Uniform or independent Splitting"):
+    with pytest.raises(ValueError, match="Splitting or Uniform has"):
         Laplace(sigma=1.0).radius(0.7, 1, 3, prob_runner_up=0.1)
     with pytest.raises(ValueError, match="prob_runner_up must be a probability"):
         Gaussian(sigma=1.0).radius(0.7, 2, 3, prob_runner_up=-0.1)

@@ -185,7 +185,8 @@ def refuse(noise: object, capability: Any, who: str) -> NoReturn:
     ValueError
         Always.
     """
-    names = " or ".join(sorted(kind.__name__ for kind in _able(capability)))
+    own = {kind for kind in _able(capability) if kind.__module__.startswith("rs4a.")}
+    names = " or ".join(sorted(kind.__name__ for kind in own))
     raise ValueError(
         f"{who} needs noise with {capability.words}, and random draws, as {names} has, "
         f"got {noise}."
@@ -193,7 +194,7 @@ def refuse(noise: object, capability: Any, who: str) -> NoReturn:
 
 
 def _able(capability: Any) -> set[type]:
-    """Classes that have a capability and can be made."""
+    """Classes that have a capability and can be made, users' classes too."""
     able: set[type] = set()
     for kind in capability.__subclasses__():
         able |= _able(kind) | (set() if isabstract(kind) else {kind})
