@@ -43,9 +43,20 @@ class SquashedSplitting(Splitting):
 RANDOM_TRAINING = {
     "check_sample_weight_equivalence_on_dense_data": "repeated inputs have other noise"
 }
+
+
+class Quick(SmoothedClassifier):
+    """Its default net is trained for a quarter of the epochs."""
+
+    def _new_net(self, X):
+        net = super()._new_net(X)
+        return net if self.estimator else net.set_params(max_epochs=15)
+
+
 FEW = ClopperPearson(n=200)
 ESTIMATORS = {
     "default": SmoothedClassifier(),
+    "default net": Quick(bound=FEW),
     "logistic regression": SmoothedClassifier(LogisticRegression(), bound=FEW),
     "forest": SmoothedClassifier(
         RandomForestClassifier(n_estimators=3, max_depth=4, random_state=0),
@@ -73,7 +84,9 @@ ESTIMATORS = {
 }
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize(
+    "name", [pytest.param("default", marks=pytest.mark.slow), *list(ESTIMATORS)[1:]]
+)
 def test_check_estimator(name):
     results = check_estimator(
         ESTIMATORS[name],
@@ -114,9 +127,7 @@ def data(digits):
 @pytest.fixture(params=["default net", "skorch net"])
 def classifier(request):
     net = None if request.param == "default net" else make_net()
-    return SmoothedClassifier(
-        net, noise=Uniform(sigma=0.3), bound=ClopperPearson(n=200), random_state=0
-    )
+    return Quick(net, noise=Uniform(sigma=0.3), bound=ClopperPearson(n=200), random_state=0)
 
 
 def test_images_fit_and_predict(classifier, data):

@@ -294,13 +294,13 @@ def test_randomised_bound_falls_with_its_uniforms():
 @pytest.mark.parametrize("n", [1, 2, 5, 20, 60])
 @pytest.mark.parametrize("alpha", [0.001, 0.05, 0.3, 0.7])
 def test_randomised_bound_fails_with_probability_alpha(n, alpha):
-    k, p = np.arange(n + 1), np.linspace(0.02, 0.995, 40)[:, np.newaxis]
+    k, p = np.arange(n + 1), np.linspace(0.02, 0.995, 20)[:, np.newaxis]
 
     def wrong(u):
         return RANDOMIZED.prob_lower(np.broadcast_to(k, u.shape), n, alpha, uniforms=u) > p
 
     # The bound falls with U, so that it is above p up to some U.
-    low, high = np.zeros((40, n + 1)), np.ones((40, n + 1))
+    low, high = np.zeros((20, n + 1)), np.ones((20, n + 1))
     always, never = wrong(high), ~wrong(low)
     for _ in range(40):
         middle = 0.5 * (low + high)
@@ -358,8 +358,8 @@ def test_bounds_on_two_classes_fail_together_with_alpha_at_most(bound, alpha, n,
     counts = all_votes(n, n_classes)
     votes = top_votes(counts, np.zeros(len(counts), dtype=np.int64))
     # Of every uniform number in a cell, its right end gives the smallest bound: the mean
-    # over the cells is below the truth, by 1 / 500 of it.
-    uniforms = np.arange(1, 501) / 500 if bound.randomized else [None]
+    # over the cells is below the truth, by 1 / 200 of it.
+    uniforms = np.arange(1, 201) / 200 if bound.randomized else [None]
     bounds = [
         bound.top_two(votes, n_others=n_classes - 1, alpha=alpha, uniforms=u)
         for u in uniforms

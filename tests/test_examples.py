@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from rs4a.metrics import certified_accuracy_score
 from rs4a.testing import AdditiveNoiseContract
 
+pytestmark = pytest.mark.pages
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

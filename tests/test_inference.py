@@ -332,7 +332,7 @@ def test_folding_while_other_threads_classify():
 )
 # Python 3.13.0 has a defect, gone in 3.13.1, which costs torch.compile time, no result.
 @pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
-@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("dtype", [None, pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_compiled_outputs_agree(dtype):
     net = net_named("conv_net")
     state = copy.deepcopy(net.state_dict())

@@ -555,7 +555,7 @@ def test_two_runs_share_a_folder(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.cluster)])
 def test_an_interruption_keeps_what_was_done(tmp_path, monkeypatch, n_jobs):
     bound = BOUNDS[1]
     clf = make(tmp_path, bound=bound, n_jobs=n_jobs)
@@ -647,6 +647,7 @@ class Suicidal(Threshold):
         return super().forward(X)
 
 
+@pytest.mark.cluster
 def test_a_worker_that_dies_costs_time_only(tmp_path):
     net = frozen(
         Suicidal, [0, 1], module__flag=str(tmp_path / "flag"), module__parent=os.getpid()

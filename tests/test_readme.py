@@ -17,6 +17,7 @@ from rs4a.certification_log import CertificationLog
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
+pytestmark = pytest.mark.pages
 PYTHON = re.compile(r"```python\n(.*?)```", flags=re.DOTALL)
 BUILT = {"_build", "gallery", "generated"}  # by Sphinx, not in the repository
 #: Theory quotes code and simulations; what the first page prints test_docs.py compares.

@@ -59,7 +59,7 @@ def test_one_search_over_noises_of_different_kinds(digits):
         SmoothedClassifier(
             make_net(max_epochs=3), bound=ClopperPearson(n=200), random_state=0
         ),
-        {"noise": [Clean(), *ZOO], "noise__sigma": [0.15, 0.4]},
+        {"noise": [Clean(), *ZOO[::3]], "noise__sigma": [0.15, 0.4]},
         scoring={f"r={r}": make_certified_scorer(radius=r, norm=1) for r in (0.0, 0.3)},
         refit="r=0.3",
         cv=2,
@@ -69,7 +69,7 @@ def test_one_search_over_noises_of_different_kinds(digits):
     certified = dict(
         zip(map(str, results["param_noise"]), results["mean_test_r=0.3"], strict=True)
     )
-    assert len(results["params"]) == 2 * (1 + len(ZOO))
+    assert len(results["params"]) == 2 * (1 + 4)
     assert not any(score for noise, score in certified.items() if "Clean" in noise)
     assert search.best_score_ > 0
     assert search.best_estimator_.noise.sigma in (0.15, 0.4)

@@ -169,8 +169,10 @@ def test_a_scale_beyond_float64_is_refused():
         Gaussian(sigma=10**400).scale(3)
 
 
-@pytest.mark.parametrize("k", [300, 1e4])
-@pytest.mark.parametrize(("dim", "beyond"), [(64, 8), (24, 8), (10, 2.5)])
+@pytest.mark.parametrize("k", [pytest.param(300, marks=pytest.mark.slow), 1e4])
+@pytest.mark.parametrize(
+    ("dim", "beyond"), [(64, 8), pytest.param(24, 8, marks=pytest.mark.slow), (10, 2.5)]
+)
 def test_no_half_space_refutes_pow2_with_a_large_exponent(k, dim, beyond):
     """The upper tail of its norm to the power k leaves float64 by far."""
     contract = AdditiveNoiseContract()

@@ -403,9 +403,9 @@ def test_exact_noise_in_a_search(digits):
     grid = [Gaussian(exact=True, levels=16), Uniform(exact=True, levels=16), Uniform()]
     search = GridSearchCV(
         SmoothedClassifier(
-            make_net(max_epochs=5), bound=ClopperPearson(n=500), random_state=0
+            make_net(max_epochs=5), bound=ClopperPearson(n=200), random_state=0
         ),
-        {"noise": grid, "noise__sigma": [0.25, 0.4]},
+        {"noise": grid, "noise__sigma": [0.25]},
         scoring=make_certified_scorer(radius=0.2, norm=1),
         cv=2,
         error_score="raise",

@@ -19,6 +19,7 @@ from rs4a.objectives import (
     Stability,
 )
 
+pytestmark = pytest.mark.slow
 RADII = [0.25, 0.5, 0.75]
 NOISES = {"l1": Uniform(sigma=0.5), "l2": Gaussian(sigma=0.5)}
 
@@ -50,12 +51,12 @@ AUGMENTATION = NoiseAugmentation()  # one object: what it certifies is computed 
     ("norm", "objective"),
     [
         ("l1", Stability()),
-        pytest.param("l2", Stability(), marks=pytest.mark.slow),
-        pytest.param("l1", Consistency(weight=5.0), marks=pytest.mark.slow),
-        pytest.param("l2", Consistency(weight=5.0), marks=pytest.mark.slow),
-        pytest.param("l1", SmoothAdv(radius=0.5), marks=pytest.mark.slow),
-        pytest.param("l2", SmoothAdv(radius=0.5), marks=pytest.mark.slow),
-        pytest.param("l2", MACER(n_samples=8), marks=pytest.mark.slow),
+        ("l2", Stability()),
+        ("l1", Consistency(weight=5.0)),
+        ("l2", Consistency(weight=5.0)),
+        ("l1", SmoothAdv(radius=0.5)),
+        ("l2", SmoothAdv(radius=0.5)),
+        ("l2", MACER(n_samples=8)),
     ],
     ids=str,
 )
@@ -67,7 +68,6 @@ def test_more_is_certified_at_large_radii(certified_accuracy, norm, objective):
     assert gain[0] > -0.08
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("norm", "objective"),
     [("l1", Direct(n_samples=8)), ("l2", Direct(n_samples=8)), ("l1", MACER(n_samples=8))],

@@ -51,6 +51,10 @@ CASES = [
     for dim, widths in ((1, (3, 25)), (2, (3, 7, 15, 31)), (3, (5, 9, 21)), (4, (3, 17)))
     for n_draws in widths
 ] + [(splitting_views, 2, 6), (splitting_views, 2, 24), (splitting_views, 3, 8)]
+CASES = [
+    pytest.param(*case, marks=pytest.mark.slow if case[1:] == (4, 17) else ())
+    for case in CASES
+]
 cases = pytest.mark.parametrize(("kind", "dim", "n_draws"), CASES)
 
 

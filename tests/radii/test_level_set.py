@@ -199,7 +199,10 @@ NAMED = [
 ]
 
 
-@pytest.mark.parametrize(("law", "rho"), NAMED)
+@pytest.mark.parametrize(
+    ("law", "rho"),
+    [*NAMED[:2], *(pytest.param(*each, marks=pytest.mark.slow) for each in NAMED[2:])],
+)
 def test_radii_once_above_the_truth(law, rho):
     above, error = worst(law, [rho])
     assert above <= 0.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 
@@ -134,13 +134,14 @@ def shaped(name, dim, **scale):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("norm", NORMS)
+@settings(max_examples=30)
 @given(rho=st.lists(probabilities, min_size=2, max_size=20), dim=st.sampled_from(DIMS))
-def test_monotone_in_the_probability(name, norm, rho, dim):
-    radius = shaped(name, dim, sigma=1.0).radius(np.sort(rho), norm=norm, dim=dim)
-    assert (radius >= 0.0).all()
-    assert np.isfinite(radius).all()
-    assert (np.diff(radius) >= -1e-10 * radius[1:]).all()
+def test_monotone_in_the_probability(name, rho, dim):
+    for norm in NORMS:
+        radius = shaped(name, dim, sigma=1.0).radius(np.sort(rho), norm=norm, dim=dim)
+        assert (radius >= 0.0).all()
+        assert np.isfinite(radius).all()
+        assert (np.diff(radius) >= -1e-10 * radius[1:]).all()
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -246,7 +247,8 @@ def test_poles_that_leave_the_score_no_mean_certify_nothing():
     "noise",
     [
         Exp2(j=63.999), Exp2(j=64 - 1e-12), Exp2(k=1e4), Exp2(k=0.05, j=1),
-        Pow2(a=33 + 1e-6), Pow2(a=1e9), Pow2(a=0.08, k=1e3), Pow2(a=1e5, k=0.05),
+        Pow2(a=33 + 1e-6), Pow2(a=1e9), Pow2(a=1e5, k=0.05),
+        pytest.param(Pow2(a=0.08, k=1e3), marks=pytest.mark.slow),
     ],
     ids=str,
 )  # fmt: skip
