@@ -5,8 +5,7 @@ from rs4a.exceptions import CertificationWarning, UnsupportedNormError
 from rs4a.nets.inference import Inference
 from rs4a.records.certification import Certification
 from rs4a.utils.moved import add_moved_modules
-
-__version__ = "0.1.0"
+from rs4a.utils.version import __version__
 
 __all__ = [
     "Certification",

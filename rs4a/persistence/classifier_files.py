@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,17 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from rs4a.persistence.tensors import State
+from rs4a.utils.version import __version__
 
 __all__ = ["content_digest", "read_classifier_file", "write_classifier_file"]
 
 _FORMAT_VERSION = 1
-_VERSION = version("rs4a")
 _HEADER, _DIGEST = "rs4a_classifier", "digest"
 
 
 def write_classifier_file(path: Path, header: dict[str, Any], tensors: State) -> None:
     """Write what JSON can hold, and tensors, as one file of safetensors."""
-    versions = {"format": _FORMAT_VERSION, "rs4a": _VERSION}
+    versions = {"format": _FORMAT_VERSION, "rs4a": __version__}
     text = json.dumps({**versions, **header}, allow_nan=False)
     # Copies: the format knows no tensors that share memory, as tied weights do.
     plain = {
@@ -73,7 +72,7 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     if stated != _FORMAT_VERSION:
         raise ValueError(
             f"{path.name} has format {stated!r:.20}, of rs4a {header.get('rs4a')!r:.20}; "
-            f"this version, {_VERSION}, reads format {_FORMAT_VERSION}."
+            f"this version, {__version__}, reads format {_FORMAT_VERSION}."
         )
     return dict(header)
 
