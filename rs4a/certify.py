@@ -23,12 +23,12 @@ from rs4a.records.certification import Certification
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
 from rs4a.utils.user_warnings import warn_user
-from rs4a.voting.batch_independence import Trial, Watch, warn_of_change
+from rs4a.voting.batch_independence import ChangeDetector, Trial, warn_of_change
 from rs4a.voting.batch_size import find_batch_size
-from rs4a.voting.plans import VotePlan, Votes
+from rs4a.voting.plans import VoteBudget, Votes
 from rs4a.voting.progress import VoteBar
 from rs4a.voting.sequential import sequential_votes
-from rs4a.voting.source import Ballot
+from rs4a.voting.source import VoteSource
 from rs4a.voting.stopping import StoppingRule
 from rs4a.voting.store import VoteStore, store_folder
 from rs4a.voting.voters import Voters
@@ -152,7 +152,7 @@ def certify(
     depends, digest, watch = False, None, None
     if trial is not None:
         depends, digest = trial.of(net, X, noise, len(classes), procedure.inference)
-        watch = Watch(X, noise)
+        watch = ChangeDetector(X, noise)
     box = _box_of(X, noise, procedure.box)
     start = time.perf_counter()
     with _source(net, X, noise, len(classes), procedure, watch) as source:
@@ -223,9 +223,9 @@ def selection_counts(
     counts : ndarray of shape (n, n_classes), int64
         Votes for every class.
     """
-    plan = VotePlan(procedure.n_selection)
+    plan = VoteBudget(procedure.n_selection)
     if noise.deterministic:
-        plan = VotePlan(0, n_views=noise.n_views(X[0].size))
+        plan = VoteBudget(0, n_views=noise.n_views(X[0].size))
     with _source(net, X, noise, n_classes, procedure) as source:
         return source.votes(plan).selection
 
@@ -266,8 +266,8 @@ def _source(
     noise: Noise,
     n_classes: int,
     procedure: Procedure,
-    watch: Watch | None = None,
-) -> Ballot:
+    watch: ChangeDetector | None = None,
+) -> VoteSource:
     voters = Voters(
         net,
         noise,
@@ -279,11 +279,11 @@ def _source(
     folder = store_folder(procedure.memory)
     store = None if folder is None else VoteStore(folder / "votes")
     keys = stream_keys(X, procedure.seed, purpose=procedure.purpose)
-    return Ballot(voters, X, keys, procedure.n_jobs, store)
+    return VoteSource(voters, X, keys, procedure.n_jobs, store)
 
 
 def _votes(
-    source: Ballot,
+    source: VoteSource,
     bound: Bound | None,
     box: Box | None,
     procedure: Procedure,
@@ -293,25 +293,25 @@ def _votes(
     noise, voters = source.voters.noise, source.voters
     dim, n, show = source.X[0].size, len(source.X), bool(procedure.verbose)
     if bound is None:
-        plan = VotePlan(0, n_views=noise.n_views(dim))
+        plan = VoteBudget(0, n_views=noise.n_views(dim))
         with VoteBar(n, plan.n_views, show=show) as bar:
             return source.votes(plan, bar=bar)
     with VoteBar(n, bound.votes_per_input, show=show) as bar:
         if not bound.anytime:
-            plan = VotePlan(procedure.n_selection, n_estimation=bound.votes_per_input)
+            plan = VoteBudget(procedure.n_selection, n_estimation=bound.votes_per_input)
             return source.votes(plan, bar=bar)
         norm, reach = procedure.norm_under(noise), None if box is None else box.lengths
         alpha, n_classes = float(procedure.alpha), voters.n_classes
         rule = StoppingRule(bound, noise, norm, dim, alpha, n_classes, reach)
         if max_votes is None:
-            plan = VotePlan(procedure.n_selection, rule=rule)
+            plan = VoteBudget(procedure.n_selection, rule=rule)
             return source.votes(plan, so_far=so_far, bar=bar)
-        selection = source.votes(VotePlan(procedure.n_selection)).selection
+        selection = source.votes(VoteBudget(procedure.n_selection)).selection
         return _competing(source, rule, selection, so_far, max_votes, bar.show)
 
 
 def _competing(
-    source: Ballot,
+    source: VoteSource,
     rule: StoppingRule,
     selection: NDArray[np.int64],
     so_far: NDArray[np.int64] | None,
@@ -342,7 +342,7 @@ def _box_of(X: Any, noise: Noise, interval: tuple[float, float] | None) -> Box |
 
 def _run(
     net: NeuralNet,
-    source: Ballot,
+    source: VoteSource,
     votes: Votes,
     seconds: float,
     procedure: Procedure,
@@ -414,7 +414,7 @@ def _checked_bound(
 
 def _check_previous(
     previous: Any,
-    source: Ballot,
+    source: VoteSource,
     classes: NDArray,
     procedure: Procedure,
     digest: str | None,

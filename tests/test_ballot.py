@@ -9,9 +9,9 @@ from rs4a.bounds import ConfidenceSequence
 from rs4a.noises import Splitting, Uniform
 from rs4a.noises.streams import stream_keys
 from rs4a.voting.blocks import Requests
-from rs4a.voting.plans import VotePlan
+from rs4a.voting.plans import VoteBudget
 from rs4a.voting.progress import VoteBar
-from rs4a.voting.source import Ballot
+from rs4a.voting.source import VoteSource
 from rs4a.voting.stopping import StoppingRule
 from rs4a.voting.voters import Voters
 
@@ -21,14 +21,14 @@ REQUESTS = Requests(*np.array([[0, 3, 3, 6], [0, 0, 500, 100], [2000, 500, 900, 
 UNIFORM = Uniform(sigma=0.5)
 RULE = StoppingRule(ConfidenceSequence(max_n=3000, radii=0.2), UNIFORM, 1.0, 6, 0.001, 2)
 PLANS = [
-    VotePlan(64), VotePlan(64, n_estimation=700), VotePlan(64, rule=RULE),
+    VoteBudget(64), VoteBudget(64, n_estimation=700), VoteBudget(64, rule=RULE),
 ]  # fmt: skip
 
 
 def ballot(n_jobs, batch_size=256, noise=UNIFORM):
     net = frozen(Threshold, [0, 1], module__t=0.5).estimator
     voters = Voters(net, noise, None, n_classes=2, batch_size=batch_size)
-    return Ballot(voters, X, KEYS, n_jobs)
+    return VoteSource(voters, X, KEYS, n_jobs)
 
 
 def votes(plan, n_jobs, **params):
@@ -48,7 +48,7 @@ def test_workers_do_not_matter(plan, n_jobs):
 
 def test_views_of_workers():
     noise = Splitting(lambd=0.3, levels=16, seed=0)
-    plan = VotePlan(0, n_views=noise.n_views(6))
+    plan = VoteBudget(0, n_views=noise.n_views(6))
     here, there = (votes(plan, n_jobs, noise=noise) for n_jobs in (1, 2))
     np.testing.assert_array_equal(here.counts, there.counts)
     np.testing.assert_array_equal(here.counts, here.selection)
@@ -72,14 +72,14 @@ def test_few_votes_are_not_handed_out(monkeypatch):
 
 
 def test_progress_of_workers_counts_votes():
-    plan = VotePlan(10, n_estimation=100)
+    plan = VoteBudget(10, n_estimation=100)
     with VoteBar(7, 100, show=False) as bar, ballot(n_jobs=2) as opened:
         opened.votes(plan, bar=bar)
         assert bar._votes == 700
 
 
 def test_tasks_take_about_as_many_votes():
-    assert VotePlan(64, n_estimation=200_000).task_size == 1
-    assert VotePlan(64, n_estimation=1000).task_size == 123
-    assert VotePlan(64, rule=RULE).task_size == 42
-    assert VotePlan(0, n_views=441).task_size == 297
+    assert VoteBudget(64, n_estimation=200_000).task_size == 1
+    assert VoteBudget(64, n_estimation=1000).task_size == 123
+    assert VoteBudget(64, rule=RULE).task_size == 42
+    assert VoteBudget(0, n_views=441).task_size == 297

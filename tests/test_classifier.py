@@ -27,7 +27,7 @@ from rs4a.metrics import make_certified_scorer
 from rs4a.nets.provenance import merge_runs
 from rs4a.noises import Clean, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import NoiseAugmentation
-from rs4a.training.from_sklearn import default_plain_objective
+from rs4a.training.from_sklearn import default_classifier_objective
 
 NORMS = [1, 2, math.inf]
 
@@ -643,7 +643,7 @@ def test_defaults_are_what_fit_takes(small):
     assert plain.objective.n_samples == 3
     frozen = FrozenEstimator(LogisticRegression())
     usual = SmoothedClassifier(frozen).set_params(objective__n_samples=10).objective
-    assert repr(usual) == repr(default_plain_objective())
+    assert repr(usual) == repr(default_classifier_objective())
     fitted = SmoothedClassifier(DecisionTreeClassifier())
     assert fitted.fit(small[0].reshape(200, -1), small[2]).noise_.sigma == noise.sigma
 

@@ -14,12 +14,12 @@ from skorch import NeuralNetClassifier
 import rs4a.voting.remote
 from rs4a.noises import Uniform
 from rs4a.noises.streams import stream_keys
-from rs4a.voting.plans import VotePlan, draw_votes
+from rs4a.voting.plans import VoteBudget, draw_votes
 from rs4a.voting.remote import own_device, pack_voters, vote_in_worker
 from rs4a.voting.voters import Voters
 
 X = np.random.default_rng(0).random((4, 6), dtype=np.float32)
-TASK = X, stream_keys(X, 0), VotePlan(20, n_estimation=30), None
+TASK = X, stream_keys(X, 0), VoteBudget(20, n_estimation=30), None
 
 
 def voters(net):

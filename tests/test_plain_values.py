@@ -11,8 +11,8 @@ from torch import nn
 from rs4a.noises import Uniform
 from rs4a.objectives import NoiseAugmentation, SmoothAdv, Stability
 from rs4a.persistence.values import (
-    PlainReader,
-    PlainWriter,
+    JsonReader,
+    JsonWriter,
     in_words,
     own_classes,
     unknown_names,
@@ -37,9 +37,9 @@ class OwnObjective(NoiseAugmentation):
     ids=repr,
 )  # fmt: skip
 def test_values_come_back(value):
-    writer = PlainWriter()
+    writer = JsonWriter()
     plain = json.loads(json.dumps(writer.write(value), allow_nan=False))
-    back = PlainReader(writer.tensors, {}).read(plain)
+    back = JsonReader(writer.tensors, {}).read(plain)
     assert back == value
     assert repr(back) == repr(value)
 
@@ -55,14 +55,14 @@ def test_values_come_back(value):
     ids=repr,
 )  # fmt: skip
 def test_arrays_come_back(value):
-    writer = PlainWriter()
-    back = PlainReader(writer.tensors, {}).read(writer.write(value))
+    writer = JsonWriter()
+    back = JsonReader(writer.tensors, {}).read(writer.write(value))
     np.testing.assert_array_equal(back, value)
     assert (back.dtype, back.shape) == (value.dtype, value.shape)
 
 
 def test_equal_arrays_are_kept_once():
-    writer = PlainWriter()
+    writer = JsonWriter()
     first, second, other = map(writer.write, (np.arange(3), np.arange(3), np.arange(4)))
     assert first == second != other
     assert len(writer.tensors) == 2
@@ -76,40 +76,40 @@ def test_own_classes():
 
 def test_what_no_file_can_hold_is_named():
     inside = {"a": (1, [OwnNoise]), "b": lambda: 0}
-    plain = PlainWriter().write(inside)
+    plain = JsonWriter().write(inside)
     assert [name.rpartition(".")[2] for name in unknown_names(plain)] == [
         "OwnNoise",
         "<lambda>",
     ]
     for value in (np.array([[None]]), np.datetime64("2020"), np.array([1j]), object()):
-        assert unknown_names(PlainWriter().write(value))
-    assert unknown_names(PlainWriter().write(torch.zeros(2).to_sparse()))
+        assert unknown_names(JsonWriter().write(value))
+    assert unknown_names(JsonWriter().write(torch.zeros(2).to_sparse()))
 
 
 def test_strings_are_never_mistaken_for_names():
-    plain = PlainWriter().write({"unknown": "x", "object": ["y", []], "thing": "z"})
+    plain = JsonWriter().write({"unknown": "x", "object": ["y", []], "thing": "z"})
     assert unknown_names(plain) == []
 
 
 def test_objects_of_ones_own_are_read_by_the_class_that_is_given():
     noise = OwnNoise(sigma=np.float64(0.5))
-    plain = PlainWriter().write(noise)
+    plain = JsonWriter().write(noise)
     assert unknown_names(plain) == ["OwnNoise"]
     assert unknown_names(plain, own_classes(noise)) == []
     with pytest.raises(KeyError, match="OwnNoise"):
-        PlainReader({}, {}).read(plain)
-    back = PlainReader({}, own_classes(noise)).read(plain)
+        JsonReader({}, {}).read(plain)
+    back = JsonReader({}, own_classes(noise)).read(plain)
     assert type(back) is OwnNoise
     assert repr(back) == repr(noise)
 
 
 def test_things_are_looked_up():
     for thing in (nn.CrossEntropyLoss, torch.optim.AdamW, torch.float64, print):
-        assert PlainReader({}, {}).read(PlainWriter().write(thing)) is thing
+        assert JsonReader({}, {}).read(JsonWriter().write(thing)) is thing
 
 
 def test_words():
     objective = SmoothAdv(box=(0, 1), norm=math.inf, objective=Stability())
-    words = in_words(PlainWriter().write([objective, nn.NLLLoss, "a"]))
+    words = in_words(JsonWriter().write([objective, nn.NLLLoss, "a"]))
     assert "SmoothAdv(box=(0, 1), n_samples=2, norm=inf, objective=Stab" in words
     assert words.endswith("torch.nn.NLLLoss, 'a']")

@@ -22,7 +22,7 @@ from rs4a.nets.outputs import check_outputs, evaluating
 from rs4a.noises import Exp2, Gaussian, Laplace, Uniform
 from rs4a.noises.streams import stream_keys
 from rs4a.voting import blocks as sampling
-from rs4a.voting.batch_independence import Watch
+from rs4a.voting.batch_independence import ChangeDetector
 from rs4a.voting.blocks import Phase, Requests
 from rs4a.voting.voters import Voters
 
@@ -185,7 +185,7 @@ INPUTS = np.random.default_rng(0).random((3, 6), dtype=np.float32)
 @pytest.mark.parametrize("module", [Turns, Remembers])
 def test_a_watch_notices_other_answers_and_changes_no_vote(module, n_threads):
     net = frozen(module, [0, 1]).estimator
-    watch = Watch(INPUTS, NOISES[0])
+    watch = ChangeDetector(INPUTS, NOISES[0])
     options = {"n_classes": 2, "batch_size": 256}
     with threads(n_threads):
         counts = votes(net, INPUTS, watch=watch, **options)
@@ -195,7 +195,9 @@ def test_a_watch_notices_other_answers_and_changes_no_vote(module, n_threads):
 
 
 def test_copies_share_a_watch_and_other_processes_have_none():
-    watched = voters(frozen(Turns, [0, 1]).estimator, watch=Watch(INPUTS, NOISES[0]))
+    watched = voters(
+        frozen(Turns, [0, 1]).estimator, watch=ChangeDetector(INPUTS, NOISES[0])
+    )
     assert copy.copy(watched).watch is watched.watch
     assert pickle.loads(cloudpickle.dumps(watched)).watch is None
 
@@ -203,7 +205,7 @@ def test_copies_share_a_watch_and_other_processes_have_none():
 def test_after_an_error_the_net_is_not_asked():
     net = frozen(FailsOnce, [0, 1]).estimator
     FailsOnce.passes.clear()
-    watch = Watch(INPUTS, NOISES[0])
+    watch = ChangeDetector(INPUTS, NOISES[0])
     with pytest.raises(ValueError, match="of the net"):
         votes(net, INPUTS, n_classes=2, batch_size=64, watch=watch)
     assert len(FailsOnce.passes) == 4

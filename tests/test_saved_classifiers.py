@@ -44,7 +44,7 @@ from rs4a.objectives import (
 from rs4a.persistence import load_checkpoint
 from rs4a.persistence.classifier_files import content_digest
 from rs4a.persistence.nets import describe_net
-from rs4a.persistence.values import PlainWriter
+from rs4a.persistence.values import JsonWriter
 from rs4a.voting.remote import pack_voters
 
 KEY = "rs4a_classifier"
@@ -77,8 +77,8 @@ def plain_params(classifier):
     params = {**classifier.get_params(deep=False), "random_state": None}
     estimator = params.pop("estimator")
     net = getattr(estimator, "estimator", estimator)
-    described = None if net is None else describe_net(net, PlainWriter())
-    return described, PlainWriter().write(params)
+    described = None if net is None else describe_net(net, JsonWriter())
+    return described, JsonWriter().write(params)
 
 
 def assert_same(loaded, saved, X):

@@ -25,12 +25,12 @@ from rs4a.utils.describe import describe_plain
 __all__ = [
     "PredictingNet",
     "check_fitted_plain",
-    "is_plain",
+    "is_sklearn_classifier",
     "table_of",
 ]
 
 
-def is_plain(estimator: Any) -> bool:
+def is_sklearn_classifier(estimator: Any) -> bool:
     """Whether an estimator is a classifier, and neither a skorch net nor a torch module.
 
     Parameters
@@ -40,7 +40,7 @@ def is_plain(estimator: Any) -> bool:
 
     Returns
     -------
-    is_plain : bool
+    is_sklearn_classifier : bool
         True for scikit-learn's own classifiers and those that have their interface,
         pipelines and searches included.
     """

@@ -11,7 +11,7 @@ from rs4a.noises.additive import AdditiveNoise
 from rs4a.noises.grid import check_levels, check_on_grid
 from rs4a.noises.integer_law import IntegerLaw, in_parts
 
-__all__ = ["GridNoise", "largest_reach"]
+__all__ = ["GridNoise", "largest_support"]
 
 #: Most steps that an input, and a draw, may be away from 0: float32 adds and rounds them
 #: with an error of less than half a step.
@@ -32,7 +32,7 @@ class GridNoise(AdditiveNoise):
     depends on the sum of two integers and on nothing else, and every radius holds for what
     the machine computes.
 
-    A subclass says which integers these are: `_integer_law` and `_reach`.
+    A subclass says which integers these are: `_integer_law` and `_support`.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class GridNoise(AdditiveNoise):
         """Law of the noise in steps."""
 
     @abstractmethod
-    def _reach(self, scale: float) -> int:
+    def _support(self, scale: float) -> int:
         """Largest integer of that law, whose values are all those from -reach on."""
 
     def _scale_on_grid(self, scale: float) -> float:
@@ -159,9 +159,9 @@ class GridNoise(AdditiveNoise):
 
     def _check_fits(self, dtype: torch.dtype, dim: int) -> None:
         super()._check_fits(dtype, dim)
-        if self.exact and self._reach(self.scale(dim)) > _MOST_DRAW_STEPS:
+        if self.exact and self._support(self.scale(dim)) > _MOST_DRAW_STEPS:
             raise ValueError(
-                f"{self} draws up to {self._reach(self.scale(dim))} steps, too much for "
+                f"{self} draws up to {self._support(self.scale(dim))} steps, too much for "
                 f"{torch.float32}, which adds {_MOST_DRAW_STEPS} of them exactly. Take a "
                 "smaller sigma or fewer levels."
             )
@@ -231,10 +231,10 @@ class GridNoise(AdditiveNoise):
 
         Each threshold is off by less than 2^-64, and either tail holds no more.
         """
-        return math.ldexp(dim * (2 * self._reach(self.scale(dim)) + 2), -64)
+        return math.ldexp(dim * (2 * self._support(self.scale(dim)) + 2), -64)
 
 
-def largest_reach(lambd: float, noise: GridNoise) -> int:
+def largest_support(lambd: float, noise: GridNoise) -> int:
     """Steps m to either side, at least 1, with (2 m + 1) / (2 levels) at most lambda."""
     levels = int(noise.levels)
     reach = math.floor(lambd * levels * (1.0 + _SLACK) - 0.5)

@@ -10,8 +10,8 @@ from rs4a import radii
 from rs4a.noises.additive import AdditiveNoise
 from rs4a.noises.capabilities import InBox, Soft, TwoBounds
 from rs4a.noises.draws import fill_exponential_power, fill_laplace, fill_pareto
-from rs4a.noises.exact import GridNoise, largest_reach
-from rs4a.noises.integer_law import IntegerLaw, gaussian_law, gaussian_reach, uniform_law
+from rs4a.noises.exact import GridNoise, largest_support
+from rs4a.noises.integer_law import IntegerLaw, gaussian_law, gaussian_support, uniform_law
 from rs4a.utils.checks import check_in_range
 
 __all__ = ["Expp", "Gaussian", "Laplace", "Pareto", "Uniform"]
@@ -74,8 +74,8 @@ class Gaussian(GridNoise, TwoBounds, Soft):
     def _integer_law(self, scale: float, device: torch.device) -> IntegerLaw:
         return gaussian_law(scale, int(self.levels), device)
 
-    def _reach(self, scale: float) -> int:
-        return gaussian_reach(scale, int(self.levels))
+    def _support(self, scale: float) -> int:
+        return gaussian_support(scale, int(self.levels))
 
     def _unit_radius(
         self, prob_lower: NDArray[np.float64], norm: float, dim: int
@@ -196,12 +196,12 @@ class Uniform(GridNoise, TwoBounds, InBox, Soft):
         return 1.0
 
     def _scale_on_grid(self, scale: float) -> float:
-        return (2 * largest_reach(scale, self) + 1) / (2 * int(self.levels))
+        return (2 * largest_support(scale, self) + 1) / (2 * int(self.levels))
 
     def _integer_law(self, scale: float, device: torch.device) -> IntegerLaw:
-        return uniform_law(self._reach(scale), device)
+        return uniform_law(self._support(scale), device)
 
-    def _reach(self, scale: float) -> int:
+    def _support(self, scale: float) -> int:
         return round(scale * int(self.levels) - 0.5)
 
     def _unit_radius(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["IntegerLaw", "gaussian_law", "gaussian_reach", "in_parts", "uniform_law"]
+__all__ = ["IntegerLaw", "gaussian_law", "gaussian_support", "in_parts", "uniform_law"]
 
 #: The first bits of a word, its bucket, decide in most cases.
 _BUCKET_BITS, _OTHER_BITS = 16, 48
@@ -166,7 +166,7 @@ def _where_undecided(part: torch.Tensor) -> torch.Tensor:
     return (part == _UNDECIDED).nonzero()[:, 0]
 
 
-def gaussian_reach(sigma: float, levels: int) -> int:
+def gaussian_support(sigma: float, levels: int) -> int:
     """Largest integer of `gaussian_law`.
 
     Parameters
@@ -205,7 +205,7 @@ def gaussian_law(sigma: float, levels: int, device: torch.device) -> IntegerLaw:
     law : IntegerLaw
         In steps, from -reach to reach; on its edges lies what is beyond.
     """
-    reach = gaussian_reach(sigma, levels)
+    reach = gaussian_support(sigma, levels)
     thresholds = _gaussian_thresholds(sigma, levels)
     return IntegerLaw.from_thresholds(-reach, thresholds, device)
 
@@ -213,7 +213,7 @@ def gaussian_law(sigma: float, levels: int, device: torch.device) -> IntegerLaw:
 @lru_cache(maxsize=64)
 def _gaussian_thresholds(sigma: float, levels: int) -> NDArray[np.int64]:
     """2^64 P(integer <= i) from i = -reach on, rounded down, less 2^63."""
-    reach = gaussian_reach(sigma, levels)
+    reach = gaussian_support(sigma, levels)
     with mpmath.workdps(_DIGITS):
         unit = mpmath.sqrt(2) * mpmath.mpf(sigma) * levels
         tails = [

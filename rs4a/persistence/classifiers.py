@@ -32,8 +32,8 @@ from rs4a.persistence.nets import (
 )
 from rs4a.persistence.tensors import State
 from rs4a.persistence.values import (
-    PlainReader,
-    PlainWriter,
+    JsonReader,
+    JsonWriter,
     in_words,
     own_classes,
     unknown_names,
@@ -129,7 +129,7 @@ def load_classifier(
 
 
 def _described(classifier: Any) -> tuple[dict[str, Any], State]:
-    writer = PlainWriter()
+    writer = JsonWriter()
     net = classifier.estimator_
     params = {
         name: value
@@ -150,7 +150,7 @@ def _described(classifier: Any) -> tuple[dict[str, Any], State]:
     return header, {**writer.tensors, **weights_of_net(net)}
 
 
-def _plain_values(values: dict[str, Any], writer: PlainWriter) -> dict[str, Any]:
+def _plain_values(values: dict[str, Any], writer: JsonWriter) -> dict[str, Any]:
     plain = {name: writer.write(value) for name, value in values.items()}
     for name, value in values.items():
         if unknown := unknown_names(plain[name], own_classes(value)):
@@ -161,7 +161,7 @@ def _plain_values(values: dict[str, Any], writer: PlainWriter) -> dict[str, Any]
     return plain
 
 
-def _plain_estimator(classifier: Any, writer: PlainWriter) -> Any:
+def _plain_estimator(classifier: Any, writer: JsonWriter) -> Any:
     """The parameter `estimator`: None, that it is the fit's net, or another net."""
     estimator = classifier.estimator
     if not isinstance(estimator, FrozenEstimator):
@@ -246,7 +246,7 @@ def _restored(
     device: str | torch.device | None,
 ) -> Any:
     own = own_classes(*given.values())
-    reader = PlainReader(tensors, own)
+    reader = JsonReader(tensors, own)
     for name, value in given.items():
         _check_given(name, value, header, reader, own)
     untrained, net = _new_nets(header, reader, estimator)
@@ -267,7 +267,7 @@ def _restored(
 
 
 def _new_nets(
-    header: dict[str, Any], reader: PlainReader, estimator: Any
+    header: dict[str, Any], reader: JsonReader, estimator: Any
 ) -> tuple[NeuralNet | None, NeuralNet]:
     """The net to train, if the classifier has one, and that which gets the weights."""
     if estimator is not None:
@@ -291,7 +291,7 @@ def _given_nets(header: dict[str, Any], estimator: Any) -> tuple[NeuralNet, Neur
         )
     frozen = isinstance(estimator, FrozenEstimator)
     net = clone(estimator.estimator if frozen else estimator)
-    check_agrees(net, header["net"], header["state"]["parts"], PlainWriter())
+    check_agrees(net, header["net"], header["state"]["parts"], JsonWriter())
     return net, clone(net)
 
 
@@ -299,7 +299,7 @@ def _check_given(
     name: str,
     given: Any,
     header: dict[str, Any],
-    reader: PlainReader,
+    reader: JsonReader,
     own: Mapping[str, Any],
 ) -> None:
     """Refuse an object that the file does not state, and a file that needs one."""
@@ -315,8 +315,8 @@ def _check_given(
     if given is None:
         return
     # Written anew: with the parameters that an older file did not have.
-    known = [PlainWriter().write(reader.read(plain)) for plain in stated]
-    if PlainWriter().write(given) not in known:
+    known = [JsonWriter().write(reader.read(plain)) for plain in stated]
+    if JsonWriter().write(given) not in known:
         raise ValueError(
             f"{name} must be what the file states, {in_words(stated[-1])}, got {given}."
         )

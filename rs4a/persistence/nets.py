@@ -12,8 +12,8 @@ from rs4a.nets.fingerprint import fingerprint
 from rs4a.nets.trained_under import noise_of_training
 from rs4a.persistence.tensors import State
 from rs4a.persistence.values import (
-    PlainReader,
-    PlainWriter,
+    JsonReader,
+    JsonWriter,
     in_words,
     unknown_names,
 )
@@ -36,7 +36,7 @@ _OF_OUTPUTS = ("class", "classes", "compile", "predict_nonlinearity")
 # How a net was made
 
 
-def describe_net(net: NeuralNet, writer: PlainWriter) -> dict[str, Any]:
+def describe_net(net: NeuralNet, writer: JsonWriter) -> dict[str, Any]:
     """Class and parameters of a net, plain."""
     params = {
         name: value
@@ -57,14 +57,14 @@ def needed_of_net(description: dict[str, Any]) -> list[str]:
     ]
 
 
-def build_net(description: dict[str, Any], reader: PlainReader) -> NeuralNet:
+def build_net(description: dict[str, Any], reader: JsonReader) -> NeuralNet:
     """Net without weights, from its description alone."""
     params = {name: reader.read(plain) for name, plain in description.items()}
     return params.pop("class")(**params)
 
 
 def check_agrees(
-    net: NeuralNet, description: dict[str, Any], parts: list[str], writer: PlainWriter
+    net: NeuralNet, description: dict[str, Any], parts: list[str], writer: JsonWriter
 ) -> None:
     """Refuse a net that computes something else than the one that was described.
 
@@ -102,7 +102,7 @@ def _exists(device: str | torch.device) -> bool:
 # What it learned
 
 
-def state_of_net(net: NeuralNet, writer: PlainWriter) -> dict[str, Any]:
+def state_of_net(net: NeuralNet, writer: JsonWriter) -> dict[str, Any]:
     """What a net knows besides parameters and weights, plain."""
     return {
         "parts": [name for name, _ in _parts(net)],
@@ -117,7 +117,7 @@ def state_of_net(net: NeuralNet, writer: PlainWriter) -> dict[str, Any]:
     }
 
 
-def _plain_epoch(epoch: dict[str, Any], writer: PlainWriter) -> dict[str, Any]:
+def _plain_epoch(epoch: dict[str, Any], writer: JsonWriter) -> dict[str, Any]:
     """An epoch's numbers; those of its batches would be most of the file."""
     plain = {
         name: writer.write(value.item() if isinstance(value, np.generic) else value)
@@ -146,7 +146,7 @@ def _checked_weight(name: str, value: Any) -> torch.Tensor:
 
 
 def restore_net(
-    net: NeuralNet, state: dict[str, Any], tensors: State, reader: PlainReader
+    net: NeuralNet, state: dict[str, Any], tensors: State, reader: JsonReader
 ) -> None:
     """Initialise a net, and give it the weights and the state that were saved.
 

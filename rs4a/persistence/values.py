@@ -24,8 +24,8 @@ from rs4a.persistence.tensors import State
 from rs4a.utils.params import known_classes, without_former
 
 __all__ = [
-    "PlainReader",
-    "PlainWriter",
+    "JsonReader",
+    "JsonWriter",
     "in_words",
     "name_of_class",
     "name_of_thing",
@@ -79,7 +79,7 @@ KNOWN_CLASSES: dict[str, type[Any]] = {
 }
 
 #: What nets are made of: classes and functions that are parameters themselves.
-KNOWN_THINGS: dict[str, Any] = {
+LOADABLE: dict[str, Any] = {
     "skorch.NeuralNet": skorch.NeuralNet,
     "skorch.NeuralNetClassifier": skorch.NeuralNetClassifier,
     "skorch.dataset.Dataset": skorch.dataset.Dataset,
@@ -95,7 +95,7 @@ KNOWN_THINGS: dict[str, Any] = {
 
 _CLASS_NAMES = {each: name for name, each in KNOWN_CLASSES.items()}
 # By id: what is looked up need not be hashable.
-_THING_NAMES = {id(each): name for name, each in KNOWN_THINGS.items()}
+_THING_NAMES = {id(each): name for name, each in LOADABLE.items()}
 
 
 def name_of_class(kind: type[Any]) -> str | None:
@@ -104,11 +104,11 @@ def name_of_class(kind: type[Any]) -> str | None:
 
 
 def name_of_thing(thing: Any) -> str | None:
-    """Name of a class or function in `KNOWN_THINGS`, if it is there."""
+    """Name of a class or function in `LOADABLE`, if it is there."""
     return _THING_NAMES.get(id(thing))
 
 
-class PlainWriter:
+class JsonWriter:
     """Turns values into plain ones, and collects their arrays as `tensors`."""
 
     def __init__(self) -> None:
@@ -190,7 +190,7 @@ def _params_of(value: Any) -> dict[str, Any]:
     return dict(vars(value))  # skorch's ValidSplit
 
 
-class PlainReader:
+class JsonReader:
     """Turns plain values back, with arrays from `tensors`.
 
     Parameters
@@ -222,7 +222,7 @@ class PlainReader:
             "objects": self._read_objects,
             "array": lambda each: self._tensors[each].numpy().copy(),
             "tensor": lambda each: self._tensors[each].clone(),
-            "thing": KNOWN_THINGS.__getitem__,
+            "thing": LOADABLE.__getitem__,
             "object": self._read_object,
         }
         return readers[kind](content)
@@ -266,7 +266,7 @@ def _needed(plain: Any) -> Iterator[str]:
                 yield content
             if kind == "object" and content[0] not in KNOWN_CLASSES:
                 yield content[0]
-            if kind == "thing" and content not in KNOWN_THINGS:
+            if kind == "thing" and content not in LOADABLE:
                 yield content
             yield from _needed(content)
 

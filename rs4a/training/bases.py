@@ -24,7 +24,7 @@ from rs4a.inputs.arrays import (
     labelled,
     validation_set,
 )
-from rs4a.nets.from_sklearn import PredictingNet, check_fitted_plain, is_plain
+from rs4a.nets.from_sklearn import PredictingNet, check_fitted_plain, is_sklearn_classifier
 from rs4a.nets.outputs import (
     check_known,
     check_net,
@@ -36,10 +36,10 @@ from rs4a.nets.outputs import (
 from rs4a.noises import Noise
 from rs4a.objectives import NoiseAugmentation, Objective
 from rs4a.training.from_sklearn import (
-    check_plain_training,
-    default_plain_objective,
+    check_classifier_training,
+    default_classifier_objective,
     named_weights,
-    train_plain,
+    train_classifier,
 )
 from rs4a.training.train import train
 
@@ -319,15 +319,15 @@ class ClassifierBase(Base):
         return hasattr(self.estimator, "partial_fit")
 
     def check(self) -> None:
-        """`is_plain` knows a classifier."""
+        """`is_sklearn_classifier` knows a classifier."""
 
     def default_objective(self) -> Objective:
         """Several noisy copies, since there is one training only."""
-        return default_plain_objective()
+        return default_classifier_objective()
 
     def check_settings(self, objective: Objective, inference: Any) -> None:
         """Refuse what only nets have."""
-        check_plain_training(self.estimator, objective, inference)
+        check_classifier_training(self.estimator, objective, inference)
 
     def classes_of_fitted(
         self, sample: NDArray[np.float32], feature_names: NDArray | None
@@ -378,7 +378,7 @@ class ClassifierBase(Base):
         X = data.X
         if not isinstance(X, np.ndarray):
             X = np.asarray(check_inputs(data.owner, X, reset=False))
-        train_plain(
+        train_classifier(
             base,
             X,
             data.y,
@@ -410,4 +410,4 @@ def base_of(estimator: Any) -> Base:
         Around the estimator, without its FrozenEstimator.
     """
     base = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
-    return ClassifierBase(base) if is_plain(base) else NetBase(base)
+    return ClassifierBase(base) if is_sklearn_classifier(base) else NetBase(base)

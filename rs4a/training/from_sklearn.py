@@ -14,10 +14,10 @@ from rs4a.objectives import Batch, NoiseAugmentation, Objective
 from rs4a.training.seeds import training_seed
 
 __all__ = [
-    "check_plain_training",
-    "default_plain_objective",
+    "check_classifier_training",
+    "default_classifier_objective",
     "named_weights",
-    "train_plain",
+    "train_classifier",
 ]
 
 #: Copies of the training set where `objective` is None. A net sees new noise in every
@@ -25,12 +25,14 @@ __all__ = [
 _N_SAMPLES = 10
 
 
-def default_plain_objective() -> Objective:
+def default_classifier_objective() -> Objective:
     """Objective of a classifier that is no net, where none is given."""
     return NoiseAugmentation(n_samples=_N_SAMPLES)
 
 
-def check_plain_training(classifier: Any, objective: Objective, inference: Any) -> None:
+def check_classifier_training(
+    classifier: Any, objective: Objective, inference: Any
+) -> None:
     """Refuse what only nets have.
 
     Parameters
@@ -62,7 +64,7 @@ def check_plain_training(classifier: Any, objective: Objective, inference: Any) 
         )
 
 
-def train_plain(
+def train_classifier(
     classifier: Any,
     X: NDArray[np.float32],
     y: NDArray,

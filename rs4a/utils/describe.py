@@ -277,8 +277,8 @@ class Description:
     def _add_items(self, items: Any) -> None:
         self._write(len(items))
         # Other objects may have their address in their repr.
-        is_plain = all(type(key) in _PLAIN for key in items)
-        for key in sorted(items, key=repr) if is_plain else items:
+        is_sklearn_classifier = all(type(key) in _PLAIN for key in items)
+        for key in sorted(items, key=repr) if is_sklearn_classifier else items:
             self.add(key)
             self._path.append(str(key))
             self.add(items[key])

@@ -15,7 +15,7 @@ from rs4a.noises import Noise
 from rs4a.utils.params import to_json
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["Trial", "Watch", "depends_on_batch", "warn_of_change"]
+__all__ = ["ChangeDetector", "Trial", "depends_on_batch", "warn_of_change"]
 
 #: Inputs that are tried, and noisy copies in a batch: two of each.
 _TRIED, _BATCH = 8, 16
@@ -192,7 +192,7 @@ def _unheard() -> Iterator[None]:
 # While it votes
 
 
-class Watch:
+class ChangeDetector:
     """Notices whether nets answer to some inputs after their votes as they did before.
 
     Copies of `Voters` share it. It is not sent to other processes: they have None.
@@ -234,12 +234,12 @@ class Watch:
         self.changed = self.changed or _differ(before, after, tolerance)
 
 
-def warn_of_change(watch: Watch) -> bool:
+def warn_of_change(watch: ChangeDetector) -> bool:
     """Warn of a net that answers otherwise than before it voted.
 
     Parameters
     ----------
-    watch : Watch
+    watch : ChangeDetector
         What was seen of it.
 
     Returns

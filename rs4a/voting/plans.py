@@ -14,7 +14,7 @@ from rs4a.voting.sequential import sequential_votes
 from rs4a.voting.stopping import StoppingRule
 from rs4a.voting.voters import Voters
 
-__all__ = ["VotePlan", "Votes", "draw_votes"]
+__all__ = ["VoteBudget", "Votes", "draw_votes"]
 
 #: Votes of a task, about: some seconds of work, which a kill may cost.
 _TASK_VOTES = 2**17
@@ -31,7 +31,7 @@ class Votes(NamedTuple):
 
 
 @dataclass(frozen=True)
-class VotePlan:
+class VoteBudget:
     """What votes every input gets.
 
     Parameters
@@ -75,7 +75,7 @@ class VotePlan:
 
         Returns
         -------
-        plan : VotePlan
+        plan : VoteBudget
             A plan of its own.
         """
         return self if self.rule is None else replace(self, rule=self.rule.of(rows))
@@ -85,7 +85,7 @@ def draw_votes(
     voters: Voters,
     X: NDArray[np.float32],
     keys: NDArray[np.uint64],
-    plan: VotePlan,
+    plan: VoteBudget,
     *,
     so_far: NDArray[np.int64] | None = None,
     bar: VoteBar | None = None,
@@ -103,7 +103,7 @@ def draw_votes(
     keys : ndarray of shape (n, 3), uint64
         From `stream_keys`.
 
-    plan : VotePlan
+    plan : VoteBudget
         What votes they get.
 
     so_far : ndarray of shape (n, n_classes), int64, default=None

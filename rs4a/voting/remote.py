@@ -21,11 +21,11 @@ from torch.nn.utils.parametrize import is_parametrized
 from rs4a.nets.modules import roots
 from rs4a.nets.outputs import net_device, to_device
 from rs4a.voting.blocks import Requests
-from rs4a.voting.plans import VotePlan, Votes, draw_votes
+from rs4a.voting.plans import VoteBudget, Votes, draw_votes
 from rs4a.voting.voters import Voters
 
 __all__ = [
-    "Packed",
+    "RemoteVoters",
     "load_packed",
     "own_device",
     "pack_voters",
@@ -38,7 +38,7 @@ _LOCK = threading.Lock()
 _UNPACKED: dict[str, Voters] = {}
 
 
-class Packed(NamedTuple):
+class RemoteVoters(NamedTuple):
     """Voters as bytes, which engines share among tasks as they share arrays.
 
     Parameters
@@ -66,7 +66,7 @@ class Packed(NamedTuple):
     precision: str
 
 
-def pack_voters(voters: Voters) -> Packed:
+def pack_voters(voters: Voters) -> RemoteVoters:
     """Make voters ready to be sent.
 
     Parameters
@@ -76,7 +76,7 @@ def pack_voters(voters: Voters) -> Packed:
 
     Returns
     -------
-    packed : Packed
+    packed : RemoteVoters
         Classes that the user's own script defines are in it; those of modules are named.
     """
     file = io.BytesIO()
@@ -86,7 +86,7 @@ def pack_voters(voters: Voters) -> Packed:
     names = ", ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
     content = np.frombuffer(file.getbuffer(), dtype=np.uint8)
     precision = torch.get_float32_matmul_precision()
-    return Packed(content, digest, names, str(net_device(voters.net)), precision)
+    return RemoteVoters(content, digest, names, str(net_device(voters.net)), precision)
 
 
 class _Pickler(cloudpickle.Pickler):
@@ -118,17 +118,17 @@ def _set_state(thing: Any, state: dict[str, Any]) -> None:
 
 
 def vote_in_worker(
-    voters: Voters | Packed,
+    voters: Voters | RemoteVoters,
     X: NDArray[np.float32],
     keys: NDArray[np.uint64],
-    plan: VotePlan,
+    plan: VoteBudget,
     so_far: NDArray[np.int64] | None,
 ) -> Votes:
     """Votes of a task.
 
     Parameters
     ----------
-    voters : Voters or Packed
+    voters : Voters or RemoteVoters
         Not opened; packed for another process.
 
     X : ndarray of shape (n, ...), float32
@@ -137,7 +137,7 @@ def vote_in_worker(
     keys : ndarray of shape (n, 3), uint64
         From `stream_keys`.
 
-    plan : VotePlan
+    plan : VoteBudget
         What votes they get.
 
     so_far : ndarray of shape (n, n_classes), int64, or None
@@ -158,7 +158,7 @@ def vote_in_worker(
 
 
 def request_in_worker(
-    voters: Voters | Packed,
+    voters: Voters | RemoteVoters,
     X: NDArray[np.float32],
     keys: NDArray[np.uint64],
     requests: Requests,
@@ -167,7 +167,7 @@ def request_in_worker(
 
     Parameters
     ----------
-    voters : Voters or Packed
+    voters : Voters or RemoteVoters
         Not opened; packed for another process.
 
     X : ndarray of shape (n, ...), float32
@@ -188,15 +188,15 @@ def request_in_worker(
         return opened.requested(X, keys, requests=requests)
 
 
-def _own(voters: Voters | Packed) -> Voters:
+def _own(voters: Voters | RemoteVoters) -> Voters:
     """Voters of this worker; one in a thread gets a copy, which it opens itself."""
-    if not isinstance(voters, Packed):
+    if not isinstance(voters, RemoteVoters):
         return copy.copy(voters)
     torch.set_float32_matmul_precision(voters.precision)  # which calls may differ in
     return copy.copy(_unpacked(voters))
 
 
-def _unpacked(packed: Packed) -> Voters:
+def _unpacked(packed: RemoteVoters) -> Voters:
     with _LOCK:
         if packed.digest not in _UNPACKED:
             _UNPACKED.clear()
@@ -204,7 +204,7 @@ def _unpacked(packed: Packed) -> Voters:
         return _UNPACKED[packed.digest]
 
 
-def _unpack(packed: Packed) -> Voters:
+def _unpack(packed: RemoteVoters) -> Voters:
     device = own_device(torch.device(packed.device))
     content = packed.content
     if not isinstance(content, np.ndarray):
@@ -215,7 +215,7 @@ def _unpack(packed: Packed) -> Voters:
     return voters
 
 
-def load_packed(content: Any, packed: Packed) -> Any:
+def load_packed(content: Any, packed: RemoteVoters) -> Any:
     """Load what was pickled for a worker: the voters or other arguments of a task.
 
     Parameters
@@ -223,7 +223,7 @@ def load_packed(content: Any, packed: Packed) -> Any:
     content : bytes-like
         Nothing that was downloaded: the caller pickled it a moment ago.
 
-    packed : Packed
+    packed : RemoteVoters
         The voters that it belongs to.
 
     Returns

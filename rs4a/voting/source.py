@@ -17,20 +17,20 @@ from rs4a.noises.streams import STREAMS
 from rs4a.utils.describe import describe, describe_plain
 from rs4a.utils.user_warnings import warn_user
 from rs4a.voting.blocks import Requests
-from rs4a.voting.plans import VotePlan, Votes, draw_votes
+from rs4a.voting.plans import VoteBudget, Votes, draw_votes
 from rs4a.voting.progress import VoteBar
 from rs4a.voting.remote import request_in_worker, vote_in_worker
 from rs4a.voting.store import VoteStore
 from rs4a.voting.voters import Voters
 from rs4a.voting.workers import TASKS_PER_JOB, Workers
 
-__all__ = ["Ballot"]
+__all__ = ["VoteSource"]
 
 #: Bytes of a task's inputs, at most: they are sent to workers, and held in memory.
 _TASK_BYTES = 2**23
 
 
-class Ballot:
+class VoteSource:
     """Inputs that are voted on; a context manager.
 
     Parameters
@@ -90,7 +90,7 @@ class Ballot:
 
     def votes(
         self,
-        plan: VotePlan,
+        plan: VoteBudget,
         *,
         so_far: NDArray[np.int64] | None = None,
         bar: VoteBar | None = None,
@@ -102,7 +102,7 @@ class Ballot:
 
         Parameters
         ----------
-        plan : VotePlan
+        plan : VoteBudget
             What votes they get.
 
         so_far : ndarray of shape (n, n_classes), int64, default=None
@@ -120,7 +120,7 @@ class Ballot:
         if read_once and self.store is None and effective_n_jobs(self.n_jobs) == 1:
             here = self._here()
             return draw_votes(here, self.X, self.keys, plan, so_far=so_far, bar=bar)
-        work = _Work(self, plan, so_far, bar)
+        work = _Tasks(self, plan, so_far, bar)
         interrupted = False
         try:
             work.take_kept()
@@ -136,7 +136,7 @@ class Ballot:
             interrupted = True
         return Votes(work.selection, work.counts, interrupted)
 
-    def _drawn(self, work: "_Work") -> Iterator[tuple[NDArray[np.int64], Votes]]:
+    def _drawn(self, work: "_Tasks") -> Iterator[tuple[NDArray[np.int64], Votes]]:
         """Votes of tasks, as they come."""
         parts = list(work.parts())
         if effective_n_jobs(self.n_jobs) == 1:
@@ -237,37 +237,37 @@ class Ballot:
             return ""
 
 
-class _Work:
+class _Tasks:
     """The votes of a plan: those that there are, and the rows that wait for theirs."""
 
     def __init__(
         self,
-        ballot: Ballot,
-        plan: VotePlan,
+        source: VoteSource,
+        plan: VoteBudget,
         so_far: NDArray[np.int64] | None,
         bar: VoteBar | None,
     ):
-        self.ballot = ballot
+        self.source = source
         self.plan = plan
         self.so_far = so_far
         self.bar = bar
-        shape = len(ballot.X), ballot.voters.n_classes
+        shape = len(source.X), source.voters.n_classes
         self.selection = np.zeros(shape, dtype=np.int64)
         self.counts = np.zeros(shape, dtype=np.int64) if so_far is None else so_far.copy()
-        self.waiting = np.ones(len(ballot.X), dtype=bool)
+        self.waiting = np.ones(len(source.X), dtype=bool)
         self._names: dict[int, str] = {}
 
     def take_kept(self) -> None:
         """Take what the store has."""
         for row in range(len(self.waiting)):
-            name = self.ballot.key(*self._named_by(row))
+            name = self.source.key(*self._named_by(row))
             if name is None:
                 return
             self._names[row] = name
-            votes = self.ballot.kept(name, (2, self.counts.shape[1]))
+            votes = self.source.kept(name, (2, self.counts.shape[1]))
             if votes is not None:
-                self.ballot.rows_kept.add(row)
-                self.ballot.n_kept += self._set(
+                self.source.rows_kept.add(row)
+                self.source.n_kept += self._set(
                     np.array([row]), Votes(votes[:1], votes[1:])
                 )
 
@@ -276,7 +276,7 @@ class _Work:
         plan, rule = self.plan, self.plan.rule
         known = None if self.so_far is None else self.so_far[row]
         parts = (
-            self.ballot.keys[row],
+            self.source.keys[row],
             plan.n_selection,
             plan.n_estimation,
             plan.n_views,
@@ -293,9 +293,9 @@ class _Work:
         rows = np.flatnonzero(self.waiting)
         if not len(rows):
             return
-        jobs = effective_n_jobs(self.ballot.n_jobs)
-        size = max(_TASK_BYTES // self.ballot.X[0].nbytes, 1)
-        if jobs > 1 or self.ballot.store is not None:
+        jobs = effective_n_jobs(self.source.n_jobs)
+        size = max(_TASK_BYTES // self.source.X[0].nbytes, 1)
+        if jobs > 1 or self.source.store is not None:
             size = min(size, self.plan.task_size)
         if jobs > 1:
             size = min(size, -(-len(rows) // (jobs * TASKS_PER_JOB)))
@@ -305,9 +305,9 @@ class _Work:
     def task(self, rows: NDArray[np.int64]) -> tuple[Any, ...]:
         """Inputs, keys, plan and votes so far of some rows."""
         # Inputs that are read as needed are read here, and only these are sent.
-        X = np.stack([np.asarray(self.ballot.X[row]) for row in rows])
+        X = np.stack([np.asarray(self.source.X[row]) for row in rows])
         known = None if self.so_far is None else self.so_far[rows]
-        return X, self.ballot.keys[rows], self.plan.of(rows), known
+        return X, self.source.keys[rows], self.plan.of(rows), known
 
     def add(self, rows: NDArray[np.int64], votes: Votes) -> None:
         """Take, and keep, the votes of a task."""
@@ -316,8 +316,8 @@ class _Work:
             return
         both = np.stack([votes.selection, votes.counts], axis=1)
         for row, part in zip(rows.tolist(), both, strict=True):
-            if self.ballot.keep(self._names.get(row), part):
-                self.ballot.rows_kept.add(row)
+            if self.source.keep(self._names.get(row), part):
+                self.source.rows_kept.add(row)
 
     def _set(self, rows: NDArray[np.int64], votes: Votes) -> int:
         """Number of votes that came."""

@@ -30,7 +30,7 @@ from rs4a.nets.outputs import (
     without_gradients,
 )
 from rs4a.noises import Noise
-from rs4a.voting.batch_independence import Watch
+from rs4a.voting.batch_independence import ChangeDetector
 from rs4a.voting.batches import Job, noisy_batches
 from rs4a.voting.blocks import (
     Block,
@@ -78,7 +78,7 @@ class Voters:
         Noisy inputs in the forward passes that run at a time. The votes do not depend
         on it.
 
-    watch : Watch, default=None
+    watch : ChangeDetector, default=None
         Notices whether the nets of this process change while they vote. None: nobody asks.
 
     Warns
@@ -95,7 +95,7 @@ class Voters:
         *,
         n_classes: int,
         batch_size: int,
-        watch: Watch | None = None,
+        watch: ChangeDetector | None = None,
     ):
         self.net = net
         self.noise = noise
@@ -130,7 +130,7 @@ class Voters:
             self._stack.close()
             del self._nets, self._before
 
-    def _watched_answers(self, net: Any, watch: Watch) -> torch.Tensor:
+    def _watched_answers(self, net: Any, watch: ChangeDetector) -> torch.Tensor:
         batch = watch.copies
         if self.inference is not None and self.inference.compile:
             # A shape that is compiled anyway.

@@ -13,7 +13,7 @@ from joblib.parallel import get_active_backend
 from sklearn import config_context, get_config
 
 from rs4a.utils.user_warnings import warn_user
-from rs4a.voting.remote import Packed, load_packed, pack_voters
+from rs4a.voting.remote import RemoteVoters, load_packed, pack_voters
 from rs4a.voting.voters import Voters
 
 __all__ = ["TASKS_PER_JOB", "Workers"]
@@ -44,7 +44,7 @@ class Workers:
         self.voters = voters
         self.n_jobs = n_jobs
         self._parallel: Parallel | None = None
-        self._sent: tuple[Voters] | Packed | None = None
+        self._sent: tuple[Voters] | RemoteVoters | None = None
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -150,7 +150,7 @@ class Workers:
         while effective_n_jobs(self.n_jobs) == 1 and time.monotonic() < deadline:
             time.sleep(0.1)
 
-    def _sent_voters(self) -> tuple[Voters] | Packed:
+    def _sent_voters(self) -> tuple[Voters] | RemoteVoters:
         """The voters as workers get them: packed once, unless they share memory."""
         if self._sent is None:
             backend, _ = get_active_backend()
@@ -164,7 +164,7 @@ class Workers:
     def _packed(self, arguments: tuple[Any, ...]) -> Any:
         # As bytes, which dask sends again to another worker: of arrays it would keep one
         # copy with some worker. And what cannot be loaded there fails in the task.
-        packed = isinstance(self._sent, Packed)
+        packed = isinstance(self._sent, RemoteVoters)
         return cloudpickle.dumps(arguments) if packed else arguments
 
 
@@ -178,7 +178,7 @@ def _numbered(
     with config_context(**config):
         if len(sent) == 1:
             return index, function(*sent, *arguments)
-        packed = Packed(*sent)
+        packed = RemoteVoters(*sent)
         return index, function(packed, *load_packed(arguments, packed))
 
 
@@ -193,7 +193,7 @@ def _is_ray(backend: Any) -> bool:
     return type(backend).__name__ == "RayBackend"
 
 
-def _held_by_ray(packed: Packed) -> Packed:
+def _held_by_ray(packed: RemoteVoters) -> RemoteVoters:
     """Put the bytes where ray's workers fetch them once; it would send them every time."""
     return packed._replace(content=sys.modules["ray"].put(packed.content))
 

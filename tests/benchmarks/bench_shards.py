@@ -29,7 +29,7 @@ from rs4a.networks import make_network
 from rs4a.noises import Uniform
 from rs4a.noises.streams import stream_keys
 from rs4a.utils.describe import describe_plain
-from rs4a.voting.plans import VotePlan, draw_votes
+from rs4a.voting.plans import VoteBudget, draw_votes
 from rs4a.voting.remote import pack_voters
 from rs4a.voting.store import VoteStore
 from rs4a.voting.voters import Voters
@@ -106,7 +106,7 @@ def image(n_images, rounds):
     """What an image costs besides its votes, small and large ones."""
     clf = classifier(images(2))
     voters = Voters(clf.estimator_, clf.noise_, None, n_classes=10, batch_size=1024)
-    X, plan = images(100), VotePlan(64, n_estimation=N_VOTES)
+    X, plan = images(100), VoteBudget(64, n_estimation=N_VOTES)
     with voters:
         drawing = seconds(lambda: draw_votes(voters, X, stream_keys(X, 0), plan))
     packed = pack_voters(voters)

@@ -15,7 +15,7 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
 from rs4a.metrics import make_certified_scorer
 from rs4a.noises import Gaussian, Uniform
-from rs4a.noises.integer_law import IntegerLaw, gaussian_reach
+from rs4a.noises.integer_law import IntegerLaw, gaussian_support
 from rs4a.testing import NoiseContract
 
 CPU = torch.device("cpu")
@@ -196,7 +196,7 @@ def test_radii_allow_for_the_law_that_is_drawn():
     """Twice the error of a threshold, and of the tails, for every coordinate."""
     dim, rho = 3072, [0.6, 0.99, 1 - 1e-9]
     exact, plain = Gaussian(sigma=0.25, exact=True), Gaussian(sigma=0.25)
-    error = 2 * dim * (2 * gaussian_reach(0.25, 255) + 2) * Fraction(1, 2**64)
+    error = 2 * dim * (2 * gaussian_support(0.25, 255) + 2) * Fraction(1, 2**64)
     with mpmath.workdps(40):
         for p, radius in zip(rho, exact.radius(rho, norm=2, dim=dim), strict=True):
             q = mpmath.mpf(p) - mpmath.mpf(error.numerator) / error.denominator
@@ -217,7 +217,7 @@ def test_two_bounds_allow_for_it_on_both_sides():
     for kind in (Gaussian, Uniform):
         exact, norm = kind(lambd=3.0, exact=True), kind.norms[0]
         plain = kind(lambd=exact.scale(dim))
-        error = 2.0 * dim * (2 * exact._reach(exact.scale(dim)) + 2) * 2.0**-64
+        error = 2.0 * dim * (2 * exact._support(exact.scale(dim)) + 2) * 2.0**-64
         both = exact.radius(0.4, norm=norm, dim=dim, prob_runner_up=0.1)
         allowed = plain.radius(0.4 - error, norm=norm, dim=dim, prob_runner_up=0.1 + error)
         assert both == pytest.approx(float(allowed), rel=1e-12)

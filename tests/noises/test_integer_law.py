@@ -12,7 +12,7 @@ from rs4a.noises import integer_law
 from rs4a.noises.integer_law import (
     IntegerLaw,
     gaussian_law,
-    gaussian_reach,
+    gaussian_support,
     uniform_law,
 )
 
@@ -33,7 +33,7 @@ def draws(law, size, seed=0):
 
 @pytest.mark.parametrize(("sigma", "levels"), GAUSSIANS)
 def test_gaussian_thresholds_are_the_distribution_function_rounded_down(sigma, levels):
-    law, reach = gaussian_law(sigma, levels, CPU), gaussian_reach(sigma, levels)
+    law, reach = gaussian_law(sigma, levels, CPU), gaussian_support(sigma, levels)
     assert law.first == -reach
     with mpmath.workdps(70):
         scale = mpmath.mpf(sigma) * levels
