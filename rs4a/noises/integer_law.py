@@ -47,6 +47,15 @@ class IntegerLaw:
     by_bucket : torch.Tensor of shape (2^16,), float32
         The integer of all words with the same first 16 bits; infinite where a threshold
         lies among these words.
+
+    lowest : torch.Tensor of shape (2^16,), float32
+        The integer of the smallest of these words.
+
+    next_rest : torch.Tensor of shape (2^16,), int64
+        The other 48 bits of the next threshold, if it lies among these words.
+
+    crowded : torch.Tensor of shape (2^16,), bool
+        Whether several thresholds lie among these words.
     """
 
     def __init__(self, first: int, thresholds: NDArray[np.int64], device: torch.device):
@@ -55,10 +64,18 @@ class IntegerLaw:
             np.searchsorted(thresholds, each, side="right")
             for each in (words, words + _OTHERS)
         )
-        by_bucket = np.where(reached == at_last, first + reached, _UNDECIDED)
+        lowest = (first + reached).astype(np.float32)
         self.first = first
-        self.thresholds = torch.from_numpy(thresholds).to(device)
-        self.by_bucket = torch.from_numpy(by_bucket.astype(np.float32)).to(device)
+        self.thresholds, self.lowest, self.by_bucket, self.next_rest, self.crowded = (
+            torch.from_numpy(each).to(device)
+            for each in (
+                thresholds,
+                lowest,
+                np.where(reached == at_last, lowest, np.float32(_UNDECIDED)),
+                np.append(thresholds, 0)[reached] & _OTHERS,
+                at_last - reached > 1,
+            )
+        )
 
     def fill(self, out: Tensor, generator: Generator | None) -> None:
         """Overwrite with draws.
@@ -90,9 +107,15 @@ class IntegerLaw:
     def _decide(self, buckets: Tensor, generator: Generator | None) -> Tensor:
         """Integers of words in these buckets; their other 48 bits are drawn here."""
         others = self._words(len(buckets), generator) & _OTHERS
-        words = ((buckets.to(torch.int64) - _HALF) << _OTHER_BITS) + others
+        integers = self.lowest.index_select(0, buckets)
+        integers += others >= self.next_rest.index_select(0, buckets)
+        crowded = self.crowded.index_select(0, buckets).nonzero()[:, 0]
+        words = ((buckets[crowded].to(torch.int64) - _HALF) << _OTHER_BITS) + others[
+            crowded
+        ]
         reached = torch.searchsorted(self.thresholds, words, right=True)
-        return (reached + self.first).to(torch.float32)
+        integers[crowded] = (reached + self.first).to(torch.float32)
+        return integers
 
     def _words(self, size: int, generator: Generator | None) -> Tensor:
         words = torch.empty(size, dtype=torch.int64, device=self.thresholds.device)
