@@ -17,7 +17,15 @@ from rs4a.noises.draws import in_parts
 from rs4a.noises.integer_law import IntegerLaw
 from rs4a.radii.rounding import FloatArray
 
-__all__ = ["GridNoise", "check_levels", "check_on_grid", "largest_support", "to_steps"]
+__all__ = [
+    "GridNoise",
+    "check_bool",
+    "check_int",
+    "check_levels",
+    "check_on_grid",
+    "largest_support",
+    "to_steps",
+]
 
 #: Most levels: float32 tells so many numbers apart, and their sums with noise.
 _MOST_LEVELS = 2**16 - 1
@@ -38,13 +46,23 @@ _CHUNK_SIZE = 2**22
 
 def check_levels(name: str, levels: Any) -> None:
     """Refuse a value that is no number of steps of a grid."""
-    is_int = isinstance(levels, int | np.integer) and not isinstance(levels, bool)
-    if is_int and 1 <= levels <= _MOST_LEVELS:
-        return
-    raise ValueError(
-        f"levels of {name} must be an int in the range [1, {_MOST_LEVELS}], the number of "
-        f"steps between 0 and 1 (255 for bytes), got {levels!r}."
-    )
+    steps = "the number of steps between 0 and 1 (255 for bytes), "
+    check_int(f"levels of {name}", levels, 1, _MOST_LEVELS, steps)
+
+
+def check_int(name: str, value: Any, low: int, high: int, hint: str = "") -> None:
+    """Refuse a value that is no int from `low` to `high`."""
+    is_int = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not (is_int and low <= value <= high):
+        raise ValueError(
+            f"{name} must be an int in the range [{low}, {high}], {hint}got {value!r}."
+        )
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Refuse a value that is neither True nor False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
 
 
 def check_on_grid(X: NDArray[np.float32] | Tensor, levels: int, noise: object) -> None:
@@ -141,8 +159,7 @@ class GridNoise(AdditiveNoise):
 
     def _check_shape(self, dim: int) -> None:
         name = type(self).__name__
-        if not isinstance(self.exact, bool | np.bool_):
-            raise ValueError(f"exact of {name} must be True or False, got {self.exact!r}.")
+        check_bool(f"exact of {name}", self.exact)
         if self.exact:
             check_levels(name, self.levels)
 

@@ -3,7 +3,6 @@
 import math
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import Generator, Tensor
 from rs4a import radii
 from rs4a.noises.base import Noise
 from rs4a.noises.capabilities import Viewer, Views
-from rs4a.noises.grid import check_levels, check_on_grid, to_steps
+from rs4a.noises.grid import check_bool, check_int, check_levels, check_on_grid, to_steps
 from rs4a.noises.iid import UniformCuts
 from rs4a.radii.rounding import FloatArray
 
@@ -104,13 +103,10 @@ class Splitting(UniformCuts, Views):
         self.seed = seed
 
     def _check_shape(self, dim: int) -> None:
-        if not isinstance(self.deterministic, bool | np.bool_):
-            raise ValueError(
-                "deterministic of Splitting must be True or False, got "
-                f"{self.deterministic!r}."
-            )
+        check_bool("deterministic of Splitting", self.deterministic)
         check_levels("Splitting", self.levels)
-        _check_seed(self.seed)
+        if self.seed is not None:
+            check_int("seed of Splitting", self.seed, 0, _MOST_SEED, "or None, ")
 
     def fixed(
         self,
@@ -320,19 +316,6 @@ class Splitting(UniformCuts, Views):
         votes = np.ceil(prob_lower * n_views - _SLACK)
         steps = np.maximum(np.floor((2.0 * votes - n_views - 1.0) / 2.0), 0.0)
         return steps / (self.levels * self.scale(dim))
-
-
-def _check_seed(seed: Any) -> None:
-    if seed is None or (
-        isinstance(seed, int | np.integer)
-        and not isinstance(seed, bool)
-        and 0 <= seed <= _MOST_SEED
-    ):
-        return
-    raise ValueError(
-        f"seed of Splitting must be None or an int in the range [0, {_MOST_SEED}], got "
-        f"{seed!r}."
-    )
 
 
 @lru_cache(maxsize=16)
