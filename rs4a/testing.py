@@ -61,8 +61,8 @@ def all_noises(sigma: float = 0.5) -> list[Noise]:
     Examples
     --------
     >>> from rs4a.testing import all_noises
-    >>> all_noises(sigma=0.25)[0]
-    Clean(sigma=0.25)
+    >>> for noise in all_noises(sigma=0.25):
+    ...     assert noise.radius(0.9, norm=1, dim=784) >= 0.0
     """
     return [kind(sigma=sigma) for kind in known_classes(noises).values()]
 
@@ -78,8 +78,8 @@ def all_objectives() -> list[Objective]:
     Examples
     --------
     >>> from rs4a.testing import all_objectives
-    >>> all_objectives()[0]
-    MACER()
+    >>> "Stability()" in map(str, all_objectives())
+    True
     """
     return [kind() for kind in known_classes(objectives).values()]
 
@@ -95,8 +95,8 @@ def all_bounds() -> list[Bound]:
     Examples
     --------
     >>> from rs4a.testing import all_bounds
-    >>> all_bounds()
-    [ClopperPearson(), ConfidenceSequence()]
+    >>> "ClopperPearson()" in map(str, all_bounds())
+    True
     """
     return [kind() for kind in known_classes(bounds).values()]
 
