@@ -48,13 +48,13 @@ def make_noise(name: str, **params: Any) -> Noise:
     >>> make_noise("expinf", sigma=0.5, k=10, j=0)
     ExpInf(j=0, k=10, sigma=0.5)
     """
-    by_lower = {known.lower(): known for known in known_noises()}
-    if name.lower() not in by_lower:
+    classes = {each.__name__.lower(): each for each in known_noises().values()}
+    kind = classes.get(name.lower())
+    if kind is None:
         raise ValueError(
-            f"noise must be one of {sorted(by_lower.values())}, got the name {name!r}. "
+            f"noise must be one of {sorted(known_noises())}, got the name {name!r}. "
             "Give any other noise as noise=, an object of its class."
         )
-    kind = known_noises()[by_lower[name.lower()]]
     known = set(kind._get_param_names())
     usual = not params.get("exact", False)
     needed = known - _SCALES - (_UNUSUAL if usual else set())
