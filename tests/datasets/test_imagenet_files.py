@@ -209,7 +209,7 @@ def test_unsorted_archives_need_a_map(tmp_path):
     with zipfile.ZipFile(tmp_path / "val.zip", "w") as archive:
         for (_, name), content in CONTENTS.items():
             archive.writestr(f"val/{name}", content)
-    with pytest.raises(FileNotFoundError, match="several classes, or .*val_map.txt with"):
+    with pytest.raises(ValueError, match=r"several classes, .*archive in val_map.txt\."):
         load_imagenet(tmp_path, split="test")
     (tmp_path / "val_map.txt").write_text("val/a.JPEG\t999\n")
     assert load_imagenet(tmp_path, split="test").targets.tolist() == [999]
@@ -218,7 +218,7 @@ def test_unsorted_archives_need_a_map(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("n02000000/zz.JPEG\t0", "names n02000000/zz.JPEG, which is not in .*val.zip"),
+        ("n02000000/zz.JPEG\t0", "names n02000000/zz.JPEG, which is no image in .*val.zip"),
         ("n02000000/a.JPEG 0", "must have PATH<tab>LABEL in line 2"),
         ("n02000000/a.JPEG\t-1", "must have PATH<tab>LABEL in line 2"),
         ("n02000000/a.JPEG\t", "must have PATH<tab>LABEL in line 2"),
@@ -236,7 +236,7 @@ def test_bad_archives_are_refused(tmp_path):
     with pytest.raises(ValueError, match="val.zip is no complete zip archive"):
         load_imagenet(tmp_path, split="test")
     write_zip(tmp_path, compression=zipfile.ZIP_BZIP2)
-    with pytest.raises(ValueError, match="val.zip must be stored or deflated"):
+    with pytest.raises(ValueError, match="val.zip must have members that are stored"):
         load_imagenet(tmp_path, split="test")
 
 
@@ -253,7 +253,7 @@ def test_zip_members_that_grow_are_refused(tmp_path, declared):
     path.write_bytes(content.replace(true_size, struct.pack("<I", declared)))
     if declared > 2**28:
         with pytest.raises(
-            ValueError, match="val.zip must have files of at most 268435456"
+            ValueError, match="val.zip must have members .* at most 268435456"
         ):
             load_imagenet(tmp_path, split="test")
         return
@@ -333,7 +333,7 @@ def test_maps_may_not_name_hidden_files(tmp_path):
     (tmp_path / "val_map.txt").write_text(
         "n01000000/c.JPEG\t0\n__MACOSX/n01000000/._c.JPEG\t0\n"
     )
-    with pytest.raises(ValueError, match=r"val_map.txt names __MACOSX/.*, which is hid"):
+    with pytest.raises(ValueError, match=r"val_map.txt names __MACOSX/.*, which is no im"):
         load_imagenet(tmp_path, split="test")
 
 
@@ -357,7 +357,8 @@ def test_folders_that_are_no_classes_are_refused(tmp_path, stranger, with_image)
         (tmp_path / "train" / stranger / "a.JPEG").write_bytes(encoded(0))
     for split in ("train", "test"):
         with pytest.raises(
-            ValueError, match=rf"train must have no other .* got {re.escape(stranger)} bes"
+            ValueError,
+            match=rf"train must have no .* got {re.escape(stranger)} bes",
         ):
             load_imagenet(tmp_path, split=split)
     shutil.rmtree(tmp_path / "train")
@@ -365,7 +366,7 @@ def test_folders_that_are_no_classes_are_refused(tmp_path, stranger, with_image)
     with zipfile.ZipFile(tmp_path / "train.zip", "a") as archive:
         archive.writestr(f"{stranger}/{'a.JPEG' if with_image else ''}", b"")
     for split in ("train", "test"):
-        with pytest.raises(ValueError, match=r"train.zip must have no other folders"):
+        with pytest.raises(ValueError, match=r"train.zip must have no folders but"):
             load_imagenet(tmp_path, split=split)
 
 
