@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.io import loadmat
 
 from rs4a.datasets.images import RandomCropAndFlip
-from rs4a.datasets.loading import Request, Root, check_images, check_labels
+from rs4a.datasets.loading import Request, check_images, check_labels, loader
 
 __all__ = ["load_cifar10", "load_imagenet32", "load_svhn", "load_tiny_images_500k"]
 
@@ -29,14 +29,8 @@ _BY_HAND_TINY = (
 _Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def load_cifar10(
-    root: Root = None,
-    *,
-    split: str = "train",
-    download: bool = False,
-    as_arrays: bool = True,
-    augment: bool = False,
-) -> Any:
+@loader("cifar10")
+def load_cifar10(request: Request) -> Any:
     """CIFAR-10: 50,000 training and 10,000 test images of animals and vehicles [1]_.
 
     The function reads both published versions, "python" and "binary". The pickles of the
@@ -86,8 +80,9 @@ def load_cifar10(
     >>> from rs4a.datasets import load_cifar10
     >>> X, y = load_cifar10(split="test", download=True)  # doctest: +SKIP
     """
-    request = Request("cifar10", root, split, download, as_arrays, augment)
-    names = ["test_batch"] if split == "test" else [f"data_batch_{i}" for i in range(1, 6)]
+    names = [f"data_batch_{i}" for i in range(1, 6)]
+    if request.split == "test":
+        names = ["test_batch"]
     paths = request.find(
         names,
         [f"{name}.bin" for name in names],
@@ -99,14 +94,8 @@ def load_cifar10(
     )
 
 
-def load_imagenet32(
-    root: Root = None,
-    *,
-    split: str = "train",
-    download: bool = False,
-    as_arrays: bool = True,
-    augment: bool = False,
-) -> Any:
+@loader("imagenet32", by_hand=_BY_HAND_32)
+def load_imagenet32(request: Request) -> Any:
     """Downsampled ImageNet: 1,281,167 training and 50,000 test images [1]_.
 
     The pickles are read as plain data: no name in a file is imported or called. The
@@ -155,25 +144,16 @@ def load_imagenet32(
     >>> from rs4a.datasets import load_imagenet32
     >>> dataset = load_imagenet32("/data", as_arrays=False)  # doctest: +SKIP
     """
-    request = Request(
-        "imagenet32", root, split, download, as_arrays, augment, by_hand=_BY_HAND_32
-    )
     place, names = "Imagenet32_train", [f"train_data_batch_{i}" for i in range(1, 11)]
-    if split == "test":
+    if request.split == "test":
         place, names = "Imagenet32_val", ["val_data"]
     paths = request.find(names, places=["", place])
     images, labels = _read_batches(paths, partial(_read_pickle, low=1, high=1000))
     return request.result(images, labels - 1, RandomCropAndFlip(padding=0))
 
 
-def load_tiny_images_500k(
-    root: Root = None,
-    *,
-    split: str = "train",
-    download: bool = False,
-    as_arrays: bool = False,
-    augment: bool = False,
-) -> Any:
+@loader("tiny_images_500k", ("train",), _BY_HAND_TINY, arrays_by_default=False)
+def load_tiny_images_500k(request: Request) -> Any:
     """500,000 tiny images with pseudo-labels, as more training data for CIFAR-10 [1]_.
 
     A classifier of CIFAR-10 gave the labels. The pickle is read as plain data: no name in
@@ -221,8 +201,6 @@ def load_tiny_images_500k(
     >>> from rs4a.datasets import load_tiny_images_500k
     >>> dataset = load_tiny_images_500k("/data", augment=True)  # doctest: +SKIP
     """
-    options = (root, split, download, as_arrays, augment)
-    request = Request("tiny_images_500k", *options, ("train",), _BY_HAND_TINY)
     (path,) = request.find(["ti_500K_pseudo_labeled.pickle"])
     images, labels = _read_pickle(path, "extrapolated_targets", shape=(32, 32, 3))
     return request.result(
@@ -230,14 +208,8 @@ def load_tiny_images_500k(
     )
 
 
-def load_svhn(
-    root: Root = None,
-    *,
-    split: str = "train",
-    download: bool = False,
-    as_arrays: bool = True,
-    augment: bool = False,
-) -> Any:
+@loader("svhn", ("train", "test", "extra"))
+def load_svhn(request: Request) -> Any:
     """SVHN: 73,257 training and 26,032 test images of digits on house fronts [1]_.
 
     Parameters
@@ -283,16 +255,14 @@ def load_svhn(
     >>> from rs4a.datasets import load_svhn
     >>> X, y = load_svhn(split="test", download=True)  # doctest: +SKIP
     """
-    splits = ("train", "test", "extra")
-    request = Request("svhn", root, split, download, as_arrays, augment, splits)
 
     def fetch(folder: Path) -> None:
         from torchvision import datasets  # its import takes a second
 
-        url, filename, md5 = datasets.SVHN.split_list[split]
+        url, filename, md5 = datasets.SVHN.split_list[request.split]
         datasets.utils.download_url(url, folder, filename, md5)
 
-    (path,) = request.find([f"{split}_32x32.mat"], fetch=fetch)
+    (path,) = request.find([f"{request.split}_32x32.mat"], fetch=fetch)
     try:
         content = loadmat(path, variable_names=["X", "y"])
     except Exception as error:  # a damaged file leads to any error

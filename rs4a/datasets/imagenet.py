@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rs4a.datasets.loading import Request, Root
+from rs4a.datasets.loading import Request, loader
 
 __all__ = ["load_imagenet"]
 
@@ -11,14 +11,8 @@ _BY_HAND = (
 )
 
 
-def load_imagenet(
-    root: Root = None,
-    *,
-    split: str = "train",
-    download: bool = False,
-    as_arrays: bool = False,
-    augment: bool = False,
-) -> Any:
+@loader("imagenet", by_hand=_BY_HAND, arrays_by_default=False)
+def load_imagenet(request: Request) -> Any:
     """ImageNet (ILSVRC 2012): 1,281,167 training and 50,000 test images [1]_.
 
     The Dataset decodes an image at each use, scales its shorter side to 256 pixels, and
@@ -71,13 +65,10 @@ def load_imagenet(
     >>> from rs4a.datasets import load_imagenet
     >>> dataset = load_imagenet("/data/imagenet", split="test")  # doctest: +SKIP
     """
-    request = Request(
-        "imagenet", root, split, download, as_arrays, augment, by_hand=_BY_HAND
-    )
     from rs4a.datasets.class_folders import ClassFolders  # torchvision takes a second
 
-    folder = request.folder / ("val" if split == "test" else "train")
-    dataset = ClassFolders(folder, augment) if folder.is_dir() else None
+    folder = request.folder / ("val" if request.split == "test" else "train")
+    dataset = ClassFolders(folder, request.augment) if folder.is_dir() else None
     if not dataset:  # or no images in it
         raise FileNotFoundError(f"Found no images {folder}/CLASS/NAME.JPEG. {_BY_HAND}")
-    return dataset.arrays() if as_arrays else dataset
+    return dataset.arrays() if request.as_arrays else dataset

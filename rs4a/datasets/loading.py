@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs4a.datasets.images import ImageDataset
 
-__all__ = ["Request", "Root", "check_images", "check_labels"]
+__all__ = ["Request", "Root", "check_images", "check_labels", "loader"]
 
 Root = str | os.PathLike[str] | None
 
@@ -28,14 +28,14 @@ class Request:
     name : str
         Name of the data set.
 
-    root, split, download, as_arrays, augment
-        Arguments of the loader.
-
-    splits : tuple of str, default=("train", "test")
+    splits : tuple of str
         Splits of the data set.
 
-    by_hand : str, default=""
-        How a person gets the files of a data set without download.
+    by_hand : str
+        How a person gets the files of a data set without download; else empty.
+
+    root, split, download, as_arrays, augment
+        Arguments of the loader.
 
     Raises
     ------
@@ -45,13 +45,13 @@ class Request:
     """
 
     name: str
+    splits: tuple[str, ...]
+    by_hand: str
     root: Root
     split: str
     download: bool
     as_arrays: bool
     augment: bool
-    splits: tuple[str, ...] = ("train", "test")
-    by_hand: str = ""
 
     def __post_init__(self) -> None:
         if self.split not in self.splits:
@@ -112,6 +112,33 @@ class Request:
         transform = augmentation if self.augment else None
         dataset = ImageDataset(images, targets, transform, max_value)
         return dataset.arrays() if self.as_arrays else dataset
+
+
+def loader(
+    name: str,
+    splits: tuple[str, ...] = ("train", "test"),
+    by_hand: str = "",
+    arrays_by_default: bool = True,
+) -> Callable[[Callable[[Request], Any]], Callable[..., Any]]:
+    """Make a loader of a function of its request: all loaders have the same parameters."""
+
+    def decorate(read: Callable[[Request], Any]) -> Callable[..., Any]:
+        def load(
+            root: Root = None,
+            *,
+            split: str = splits[0],
+            download: bool = False,
+            as_arrays: bool = arrays_by_default,
+            augment: bool = False,
+        ) -> Any:
+            options = (root, split, download, as_arrays, augment)
+            return read(Request(name, splits, by_hand, *options))
+
+        for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(load, attribute, getattr(read, attribute))
+        return load
+
+    return decorate
 
 
 def check_images(path: Path, key: str, images: Any, shape: tuple[int | str, ...]) -> None:

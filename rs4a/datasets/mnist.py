@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from rs4a.datasets.images import RandomCropAndFlip
-from rs4a.datasets.loading import Request, Root, check_labels
+from rs4a.datasets.loading import Request, check_labels, loader
 
 __all__ = ["load_digits_images", "load_fashion_mnist", "load_mnist"]
 
@@ -20,14 +20,8 @@ __all__ = ["load_digits_images", "load_fashion_mnist", "load_mnist"]
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
-def load_mnist(
-    root: Root = None,
-    *,
-    split: str = "train",
-    download: bool = False,
-    as_arrays: bool = True,
-    augment: bool = False,
-) -> Any:
+@loader("mnist")
+def load_mnist(request: Request) -> Any:
     """MNIST: 60,000 training and 10,000 test images of handwritten digits [1]_.
 
     Parameters
@@ -73,18 +67,11 @@ def load_mnist(
     >>> from rs4a.datasets import load_mnist
     >>> X, y = load_mnist("~/mnist", split="test")  # doctest: +SKIP
     """
-    request = Request("mnist", root, split, download, as_arrays, augment)
     return _load(request, "MNIST", [""], RandomCropAndFlip(padding=2, flip=False))
 
 
-def load_fashion_mnist(
-    root: Root = None,
-    *,
-    split: str = "train",
-    download: bool = False,
-    as_arrays: bool = True,
-    augment: bool = False,
-) -> Any:
+@loader("fashion_mnist")
+def load_fashion_mnist(request: Request) -> Any:
     """Fashion-MNIST: 60,000 training and 10,000 test images of clothes [1]_.
 
     Parameters
@@ -132,19 +119,12 @@ def load_fashion_mnist(
     >>> from rs4a.datasets import load_fashion_mnist
     >>> X, y = load_fashion_mnist(split="test")  # doctest: +SKIP
     """
-    request = Request("fashion_mnist", root, split, download, as_arrays, augment)
-    places = [""] if root is not None else [str(_DEBIAN), ""]
+    places = [""] if request.root is not None else [str(_DEBIAN), ""]
     return _load(request, "FashionMNIST", places, RandomCropAndFlip(padding=2))
 
 
-def load_digits_images(
-    root: Root = None,
-    *,
-    split: str = "all",
-    download: bool = False,
-    as_arrays: bool = True,
-    augment: bool = False,
-) -> Any:
+@loader("digits", ("all", "train", "test"))
+def load_digits_images(request: Request) -> Any:
     """Scikit-learn's digits as images: 1797 of them, of 8x8 pixels [1]_.
 
     Parameters
@@ -187,19 +167,18 @@ def load_digits_images(
     >>> X.shape, y.shape
     ((450, 1, 8, 8), (450,))
     """
-    if root is not None:
+    if request.root is not None:
         raise ValueError(
-            f"root must be None for the digits, which come with scikit-learn, got {root!r}."
+            "root must be None for the digits, which come with scikit-learn, got "
+            f"{request.root!r}."
         )
-    splits = ("all", "train", "test")
-    request = Request("digits", root, split, download, as_arrays, augment, splits)
     bunch = load_digits()
     rows = np.arange(len(bunch.target))
-    if split != "all":
+    if request.split != "all":
         parts = train_test_split(
             rows, test_size=0.25, stratify=bunch.target, random_state=0
         )
-        rows = np.sort(parts[split == "test"])
+        rows = np.sort(parts[request.split == "test"])
     images = bunch.images[rows, np.newaxis].astype(np.uint8)
     augmentation = RandomCropAndFlip(padding=2, flip=False)
     return request.result(images, bunch.target[rows], augmentation, max_value=16)
