@@ -7,16 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import is_image_file
-from torchvision.transforms import (
-    CenterCrop,
-    Compose,
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-    Resize,
-    ToTensor,
-)
 
 __all__ = ["ClassFolders"]
 
@@ -45,12 +38,12 @@ class ClassFolders(ImageFolder):
     """
 
     def __init__(self, folder: Path, augment: bool):
-        steps: list[Any] = [Resize(256), CenterCrop(224)]
+        steps: list[Any] = [transforms.Resize(256), transforms.CenterCrop(224)]
         if augment:
-            steps = [RandomResizedCrop(224), RandomHorizontalFlip()]
+            steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
         super().__init__(
             folder,
-            Compose([*steps, ToTensor()]),
+            transforms.Compose([*steps, transforms.ToTensor()]),
             is_valid_file=lambda path: (
                 is_image_file(path) and not _is_hidden(Path(path).relative_to(folder).parts)
             ),

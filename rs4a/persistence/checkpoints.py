@@ -107,8 +107,8 @@ def load_checkpoint(
     >>> net.module__name, net.module__input_shape
     ('LeNet', (1, 28, 28))
     """
-    sizes = {"dataset": dataset, "input_shape": input_shape, "n_classes": n_classes}
-    return _load(Path(path), device, name=name, **sizes, **options)[0]
+    sizes = {"input_shape": input_shape, "n_classes": n_classes}
+    return _load(Path(path), device, name=name, dataset=dataset, **sizes, **options)[0]
 
 
 def net_from_checkpoint(
@@ -142,16 +142,16 @@ def _load(
     """Net in a file, and the metadata that version 0.1.0 wrote."""
     if {"mean", "std"} & set(asked):
         raise ValueError("mean and std are read from the file, or from dataset=.")
-    content = read_weights(path)
+    tensors, header, arch = read_weights(path)
     asked = {name: value for name, value in asked.items() if value is not None}
     try:
-        if content.header is None:
-            arguments, state = recognise(content.tensors, content.arch, asked)
+        if header is None:
+            arguments, state = recognise(tensors, arch, asked)
         else:
-            arguments, state = {**content.header["network"], **asked}, content.tensors
+            arguments, state = {**header["network"], **asked}, tensors
         _check_fits(arguments, state)
         n_outputs = _shape(arguments).n_classes
-        labels = content.header["classes"] if content.header else list(range(n_outputs))
+        labels = header["classes"] if header else list(range(n_outputs))
         if len(labels) != n_outputs or len(set(map(str, labels))) != n_outputs:
             raise ValueError(
                 f"it must have a label of its own for each of {n_outputs} outputs, got "
@@ -160,23 +160,17 @@ def _load(
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         message = " ".join(str(error).split())  # torch names all wrong weights in lines
         raise ValueError(f"{path.name} cannot be loaded: {message:.400}") from error
-    net = _untrained(arguments, labels, device)
-    net.module_.load_state_dict(state, strict=True)
-    return net, content.header["user"] if content.header else {}
-
-
-def _untrained(
-    arguments: dict[str, Any], classes: list[Any], device: str
-) -> NeuralNetClassifier:
-    return NeuralNetClassifier(
+    net = NeuralNetClassifier(
         make_network,
         criterion=nn.CrossEntropyLoss,
-        classes=classes,
+        classes=labels,
         train_split=None,
         verbose=0,
         device=device,
         **{f"module__{name}": value for name, value in arguments.items()},
     ).initialize()
+    net.module_.load_state_dict(state, strict=True)
+    return net, header["user"] if header else {}
 
 
 def _check_fits(arguments: dict[str, Any], state: State) -> None:

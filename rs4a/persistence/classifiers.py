@@ -122,26 +122,24 @@ def parts_to_give(classifier: Any, header: dict[str, Any]) -> dict[str, Any]:
 
 
 def not_in_file(net: NeuralNet) -> str:
-    """Parts of a net that no file holds, in words."""
-    words = ""
-    if names := own_state(net).keys() - net.get_params(deep=False):
-        words += (
-            f" No file holds the net's {', '.join(sorted(names))}: make it a buffer of the "
-            "module, or a parameter of the net."
-        )
-    if kinds := sorted({type(module).__qualname__ for module in hidden_modules(net)}):
-        words += (
-            f" No file holds modules that are no submodules ({', '.join(kinds)}): put them "
-            "into a torch.nn.ModuleList or ModuleDict."
-        )
+    """Parts of a net that no file holds, and where they belong, in words."""
     with torch.random.fork_rng(devices=[]):
         fresh = clone(net).initialize()
-    if names := different_settings(net, fresh):
-        words += (
-            f" Set beside the module's parameters: {', '.join(names)}. Make tensors "
-            "buffers, and all else an argument of the module."
-        )
-    return words
+    found = {
+        "No file holds the net's {}: make it a buffer of the module, or a parameter of the "
+        "net.": own_state(net).keys() - net.get_params(deep=False),
+        "No file holds modules that are no submodules ({}): put them into a "
+        "torch.nn.ModuleList or ModuleDict.": {
+            type(module).__qualname__ for module in hidden_modules(net)
+        },
+        "Set beside the module's parameters: {}. Make tensors buffers, and all else an "
+        "argument of the module.": different_settings(net, fresh),
+    }
+    return "".join(
+        f" {text.format(', '.join(sorted(names)))}"
+        for text, names in found.items()
+        if names
+    )
 
 
 def _descriptions(header: dict[str, Any]) -> list[dict[str, Any]]:

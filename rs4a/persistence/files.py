@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -97,11 +97,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], State]:
 # Weights
 
 
-class _Weights(NamedTuple):
-    """Content of a file of weights.
+def read_weights(path: Path) -> tuple[State, dict[str, Any] | None, str | None]:
+    """Read weights, and the statements of the file beside them.
 
-    Parameters
-    ----------
+    Returns
+    -------
     tensors : dict of str to torch.Tensor
         Weights, together no larger than the file; they may be not finite.
 
@@ -110,15 +110,6 @@ class _Weights(NamedTuple):
 
     arch : str or None
         Network, as Cohen et al.'s training script names it; None for other files.
-    """
-
-    tensors: State
-    header: dict[str, Any] | None
-    arch: str | None
-
-
-def read_weights(path: Path) -> _Weights:
-    """Read tensors, and the statements of the file beside them.
 
     Raises
     ------
@@ -147,7 +138,7 @@ def read_weights(path: Path) -> _Weights:
             f"{path.name} has {size} bytes of weights in a file of {size_of_file} bytes: "
             "several share one memory."
         )
-    return _Weights(tensors, header, arch if isinstance(arch, str) else None)
+    return tensors, header, arch if isinstance(arch, str) else None
 
 
 def _is_safetensors(path: Path) -> bool:

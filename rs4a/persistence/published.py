@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -64,7 +63,7 @@ def recognise(
         missing.
     """
     state = _renamed(tensors)
-    options, last_weight, image_shape = _found(state)
+    options, last_weight = _network(state)
     dataset = asked.get("dataset")
     usual = dataset_shape(
         dataset or ("imagenet" if options["name"] == "ResNet50" else "cifar10")
@@ -80,12 +79,7 @@ def recognise(
     name = asked.get("name", options["name"])
     sizes = {key: asked.get(key) for key in ("input_shape", "n_classes")}
     if dataset is None and sizes["input_shape"] is None:
-        if image_shape is None:
-            raise ValueError(
-                f"height and width of the images of a {name} cannot be told from its "
-                "weights. Give input_shape= or dataset=."
-            )
-        sizes["input_shape"] = image_shape
+        sizes["input_shape"] = _image_shape(options["name"], state)
     if dataset is None and sizes["n_classes"] is None:
         sizes["n_classes"] = _length(state, last_weight, axis=0)
     shape = dataset_shape(
@@ -142,80 +136,61 @@ def _channel_values(state: State, name: str, default: ArrayLike) -> ArrayLike:
 
 # Networks
 
-#: Name and options of a network, its last weight, and the shape of an image, if known.
-_Found = tuple[dict[str, Any], str, tuple[int, ...] | None]
-
-
-def _found(state: State) -> _Found:
-    n_channels = _length(state, "norm.mean", axis=0) if "norm.mean" in state else 3
-    for mark, read in _READERS.items():
-        if any(name.startswith(mark) for name in state):
-            return read(state, n_channels)
-    raise ValueError(
-        f"its names, {list(state)[:3]} and so on, are those of no network that was "
-        "published."
-    )
-
-
-def _alexnet(state: State, n_channels: int) -> _Found:
-    return {"name": "AlexNet"}, "model.classifier.6.weight", (n_channels, 32, 32)
-
-
-def _wide_resnet(state: State, n_channels: int) -> _Found:
-    options = {
-        "name": "WideResNet",
-        "depth": 6 * _n_children(state, "model.block1.layer.") + 4,
-        "widen_factor": _length(state, "model.fc.weight", axis=1) // 64,
-    }
-    return options, "model.fc.weight", _small_image(n_channels)
-
-
-def _resnet50(state: State, n_channels: int) -> _Found:
-    return {"name": "ResNet50"}, "model.fc.weight", (n_channels, 224, 224)
-
-
-def _cifar_resnet(state: State, n_channels: int) -> _Found:
-    convolve = any(".downsample." in name for name in state)
-    depth = 6 * _n_children(state, "model.layer1.") + 2
-    options: dict[str, Any] = {"shortcut": "convolution" if convolve else "pad"}
-    options |= (
-        {"name": "ResNet110"} if depth == 110 else {"name": "CifarResNet", "depth": depth}
-    )
-    return options, "model.fc.weight", _small_image(n_channels)
-
-
-def _lenet(state: State, n_channels: int) -> _Found:
-    pooled = _square_root(_length(state, "model.fc1.weight", axis=1) / 16)
-    side = None if pooled is None else 4 * pooled + 8  # before convolutions and pools
-    return {"name": "LeNet"}, "model.fc3.weight", _square_image(n_channels, side)
-
-
-def _mlp(state: State, n_channels: int) -> _Found:
-    n_layers = _n_children(state, "model.layers.")
-    *weights, last = [f"model.layers.{2 * i}.weight" for i in range(n_layers)]
-    hidden = tuple(_length(state, weight, axis=0) for weight in weights)
-    first = "model.layers.0.weight"
-    return {"name": "MLP", "hidden": hidden}, last, _dense_image(state, first, n_channels)
-
-
-def _linear(state: State, n_channels: int) -> _Found:
-    weight = "model.layer.weight"
-    return {"name": "Linear"}, weight, _dense_image(state, weight, n_channels)
-
-
-#: By the first names of a network; no later network has them.
-_READERS: dict[str, Callable[[State, int], _Found]] = {
-    "model.features.": _alexnet,
-    "model.block1.": _wide_resnet,
-    "model.layer4.": _resnet50,
-    "model.layer1.": _cifar_resnet,
-    "model.conv2.": _lenet,
-    "model.layers.": _mlp,
-    "model.layer.": _linear,
+#: By the first names of a network, which no later network has: its name and last weight.
+_NETWORKS = {
+    "model.features.": ("AlexNet", "model.classifier.6.weight"),
+    "model.block1.": ("WideResNet", "model.fc.weight"),
+    "model.layer4.": ("ResNet50", "model.fc.weight"),
+    "model.layer1.": ("CifarResNet", "model.fc.weight"),
+    "model.conv2.": ("LeNet", "model.fc3.weight"),
+    "model.layers.": ("MLP", ""),
+    "model.layer.": ("Linear", "model.layer.weight"),
 }
 
 
-# Sizes
+def _network(state: State) -> tuple[dict[str, Any], str]:
+    """Name and options of a network, and the name of its last weight."""
+    marks = [mark for mark in _NETWORKS if any(name.startswith(mark) for name in state)]
+    if not marks:
+        raise ValueError(
+            f"its names, {list(state)[:3]} and so on, are those of no network that was "
+            "published."
+        )
+    name, last_weight = _NETWORKS[marks[0]]
+    options: dict[str, Any] = {"name": name}
+    if name == "WideResNet":
+        options["depth"] = 6 * _n_children(state, "model.block1.layer.") + 4
+        options["widen_factor"] = _length(state, last_weight, axis=1) // 64
+    elif name == "CifarResNet":
+        convolve = any(".downsample." in name for name in state)
+        options["shortcut"] = "convolution" if convolve else "pad"
+        options["depth"] = 6 * _n_children(state, "model.layer1.") + 2
+        if options["depth"] == 110:
+            options = {"name": "ResNet110", "shortcut": options["shortcut"]}
+    elif name == "MLP":
+        n_layers = _n_children(state, "model.layers.")
+        *weights, last_weight = [f"model.layers.{2 * i}.weight" for i in range(n_layers)]
+        options["hidden"] = tuple(_length(state, each, axis=0) for each in weights)
+    return options, last_weight
+
+
+def _image_shape(network: str, state: State) -> tuple[int, ...]:
+    """Shape of an image from weights; the usual one if a network takes any size."""
+    n_channels = _length(state, "norm.mean", axis=0) if "norm.mean" in state else 3
+    side = {"ResNet50": 224, "AlexNet": 32}.get(network, 28 if n_channels == 1 else 32)
+    if network in ("LeNet", "MLP", "Linear"):
+        places = {"LeNet": ("fc1", 16), "Linear": ("layer", n_channels)}
+        layer, n_planes = places.get(network, ("layers.0", n_channels))
+        pixels = _length(state, f"model.{layer}.weight", axis=1) / n_planes
+        side = math.isqrt(int(pixels))
+        if side**2 != pixels:
+            raise ValueError(
+                f"height and width of the images of a {network} cannot be told from its "
+                "weights. Give input_shape= or dataset=."
+            )
+        if network == "LeNet":
+            side = 4 * side + 8  # before both convolutions and pools
+    return n_channels, side, side
 
 
 def _length(state: State, name: str, axis: int) -> int:
@@ -232,22 +207,3 @@ def _n_children(state: State, prefix: str) -> int:
     return len(
         {n.removeprefix(prefix).split(".")[0] for n in state if n.startswith(prefix)}
     )
-
-
-def _small_image(n_channels: int) -> tuple[int, ...]:
-    """Shape as in MNIST or in CIFAR-10, for networks that take images of any size."""
-    return (1, 28, 28) if n_channels == 1 else (n_channels, 32, 32)
-
-
-def _dense_image(state: State, weight: str, n_channels: int) -> tuple[int, ...] | None:
-    side = _square_root(_length(state, weight, axis=1) / n_channels)
-    return _square_image(n_channels, side)
-
-
-def _square_image(n_channels: int, side: int | None) -> tuple[int, ...] | None:
-    return None if side is None else (n_channels, side, side)
-
-
-def _square_root(square: float) -> int | None:
-    root = math.isqrt(int(square))
-    return root if root**2 == square else None

@@ -10,10 +10,9 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import numpy as np
+import skorch
 import skorch.callbacks
-import skorch.dataset
 import torch
-from skorch.utils import noop, to_numpy
 
 from rs4a import bounds, networks, noises, objectives
 from rs4a.bounds import Bound
@@ -31,51 +30,49 @@ _PARAMETER_OBJECTS = (Noise, Bound, Objective, Inference)
 # Classes and functions that a file may name: looked up, never imported.
 
 _CALLBACKS = (
-    "EarlyStopping", "EpochScoring", "GradientNormClipping", "LRScheduler",
-    "PassthroughScoring", "PrintLog", "ProgressBar",
-)  # fmt: skip
+    "EarlyStopping EpochScoring GradientNormClipping LRScheduler PassthroughScoring "
+    "PrintLog ProgressBar"
+)
 _NETWORKS = (
-    "AlexNet", "CifarResNet", "LeNet", "Linear", "MLP", "ResNet110", "WideResNet",
-    "make_network", "resnet50",
-)  # fmt: skip
+    "AlexNet CifarResNet LeNet Linear MLP ResNet110 WideResNet make_network resnet50"
+)
 _OPTIMIZERS = (
-    "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS",
-    "NAdam", "RAdam", "RMSprop", "Rprop", "SGD", "SparseAdam",
-)  # fmt: skip
-_LOSSES = ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
+    "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS NAdam RAdam RMSprop Rprop "
+    "SGD SparseAdam"
+)
 
 
-def _public(module: Any, prefix: str, names: Any) -> dict[str, Any]:
-    return {f"{prefix}.{name}": getattr(module, name) for name in names}
+def _named(*modules: tuple[Any, str]) -> dict[str, Any]:
+    """Some things of modules, by their dotted names."""
+    return {
+        f"{module.__name__}.{name}": getattr(module, name)
+        for module, names in modules
+        for name in names.split()
+    }
 
 
 #: Classes of the objects that a file may hold; their parameters are those of the file.
 _KNOWN_CLASSES: dict[str, type[Any]] = {
-    f"{module.__name__}.{name}": each
-    for module in (bounds, noises, objectives)
-    for name, each in known_classes(module).items()
-    if hasattr(each, "get_params")
-} | {
     "rs4a.Inference": Inference,
-    "skorch.dataset.ValidSplit": skorch.dataset.ValidSplit,
-    **_public(skorch.callbacks, "skorch.callbacks", _CALLBACKS),
+    **_named((skorch.dataset, "ValidSplit"), (skorch.callbacks, _CALLBACKS)),
+    **{
+        f"{module.__name__}.{name}": each
+        for module in (bounds, noises, objectives)
+        for name, each in known_classes(module).items()
+    },
 }
 
 #: Parts of nets: classes and functions that are parameters themselves.
-_LOADABLE: dict[str, Any] = {
-    "skorch.NeuralNet": skorch.NeuralNet,
-    "skorch.NeuralNetClassifier": skorch.NeuralNetClassifier,
-    "skorch.dataset.Dataset": skorch.dataset.Dataset,
-    "skorch.utils.noop": noop,
-    "skorch.utils.to_numpy": to_numpy,
-    "torch.utils.data.DataLoader": torch.utils.data.DataLoader,
-    "print": print,
-    **_public(networks, "rs4a.networks", _NETWORKS),
-    **_public(torch.nn, "torch.nn", _LOSSES),
-    **_public(torch.optim, "torch.optim", _OPTIMIZERS),
-    **_public(torch, "torch", _DTYPES),
-}
+_LOADABLE = {"print": print} | _named(
+    (skorch, "NeuralNet NeuralNetClassifier"),
+    (skorch.dataset, "Dataset"),
+    (skorch.utils, "noop to_numpy"),
+    (networks, _NETWORKS),
+    (torch, "float16 bfloat16 float32 float64"),
+    (torch.nn, "CrossEntropyLoss NLLLoss MultiMarginLoss"),
+    (torch.optim, _OPTIMIZERS),
+    (torch.utils.data, "DataLoader"),
+)
 
 _CLASS_NAMES = {each: name for name, each in _KNOWN_CLASSES.items()}
 # By id: a thing need not be hashable.

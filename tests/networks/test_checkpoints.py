@@ -560,10 +560,10 @@ def test_wrong_entries_of_headers(entries, message, tmp_path):
 def no_net(monkeypatch):
     """Fail where a net is made in memory."""
 
-    def unwanted(*args):
+    def unwanted(*args, **kwargs):
         raise AssertionError("a network was made")
 
-    monkeypatch.setattr("rs4a.persistence.checkpoints._untrained", unwanted)
+    monkeypatch.setattr("rs4a.persistence.checkpoints.NeuralNetClassifier", unwanted)
 
 
 @pytest.mark.parametrize(
