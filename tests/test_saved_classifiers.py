@@ -3,12 +3,10 @@
 import builtins
 import errno
 import functools
-import inspect
 import json
 import math
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +41,7 @@ from rs4a.objectives import (
 )
 from rs4a.persistence import load_checkpoint
 from rs4a.persistence.files import content_digest
-from rs4a.persistence.nets import describe_net
+from rs4a.persistence.nets import describe
 from rs4a.persistence.values import JsonWriter
 from rs4a.voting.remote import pack_voters
 
@@ -77,7 +75,7 @@ def plain_params(classifier):
     params = {**classifier.get_params(deep=False), "random_state": None}
     estimator = params.pop("estimator")
     net = getattr(estimator, "estimator", estimator)
-    described = None if net is None else describe_net(net, JsonWriter())
+    described = None if net is None else describe(net, JsonWriter())
     return described, JsonWriter().write(params)
 
 
@@ -572,32 +570,6 @@ def test_parameter_that_no_file_can_hold(small, path):
         TypeError, match=r"noise=.* cannot be saved, for a value of type obj"
     ):
         SmoothedClassifier.save(saved, path)
-
-
-IN_ANOTHER_PROCESS = """
-import sys
-from rs4a import SmoothedClassifier
-try:
-    SmoothedClassifier.load(sys.argv[1])
-except ValueError as error:
-    print(error)
-"""
-
-
-def test_machine_without_the_class(small, path):
-    X, y, _ = small
-    SmoothedClassifier.save(smoothed(own()).fit(X, y), path)
-    run = subprocess.run(
-        [sys.executable, "-c", IN_ANOTHER_PROCESS, path],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(inspect.getfile(SmoothedClassifier)).parents[1],
-    )
-    assert run.stdout.startswith(
-        "The file names parts of the net that it cannot hold, module=Own"
-    )
-    assert "estimator=" in run.stdout
 
 
 # Devices

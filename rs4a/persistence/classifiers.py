@@ -11,17 +11,8 @@ from skorch import NeuralNet
 from rs4a.nets.fingerprint import different_settings
 from rs4a.nets.modules import hidden_modules, own_state
 from rs4a.nets.trained_under import remember_noise
+from rs4a.persistence import nets
 from rs4a.persistence.files import State
-from rs4a.persistence.nets import (
-    available_device,
-    build_net,
-    check_agrees,
-    describe_net,
-    needed_of_net,
-    restore_net,
-    state_of_net,
-    weights_of_net,
-)
 from rs4a.persistence.values import (
     JsonReader,
     JsonWriter,
@@ -77,10 +68,10 @@ def described(classifier: Any) -> tuple[dict[str, Any], State]:
         | {"random_state": writer.write(seed if isinstance(seed, Integral) else None)},
         "fitted": _write_all(fitted, writer),
         "estimator": _write_estimator(classifier, writer),
-        "net": describe_net(net, writer),
-        "state": state_of_net(net, writer),
+        "net": nets.describe(net, writer),
+        "state": nets.state_of(net, writer),
     }
-    return header, {**writer.tensors, **weights_of_net(net)}
+    return header, {**writer.tensors, **nets.weights_of(net)}
 
 
 def _write_all(values: dict[str, Any], writer: JsonWriter) -> dict[str, Any]:
@@ -98,7 +89,7 @@ def _write_estimator(classifier: Any, writer: JsonWriter) -> Any:
     """The parameter `estimator`: None, that it is the net of the fit, or another net."""
     estimator = classifier.estimator
     if not isinstance(estimator, FrozenEstimator):
-        return None if estimator is None else describe_net(estimator, writer)
+        return None if estimator is None else nets.describe(estimator, writer)
     if estimator.estimator is not classifier.estimator_:
         raise ValueError(
             "estimator must be the one of the last fit to be saved, got another frozen "
@@ -109,7 +100,7 @@ def _write_estimator(classifier: Any, writer: JsonWriter) -> Any:
 
 def parts_to_give(classifier: Any, header: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `load` that a trial reading of a described classifier needs."""
-    needs_net = any(map(needed_of_net, _descriptions(header)))
+    needs_net = any(map(nets.needed, _descriptions(header)))
     objects = {
         name: [vars(classifier)[each] for each in (name, fitted) if each is not None]
         for name, fitted in _OBJECTS.items()
@@ -189,8 +180,8 @@ def restored(
         _check_given(name, value, header, reader, own)
     untrained, net = _new_nets(header, reader, estimator)
     for each in filter(None, (untrained, net)):
-        each.set_params(device=available_device(each.device, device))
-    restore_net(net, header["state"], tensors, reader)
+        each.set_params(device=nets.device_of(each.device, device))
+    nets.restore(net, header["state"], tensors, reader)
     trained_under = header["state"]["trained_under"]
     # A frozen net may have been trained under another noise of the user's.
     if trained_under is not None and not unknown_names(trained_under, own):
@@ -209,7 +200,7 @@ def _new_nets(
 ) -> tuple[NeuralNet | None, NeuralNet]:
     """The net to train, if the classifier has one, and the net that gets the weights."""
     if estimator is None:
-        net, *others = (build_net(each, reader) for each in _descriptions(header))
+        net, *others = (nets.build(each, reader) for each in _descriptions(header))
         return (others[0] if others else None), net
     if header["estimator"] is None:
         raise ValueError(
@@ -218,7 +209,7 @@ def _new_nets(
         )
     frozen = isinstance(estimator, FrozenEstimator)
     net = clone(estimator.estimator if frozen else estimator)
-    check_agrees(net, header["net"], header["state"]["parts"])
+    nets.check(net, header["net"], header["state"]["parts"])
     return net, clone(net)
 
 

@@ -57,8 +57,8 @@ class KeptInFiles(BaseEstimator):
         Notes
         -----
         The file holds the seed of the votes. Certificates hold against an attacker who
-        does not know the seed: before a classifier is used whose file is public, set
-        `random_state` to a secret number.
+        does not know the seed: if the file is public, set `random_state` to a secret number
+        before you use the classifier.
 
         Examples
         --------
@@ -84,7 +84,7 @@ class KeptInFiles(BaseEstimator):
         check_is_net(
             classifier.estimator_,
             "save, whose files hold no pickle,",
-            " joblib.dump keeps the others, for those who trust the file.",
+            " joblib.dump writes other classifiers, for readers who trust the file.",
         )
         header, tensors = described(classifier)
         with whole_file(path) as partial:
@@ -126,19 +126,19 @@ class KeptInFiles(BaseEstimator):
             the noise that the file states.
 
         objective : Objective, default=None
-            Likewise, the training objective.
+            The training objective, under the same conditions.
 
         bound : Bound, default=None
-            Likewise, the bound.
+            The bound, under the same conditions.
 
         device : str or torch.device, default=None
-            Device of the net. None: that of `estimator` or else the saved one, or "cpu"
-            if this machine does not have it.
+            Device of the net. None: the device of `estimator`, or else the saved device, or
+            "cpu" if this machine does not have it.
 
         Returns
         -------
         classifier : SmoothedClassifier
-            Fitted classifier, which votes as the saved one did.
+            Fitted classifier, which casts the same votes as the saved classifier.
 
         Raises
         ------

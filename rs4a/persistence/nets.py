@@ -14,14 +14,14 @@ from rs4a.persistence.files import State
 from rs4a.persistence.values import JsonReader, JsonWriter, in_words, unknown_names
 
 __all__ = [
-    "available_device",
-    "build_net",
-    "check_agrees",
-    "describe_net",
-    "needed_of_net",
-    "restore_net",
-    "state_of_net",
-    "weights_of_net",
+    "build",
+    "check",
+    "describe",
+    "device_of",
+    "needed",
+    "restore",
+    "state_of",
+    "weights_of",
 ]
 
 #: Parameters, besides those of modules and criteria, on which outputs depend.
@@ -31,7 +31,7 @@ _OF_OUTPUTS = ("class", "classes", "compile", "predict_nonlinearity")
 # How a net was made
 
 
-def describe_net(net: NeuralNet, writer: JsonWriter) -> dict[str, Any]:
+def describe(net: NeuralNet, writer: JsonWriter) -> dict[str, Any]:
     """Class and parameters of a net, as JSON can hold them."""
     params = {
         name: writer.write(value)
@@ -42,7 +42,7 @@ def describe_net(net: NeuralNet, writer: JsonWriter) -> dict[str, Any]:
     return {"class": writer.write(type(net)), **params, "device": device}
 
 
-def needed_of_net(description: dict[str, Any]) -> list[str]:
+def needed(description: dict[str, Any]) -> list[str]:
     """Parameters that the file alone does not give, each with the name of its class."""
     return [
         f"{name}={unknown}"
@@ -51,21 +51,21 @@ def needed_of_net(description: dict[str, Any]) -> list[str]:
     ]
 
 
-def build_net(description: dict[str, Any], reader: JsonReader) -> NeuralNet:
+def build(description: dict[str, Any], reader: JsonReader) -> NeuralNet:
     """Net without weights, from its description alone."""
-    if needed := needed_of_net(description):
+    if names := needed(description):
         raise ValueError(
             "The file names parts of the net that it cannot hold, "
-            f"{', '.join(needed)}: give load the net that the classifier was made with, as "
+            f"{', '.join(names)}: give load the net that the classifier was made with, as "
             "estimator=."
         )
     params = {name: reader.read(stored) for name, stored in description.items()}
     return params.pop("class")(**params)
 
 
-def check_agrees(net: NeuralNet, description: dict[str, Any], parts: list[str]) -> None:
+def check(net: NeuralNet, description: dict[str, Any], parts: list[str]) -> None:
     """Refuse a net with other outputs than the described net. The training may differ."""
-    given = describe_net(net, JsonWriter())
+    given = describe(net, JsonWriter())
     prefixes = tuple(f"{part}__" for part in parts)
     for name in sorted({*given, *description}):
         decides = name in (*_OF_OUTPUTS, *parts) or name.startswith(prefixes)
@@ -77,7 +77,7 @@ def check_agrees(net: NeuralNet, description: dict[str, Any], parts: list[str]) 
             )
 
 
-def available_device(stated: str | None, device: str | torch.device | None) -> str | None:
+def device_of(stated: str | None, device: str | torch.device | None) -> str | None:
     """Device that the user asks for; else the stated device, or the CPU if it lacks."""
     try:
         torch.empty(0, device=stated if device is None else device)
@@ -93,7 +93,7 @@ def available_device(stated: str | None, device: str | torch.device | None) -> s
 # What it learned
 
 
-def state_of_net(net: NeuralNet, writer: JsonWriter) -> dict[str, Any]:
+def state_of(net: NeuralNet, writer: JsonWriter) -> dict[str, Any]:
     """State of a net besides parameters and weights, as JSON can hold it."""
     return {
         "parts": [name for name, _ in _parts(net)],
@@ -118,7 +118,7 @@ def _write_epoch(epoch: dict[str, Any], writer: JsonWriter) -> dict[str, Any]:
     return {**known, "batches": []}
 
 
-def weights_of_net(net: NeuralNet) -> State:
+def weights_of(net: NeuralNet) -> State:
     """Parameters and buffers of a net's modules and criteria, by name."""
     weights = {
         f"{name}/{key}": each
@@ -134,7 +134,7 @@ def weights_of_net(net: NeuralNet) -> State:
     return weights
 
 
-def restore_net(
+def restore(
     net: NeuralNet, state: dict[str, Any], tensors: State, reader: JsonReader
 ) -> None:
     """Initialise a net, and give it the weights and the state that were saved.

@@ -1,4 +1,4 @@
-"""Bytes with a digest at their end, by which damage is noticed."""
+"""Bytes with a digest at their end, which shows damage."""
 
 import hashlib
 
@@ -8,39 +8,39 @@ _DIGEST_SIZE = 32
 
 
 def seal(content: bytes | memoryview, name: str = "") -> bytes:
-    """Content with a digest of it and of the name that it goes by.
+    """Content with a digest of content and name.
 
     Parameters
     ----------
     content : bytes-like
-        Anything.
+        Content.
 
     name : str, default=""
-        At most 64 bytes; content under another name counts as damaged.
+        Name of the content, at most 64 bytes. Content under another name is damaged.
 
     Returns
     -------
     sealed : bytes
-        32 bytes longer.
+        Content and digest, 32 bytes longer.
     """
     return bytes(content) + _digest(content, name)
 
 
 def unseal(sealed: bytes, name: str = "") -> memoryview | None:
-    """What `seal` was given, if nothing has changed since.
+    """Content that `seal` sealed, if nothing has changed since.
 
     Parameters
     ----------
     sealed : bytes
-        What was read.
+        Result of `seal`.
 
     name : str, default=""
-        The name that it goes by.
+        Name of the content.
 
     Returns
     -------
     content : memoryview or None
-        None if it was cut short, changed, or is that of another name.
+        None if the bytes were cut short or changed, or have another name.
     """
     content, digest = memoryview(sealed)[:-_DIGEST_SIZE], sealed[-_DIGEST_SIZE:]
     return content if digest == _digest(content, name) else None
