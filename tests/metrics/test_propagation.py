@@ -120,8 +120,9 @@ def test_last_layer_against_plain_numpy():
 
 
 def test_without_noise_it_is_0_and_drowned_in_noise_it_is_1():
+    # A matrix product rounds a row as its batch has it.
     quiet = noise_propagation(classifier(noise=Clean()), X, n_copies=3)
-    np.testing.assert_allclose(quiet, 0.0, atol=1e-6)  # sums of other batches round otherwise
+    np.testing.assert_allclose(quiet, 0.0, atol=1e-6)
     drowned = noise_propagation(classifier(noise=Gaussian(sigma=50.0)), X, random_state=0)
     np.testing.assert_allclose(drowned, 1.0, atol=0.05)
 
