@@ -118,7 +118,9 @@ def data(digits):
 @pytest.fixture(params=["default net", "skorch net"])
 def classifier(request):
     net = None if request.param == "default net" else make_net()
-    return Quick(net, noise=Uniform(sigma=0.3), bound=ClopperPearson(n=200), random_state=0)
+    return SmoothedClassifier(
+        net, noise=Uniform(sigma=0.3), bound=ClopperPearson(n=200), random_state=0
+    )
 
 
 def test_images_fit_and_predict(classifier, data):

@@ -240,7 +240,7 @@ def random_rho(rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(int(os.environ.get("RS4A_PARTS", "4"))))
 def test_no_radius_is_above_the_truth(part):
-    """300 laws, in parts for the test's workers."""
+    """15 laws per part, for the workers of the test."""
     rng = np.random.default_rng([18, part])
     for _ in range(15):
         law, rho = random_law(rng), random_rho(rng)
