@@ -42,7 +42,7 @@ from rs4a.objectives import (
     Stability,
 )
 from rs4a.persistence import load_checkpoint
-from rs4a.persistence.classifier_files import content_digest
+from rs4a.persistence.files import content_digest
 from rs4a.persistence.nets import describe_net
 from rs4a.persistence.values import JsonWriter
 from rs4a.voting.remote import pack_voters
@@ -821,7 +821,7 @@ def test_interrupted_write_leaves_the_old_file(small, path, monkeypatch, tiny_fi
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rs4a.persistence.classifiers.load_classifier", interrupt)
+    monkeypatch.setattr("rs4a.persistence.estimator.restored", interrupt)
     with pytest.raises(KeyboardInterrupt):
         SmoothedClassifier.save(saved, path)
     assert path.read_bytes() == tiny_file
@@ -962,7 +962,7 @@ def scaled(clf):
 @pytest.mark.parametrize(
     ("module", "change", "message"),
     [
-        (Lazy, lambda clf: None, "module_.1.weight is of a lazy layer"),
+        (Lazy, lambda clf: None, "1.weight is of a lazy layer"),
         (functools.partial(Changed, pruned), scaled, "module_.1.scale. Make tensors"),
     ],
 )

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 
 from rs4a.networks.dataset_shapes import dataset_shape
-from rs4a.persistence.tensors import State
+from rs4a.persistence.files import State
 
 __all__ = ["recognise"]
 
 #: What DataParallel and torch.compile put before the names of a module.
 _WRAPPERS = r"(?<![^.])(module|_orig_mod)\."
-#: Names in the files of Yang et al. (`norm`, `model`) and of Cohen et al. (`0`, `1`), both
-#: with or without the `module` of a DataParallel and the `_orig_mod` of torch.compile, and
-#: what they are in `make_network`.
+#: Names in the files of Yang et al. (`norm`, `model`) and of Cohen et al. (`0`, `1`), and
+#: the names in `make_network`.
 _RENAMES = (
     (r"^norm\.mu$", "norm.mean"),
     (r"^norm\.log_sig$", "norm.std"),
@@ -33,13 +32,7 @@ _RENAMES = (
 
 
 def recognise(
-    tensors: State,
-    *,
-    name: str | None = None,
-    dataset: str | None = None,
-    input_shape: Sequence[int] | None = None,
-    n_classes: int | None = None,
-    arch: str | None = None,
+    tensors: State, arch: str | None, asked: dict[str, Any]
 ) -> tuple[dict[str, Any], State]:
     """Tell network and sizes from the names and shapes of published weights.
 
@@ -48,13 +41,13 @@ def recognise(
     tensors : dict of str to torch.Tensor
         State dict, as it was published.
 
-    name, dataset, input_shape, n_classes : default=None
-        Arguments of `make_network`. What is given is not read from the weights; with a
-        `name` that is not what they look like, neither are its options.
+    arch : str or None
+        Network, as a file of Cohen et al. names it. Only such files may lack the statistics
+        of standardisation: theirs are the usual ones.
 
-    arch : str, default=None
-        Network, as a file of Cohen et al. names it. Such files are known to lack the
-        statistics of standardisation only where they are the usual ones.
+    asked : dict
+        Arguments of `make_network` that are not read from the weights. With a `name` of
+        another network than the weights suggest, the weights give no options.
 
     Returns
     -------
@@ -62,51 +55,61 @@ def recognise(
         Arguments of `make_network`.
 
     state : dict of str to torch.Tensor
-        State dict in its names; not yet known to fit.
+        State dict in the names of `make_network`; it may not fit.
 
     Raises
     ------
     ValueError
-        If the names are those of no network, sizes cannot be told from the shapes, or
-        statistics are missing.
+        If the names fit no network, the shapes do not tell the sizes, or statistics are
+        missing.
     """
     state = _renamed(tensors)
-    found = _found(state)
-    if name is not None and name != found.name:
-        found = found._replace(name=name, options={})
-    usual = dataset_shape(dataset or _usual_dataset(found))
-    if _lacks_statistics(tensors):
+    options, last_weight, image_shape = _found(state)
+    dataset = asked.get("dataset")
+    usual = dataset_shape(
+        dataset or ("imagenet" if options["name"] == "ResNet50" else "cifar10")
+    )
+    first_parts = {name.split(".")[0] for name in _without_wrappers(tensors)}
+    if "1" in first_parts and "0" not in first_parts:  # Cohen et al.'s, by an attribute
         if arch is None and dataset is None:
             raise ValueError(
                 "it has no mean and std to standardise inputs by, and does not say for "
                 "what data it is. Give dataset=, whose mean and std are taken."
             )
-        state["norm.mean"] = _per_channel(usual.mean)
-        state["norm.std"] = _per_channel(usual.std)
-    if dataset is None and input_shape is None:
-        input_shape = _known_image_shape(found)
-    if dataset is None and n_classes is None:
-        n_classes = _length(state, found.last_weight, axis=0)
+        state["norm.mean"], state["norm.std"] = map(_per_channel, (usual.mean, usual.std))
+    name = asked.get("name", options["name"])
+    sizes = {key: asked.get(key) for key in ("input_shape", "n_classes")}
+    if dataset is None and sizes["input_shape"] is None:
+        if image_shape is None:
+            raise ValueError(
+                f"height and width of the images of a {name} cannot be told from its "
+                "weights. Give input_shape= or dataset=."
+            )
+        sizes["input_shape"] = image_shape
+    if dataset is None and sizes["n_classes"] is None:
+        sizes["n_classes"] = _length(state, last_weight, axis=0)
     shape = dataset_shape(
         dataset,
-        input_shape=input_shape,
-        n_classes=n_classes,
+        **sizes,
         mean=_channel_values(state, "norm.mean", usual.mean),
         std=_channel_values(state, "norm.std", usual.std),
     )
-    arguments = {"name": found.name, "dataset": dataset, **shape._asdict()}
-    return {**arguments, **found.options}, state
+    told = options if name == options["name"] else {}
+    return {**told, "dataset": dataset, **asked, "name": name, **shape._asdict()}, state
 
 
-# Names and statistics
+def _without_wrappers(names: Any) -> list[str]:
+    return [re.sub(_WRAPPERS, "", name) for name in names]
 
 
 def _renamed(tensors: State) -> State:
-    """State in the names of `make_network`, with the statistics as it keeps them."""
+    """State in the names of `make_network`, with the statistics in its form."""
     state: State = {}
-    inner = _inner_prefix(tensors)
-    for published, value in tensors.items():
-        name = re.sub(_WRAPPERS, "", published)
+    names = _without_wrappers(tensors)
+    firsts = {name.split(".")[0] for name in names}
+    # The names of a network may stand beside `norm` without `model`.
+    inner = "model." if "norm" in firsts and not firsts & {"model", "0", "1"} else ""
+    for name, (published, value) in zip(names, tensors.items(), strict=True):
         name = name if name.startswith("norm.") else inner + name
         for pattern, replacement in _RENAMES:
             name = re.sub(pattern, replacement, name)
@@ -117,24 +120,11 @@ def _renamed(tensors: State) -> State:
         elif published.endswith((".means", ".sds")) and value.ndim == 1:
             value = _per_channel(value)
         state[name] = value
+    if any(name.startswith(("model.conv2.", "model.layers.")) for name in state):
+        # LeNet and MLP can standardise themselves, but published nets did so outside.
+        state.setdefault("model.mean", torch.tensor(0.0))
+        state.setdefault("model.std", torch.tensor(1.0))
     return state
-
-
-def _inner_prefix(tensors: State) -> str:
-    """What the names of a network lack that stand beside `norm` without `model`."""
-    names = [re.sub(_WRAPPERS, "", name) for name in tensors]
-    firsts = {name.split(".")[0] for name in names}
-    return "model." if "norm" in firsts and not firsts & {"model", "0", "1"} else ""
-
-
-def _lacks_statistics(tensors: State) -> bool:
-    """Whether they were plain attributes, outside the state, as in Cohen et al.'s files."""
-    first_parts = {re.sub(_WRAPPERS, "", name).split(".")[0] for name in tensors}
-    return "1" in first_parts and "0" not in first_parts
-
-
-def _usual_dataset(found: _Found) -> str:
-    return "imagenet" if found.name == "ResNet50" else "cifar10"
 
 
 def _per_channel(values: ArrayLike) -> torch.Tensor:
@@ -152,14 +142,8 @@ def _channel_values(state: State, name: str, default: ArrayLike) -> ArrayLike:
 
 # Networks
 
-
-class _Found(NamedTuple):
-    """What the names and shapes of weights tell."""
-
-    name: str
-    options: dict[str, Any]
-    last_weight: str
-    image_shape: tuple[int, ...] | None  # None: it cannot be told
+#: Name and options of a network, its last weight, and the shape of an image, if known.
+_Found = tuple[dict[str, Any], str, tuple[int, ...] | None]
 
 
 def _found(state: State) -> _Found:
@@ -174,55 +158,52 @@ def _found(state: State) -> _Found:
 
 
 def _alexnet(state: State, n_channels: int) -> _Found:
-    return _Found("AlexNet", {}, "model.classifier.6.weight", (n_channels, 32, 32))
+    return {"name": "AlexNet"}, "model.classifier.6.weight", (n_channels, 32, 32)
 
 
 def _wide_resnet(state: State, n_channels: int) -> _Found:
     options = {
+        "name": "WideResNet",
         "depth": 6 * _n_children(state, "model.block1.layer.") + 4,
         "widen_factor": _length(state, "model.fc.weight", axis=1) // 64,
     }
-    return _Found("WideResNet", options, "model.fc.weight", _small_image(n_channels))
+    return options, "model.fc.weight", _small_image(n_channels)
 
 
 def _resnet50(state: State, n_channels: int) -> _Found:
-    return _Found("ResNet50", {}, "model.fc.weight", (n_channels, 224, 224))
+    return {"name": "ResNet50"}, "model.fc.weight", (n_channels, 224, 224)
 
 
 def _cifar_resnet(state: State, n_channels: int) -> _Found:
     convolve = any(".downsample." in name for name in state)
-    options: dict[str, Any] = {"shortcut": "convolution" if convolve else "pad"}
     depth = 6 * _n_children(state, "model.layer1.") + 2
-    name = "ResNet110" if depth == 110 else "CifarResNet"
-    if name == "CifarResNet":
-        options["depth"] = depth
-    return _Found(name, options, "model.fc.weight", _small_image(n_channels))
+    options: dict[str, Any] = {"shortcut": "convolution" if convolve else "pad"}
+    options |= (
+        {"name": "ResNet110"} if depth == 110 else {"name": "CifarResNet", "depth": depth}
+    )
+    return options, "model.fc.weight", _small_image(n_channels)
 
 
 def _lenet(state: State, n_channels: int) -> _Found:
-    # Published nets keep standardisation outside; here they can do it themselves too.
-    _add_no_standardisation(state)
-    pooled = _root(_length(state, "model.fc1.weight", axis=1) / 16)
-    side = None if pooled is None else 4 * pooled + 8  # both convolutions and pools undone
-    shape = None if side is None else (n_channels, side, side)
-    return _Found("LeNet", {}, "model.fc3.weight", shape)
+    pooled = _square_root(_length(state, "model.fc1.weight", axis=1) / 16)
+    side = None if pooled is None else 4 * pooled + 8  # before convolutions and pools
+    return {"name": "LeNet"}, "model.fc3.weight", _square_image(n_channels, side)
 
 
 def _mlp(state: State, n_channels: int) -> _Found:
-    _add_no_standardisation(state)
     n_layers = _n_children(state, "model.layers.")
-    weights = [f"model.layers.{2 * i}.weight" for i in range(n_layers)]
-    hidden = tuple(_length(state, weight, axis=0) for weight in weights[:-1])
-    shape = _dense_image(state, weights[0], n_channels)
-    return _Found("MLP", {"hidden": hidden}, weights[-1], shape)
+    *weights, last = [f"model.layers.{2 * i}.weight" for i in range(n_layers)]
+    hidden = tuple(_length(state, weight, axis=0) for weight in weights)
+    first = "model.layers.0.weight"
+    return {"name": "MLP", "hidden": hidden}, last, _dense_image(state, first, n_channels)
 
 
 def _linear(state: State, n_channels: int) -> _Found:
     weight = "model.layer.weight"
-    return _Found("Linear", {}, weight, _dense_image(state, weight, n_channels))
+    return {"name": "Linear"}, weight, _dense_image(state, weight, n_channels)
 
 
-#: How the names begin that only one network has, of those that come behind it.
+#: By the first names of a network; no later network has them.
 _READERS: dict[str, Callable[[State, int], _Found]] = {
     "model.features.": _alexnet,
     "model.block1.": _wide_resnet,
@@ -232,11 +213,6 @@ _READERS: dict[str, Callable[[State, int], _Found]] = {
     "model.layers.": _mlp,
     "model.layer.": _linear,
 }
-
-
-def _add_no_standardisation(state: State) -> None:
-    state.setdefault("model.mean", torch.tensor(0.0))
-    state.setdefault("model.std", torch.tensor(1.0))
 
 
 # Sizes
@@ -259,24 +235,19 @@ def _n_children(state: State, prefix: str) -> int:
 
 
 def _small_image(n_channels: int) -> tuple[int, ...]:
-    """As in MNIST or in CIFAR-10; the nets that this is for take images of any size."""
+    """Shape as in MNIST or in CIFAR-10, for networks that take images of any size."""
     return (1, 28, 28) if n_channels == 1 else (n_channels, 32, 32)
 
 
 def _dense_image(state: State, weight: str, n_channels: int) -> tuple[int, ...] | None:
-    side = _root(_length(state, weight, axis=1) / n_channels)
+    side = _square_root(_length(state, weight, axis=1) / n_channels)
+    return _square_image(n_channels, side)
+
+
+def _square_image(n_channels: int, side: int | None) -> tuple[int, ...] | None:
     return None if side is None else (n_channels, side, side)
 
 
-def _root(square: float) -> int | None:
+def _square_root(square: float) -> int | None:
     root = math.isqrt(int(square))
     return root if root**2 == square else None
-
-
-def _known_image_shape(found: _Found) -> tuple[int, ...]:
-    if found.image_shape is None:
-        raise ValueError(
-            f"height and width of the images of a {found.name} cannot be told from its "
-            "weights. Give input_shape= or dataset=."
-        )
-    return found.image_shape
