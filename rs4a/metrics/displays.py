@@ -1,41 +1,40 @@
-"""Figures: accuracy against radius, and radius against probability."""
+"""Figures on one axes: accuracy against radius, and radius against probability."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
-    common_norm,
-    draw_bands,
-    drawing_axes,
+    Display,
+    ShareDisplay,
+    draw_lines,
     label_accuracy,
-    legend_beside,
-    line_style,
-    n_lines,
-    plot_accuracies,
     radius_grid,
     radius_label,
 )
-from rs4a.metrics.scorers import certifiable
-from rs4a.metrics.scores import (
+from rs4a.metrics.predictions import (
     CertifiedPredictions,
-    certified_accuracy_score,
+    Result,
     check_certified,
-    check_confidence,
+    check_results,
+    common_norm,
 )
+from rs4a.metrics.scorers import certifiable
+from rs4a.metrics.scores import certified_accuracy_score, check_confidence
+from rs4a.metrics.tables import best_accuracies
 from rs4a.noises import Noise
 from rs4a.utils.checks import check_norm
 
-__all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
-
-_DEFAULT_POINTS = 201
+__all__ = ["CertifiedAccuracyDisplay", "EnvelopeDisplay", "RadiusDisplay"]
 
 
-class CertifiedAccuracyDisplay:
+@dataclass(eq=False, repr=False)
+class CertifiedAccuracyDisplay(ShareDisplay):
     """Certified accuracy against radius, a line a classifier.
 
     Make one by :meth:`from_estimator` or :meth:`from_certifications`.
@@ -89,65 +88,26 @@ class CertifiedAccuracyDisplay:
     'l1 radius'
     """
 
-    def __init__(
-        self,
-        radii: NDArray[np.float64],
-        accuracies: Mapping[str, NDArray[np.float64]],
-        *,
-        norm: float | None = None,
-        n_inputs: int | None = None,
-        undefended: Mapping[str, float] | None = None,
-    ):
-        self.radii = radii
-        self.accuracies = accuracies
-        self.norm = norm
-        self.n_inputs = n_inputs
-        self.undefended = undefended
+    radii: NDArray[np.float64]
+    accuracies: Mapping[str, NDArray[np.float64]]
+    _: KW_ONLY
+    norm: float | None = None
+    n_inputs: int | None = None
+    undefended: Mapping[str, float] | None = None
 
-    def plot(
-        self, ax: Any = None, *, confidence: float | None = 0.95, **kwargs: Any
-    ) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        confidence : float, default=0.95
-            Probability of the band around each line, an interval at every radius that
-            allows for the choice of the inputs. None: no bands.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : CertifiedAccuracyDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = drawing_axes(self, ax)
-        self.lines_ = plot_accuracies(self.ax_, self.radii, self.accuracies, **kwargs)
-        self.bands_ = draw_bands(self.lines_, self.n_inputs, confidence)
-        for name, line in zip(self.accuracies, self.lines_, strict=True):
-            self._mark_undefended(name, line.get_color())
-        label = "certified accuracy"
-        own = ax is None
-        label_accuracy(self.ax_, label, self.norm, self.radii[-1], own_figure=own)
-        return self
-
-    def _mark_undefended(self, name: str, color: Any) -> None:
-        if self.undefended is not None and name in self.undefended:
-            self.ax_.plot(
-                [0.0],
-                [self.undefended[name]],
-                marker="o",
-                fillstyle="none",
-                linestyle="none",
-                color=color,
-                clip_on=False,
-                label=f"{name}: net alone, undefended",
-            )
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        # A certificate holds up to its radius: between two radii, the accuracy of the
+        # larger one is known.
+        steps = {"drawstyle": "steps-pre", **kwargs}
+        lines = draw_lines(ax, self.radii, self.accuracies, **steps)
+        label_accuracy(ax, "certified accuracy", self.norm, self.radii[-1])
+        mark = {"marker": "o", "fillstyle": "none", "linestyle": "none", "clip_on": False}
+        for name, line in zip(self.accuracies, lines, strict=True):
+            if self.undefended and name in self.undefended:
+                label = f"{name}: net alone, undefended"
+                style = {**mark, "color": line.get_color(), "label": label}
+                ax.plot([0.0], [self.undefended[name]], **style)
+        return lines
 
     @classmethod
     def from_certifications(
@@ -287,7 +247,130 @@ class CertifiedAccuracyDisplay:
         )
 
 
-class RadiusDisplay:
+@dataclass(eq=False, repr=False)
+class EnvelopeDisplay(ShareDisplay):
+    """Best certified accuracy over all sigmas against radius, a line a noise or name.
+
+    The figure of :func:`certified_accuracy_table`. Make one by :meth:`from_results`.
+
+    Parameters
+    ----------
+    radii : ndarray of shape (n_radii,)
+        Distances of the adversary, in units of X.
+
+    accuracies : mapping of str to ndarray of shape (n_radii,)
+        Best certified accuracy of every kind of noise, or other name.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary, for the label of the axis.
+
+    n_inputs : int, default=None
+        Number of inputs that the accuracies are shares of. None: no bands.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        Lines of the noises or names.
+
+    bands_ : list of matplotlib PolyCollection
+        Band of each line; empty if there are none.
+
+    ax_ : matplotlib Axes
+        Axes of the figure.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import EnvelopeDisplay
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[990, 10], [700, 300]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+    ... )
+    >>> display = EnvelopeDisplay.from_results([(certification, [0, 0])])
+    >>> display.ax_.get_ylabel()
+    'best certified accuracy over sigma'
+    """
+
+    radii: NDArray[np.float64]
+    accuracies: Mapping[str, NDArray[np.float64]]
+    _: KW_ONLY
+    norm: float | None = None
+    n_inputs: int | None = None
+
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        steps = {"drawstyle": "steps-pre", **kwargs}
+        lines = draw_lines(ax, self.radii, self.accuracies, **steps)
+        label = "best certified accuracy over sigma"
+        label_accuracy(ax, label, self.norm, self.radii[-1])
+        return lines
+
+    @classmethod
+    def from_results(
+        cls,
+        results: Iterable[Result],
+        *,
+        radii: ArrayLike | None = None,
+        norm: float | None = None,
+        names: Sequence[str] | None = None,
+        confidence: float | None = 0.95,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the envelopes of many certifications.
+
+        Parameters
+        ----------
+        results : iterable of tuple (certification, y_true)
+            Certifications (or BoundRecords, or logs that were read with their noise), each
+            with the true labels of the same inputs; usually one for each noise and sigma.
+
+        radii : array-like of shape (n_radii,), default=None
+            Distances to evaluate at. None: up to the largest certified radius.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the certifications' own.
+
+        names : sequence of str of length n_results, default=None
+            Names of the lines, such as objectives or seeds; several results may share one.
+            None: the kinds of the noise.
+
+        confidence : float, default=0.95
+            Probability of the bands around the lines. None: no bands.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : EnvelopeDisplay
+            The drawn figure.
+
+        Raises
+        ------
+        TypeError
+            If a certification does not know its noise, as a log that was read without it.
+        ValueError
+            If there is no certification, they are not of the same inputs, there is not a
+            name for each, their own norms differ and `norm` is not given, or `confidence`
+            is outside (0, 1).
+        """
+        named = check_results(results, names)
+        records = [each.record for each in named]
+        norm = common_norm(records, norm)
+        grid = radius_grid(records, norm, radii)
+        accuracies = best_accuracies(named, grid, norm)
+        display = cls(grid, accuracies, norm=norm, n_inputs=len(named[0].y_true))
+        return display.plot(ax=ax, confidence=confidence, **kwargs)
+
+
+@dataclass(eq=False, repr=False)
+class RadiusDisplay(Display):
     """Certified radius against the probability of the top class, a line a noise.
 
     Make one by :meth:`from_noises`.
@@ -324,46 +407,20 @@ class RadiusDisplay:
     ['Laplace(sigma=1.0)', 'Uniform(sigma=1.0)']
     """
 
-    def __init__(
-        self,
-        prob_lower: NDArray[np.float64],
-        radii: Mapping[str, NDArray[np.float64]],
-        *,
-        norm: float | None = None,
-    ):
-        self.prob_lower = prob_lower
-        self.radii = radii
-        self.norm = norm
+    prob_lower: NDArray[np.float64]
+    radii: Mapping[str, NDArray[np.float64]]
+    _: KW_ONLY
+    norm: float | None = None
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : RadiusDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = drawing_axes(self, ax)
-        self.lines_ = []
-        for name, radius in self.radii.items():
-            style = {**line_style(n_lines(self.ax_)), **kwargs}
-            self.lines_ += self.ax_.plot(self.prob_lower, radius, label=name, **style)
-        self.ax_.set(
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        lines = draw_lines(ax, self.prob_lower, self.radii, **kwargs)
+        ax.set(
             xlabel="probability of the top class",
             ylabel=f"certified {radius_label(self.norm)}",
             xlim=(self.prob_lower[0], self.prob_lower[-1]),
         )
-        self.ax_.set_ylim(bottom=0)
-        legend_beside(self.ax_, own_figure=ax is None)
-        return self
+        ax.set_ylim(bottom=0)
+        return lines
 
     @classmethod
     def from_noises(
@@ -407,7 +464,7 @@ class RadiusDisplay:
         if isinstance(noises, Noise):
             noises = [noises]
         if prob_lower is None:
-            prob_lower = np.linspace(0.5, 0.999, _DEFAULT_POINTS)
+            prob_lower = np.linspace(0.5, 0.999, 201)
         probabilities = np.asarray(prob_lower, dtype=np.float64)
         radii = {str(n): n.radius(probabilities, norm=norm, dim=dim) for n in noises}
         return cls(probabilities, radii, norm=norm).plot(ax=ax, **kwargs)
