@@ -11,13 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from rs4a.noises import Noise
 from rs4a.records.predictions import (
     CertifiedPredictions,
-    check_alpha,
     check_classes,
     check_noise,
     store,
 )
 from rs4a.utils.arrays import read_only
-from rs4a.utils.checks import check_dim, check_probability, format_norm
+from rs4a.utils.checks import check_dim, check_in_range, check_probability
 
 __all__ = ["BoundRecord"]
 
@@ -123,16 +122,14 @@ class BoundRecord(CertifiedPredictions):
         if self.proba is not None:
             shape = len(self), len(classes)
             store(self, proba=_check_shares("proba", self.proba, *shape))
-        store(self, alpha=check_alpha(self.alpha), dim=check_dim(self.dim))
+        check_in_range("alpha", self.alpha, 0.0, 1.0, why="a probability")
+        store(self, alpha=float(self.alpha), dim=check_dim(self.dim))
         store(self, noise=check_noise(self.noise, self.dim))
         self._settle(self.norm, self.box)
 
-    def __repr__(self) -> str:
-        return (
-            f"BoundRecord(n={len(self)}, noise={self.noise}, alpha={self.alpha}, "
-            f"norm={format_norm(self.norm)}{self._within}, "
-            f"abstained={int(self.abstained.sum())})"
-        )
+    @property
+    def _conclusions(self) -> str:
+        return f", alpha={self.alpha}"
 
     @property
     def vote_shares(self) -> NDArray[np.float64] | None:

@@ -109,13 +109,6 @@ class CertificationLog(CertifiedPredictions):
         store(self, noise=check_noise(self.noise, self.dim))
         self._check_box()
 
-    def __repr__(self) -> str:
-        return (
-            f"CertificationLog(n={len(self)}, noise={self.noise}, "
-            f"norm={format_norm(self.norm)}{self._within}, "
-            f"abstained={int(self.abstained.sum())})"
-        )
-
     def __str__(self) -> str:
         known = "" if self.noise is None else f" under {self.noise}"
         box = None if self.box is None else self.box.interval
@@ -164,7 +157,7 @@ class CertificationLog(CertifiedPredictions):
         ValueError
             If the log lacks one of them.
         """
-        wanted = np.ravel(np.asarray(idx))
+        wanted = pd.Index(np.ravel(idx))
         rows = pd.Index(self.index).get_indexer(wanted)
         missing = wanted[rows < 0]
         if len(missing):

@@ -84,7 +84,7 @@ class LogFile(NamedTuple):
             return self.numbers("time")
         times = pd.to_timedelta(texts, errors="coerce")
         self.refuse(times.isna(), "time", "h:mm:ss, as in other lines")
-        return times.dt.total_seconds().to_numpy(dtype=np.float64)
+        return np.asarray(times.dt.total_seconds(), dtype=np.float64)
 
     def check_correct(self, is_correct: NDArray[np.bool_]) -> None:
         """Refuse a column correct that contradicts the labels."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import replace
-from inspect import signature
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -18,7 +17,7 @@ from rs4a.records.box import as_box
 from rs4a.utils.arrays import check_rows, plain_labels, read_only
 from rs4a.utils.checks import NORMS, check_norm, format_norm
 
-__all__ = ["CertifiedPredictions", "check_alpha", "check_classes", "check_noise", "store"]
+__all__ = ["CertifiedPredictions", "check_classes", "check_noise", "store"]
 
 
 class CertifiedPredictions(ABC):
@@ -124,13 +123,19 @@ class CertifiedPredictions(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy is built anew, so that its arrays are read-only too.
-        names = signature(type(self)).parameters
-        return type(self), tuple(getattr(self, name) for name in names)
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    def __repr__(self) -> str:
+        box = "" if self.box is None else f", box={self.box}"
+        return (
+            f"{type(self).__name__}(n={len(self)}, noise={self.noise}{self._conclusions}, "
+            f"norm={format_norm(self.norm)}{box}, abstained={int(self.abstained.sum())})"
+        )
 
     @property
-    def _within(self) -> str:
-        """The box, as the text of the record states it."""
-        return "" if self.box is None else f", box={self.box}"
+    def _conclusions(self) -> str:
+        """Bound and alpha in the text of the record, if they are known."""
+        return ""
 
     def radius(self, norm: float | None = None) -> NDArray[np.float64]:
         """Certified radius of every input.
@@ -178,13 +183,6 @@ def store(record: Any, **values: Any) -> None:
     """Set fields of a frozen record while it is built."""
     for name, value in values.items():
         object.__setattr__(record, name, value)
-
-
-def check_alpha(alpha: Any) -> float:
-    """Return a failure probability as a float."""
-    if not 0.0 < alpha < 1.0:
-        raise ValueError(f"alpha must be a float in the range (0, 1), got {alpha!r}.")
-    return float(alpha)
 
 
 def check_classes(classes: ArrayLike) -> NDArray:
