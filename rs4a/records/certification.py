@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -429,16 +429,5 @@ class Certification(Votes):
                     f"bound={bound} needs numbers that were fixed beforehand: confirm it "
                     "by adaptive=False, or use ConfidenceSequence."
                 )
-        return cls(
-            classes=columns,
-            selection_counts=selection,
-            counts=counts,
-            noise=noise,
-            dim=dim,
-            bound=bound,
-            alpha=alpha,
-            norm=norm,
-            adaptive=adaptive,
-            tokens=None if tokens is None else np.asarray(tokens),
-            box=box,
-        )
+        drawn: dict[str, Any] = {"adaptive": adaptive, "tokens": tokens, "box": box}
+        return cls(columns, selection, counts, noise, dim, bound, alpha, norm, **drawn)

@@ -17,7 +17,7 @@ from rs4a.radii import conversion_factor, round_down
 from rs4a.records.box import as_box
 from rs4a.records.guarantee import guarantee_of_log
 from rs4a.records.log_files import LogFile, parse_labels, read_log, write_log
-from rs4a.records.predictions import CertifiedPredictions, check_noise, store
+from rs4a.records.predictions import CertifiedPredictions, check_shape, store
 from rs4a.utils.checks import NORMS, check_norm, format_norm
 from rs4a.utils.rounding import format_radius
 from rs4a.utils.user_warnings import warn_user
@@ -97,17 +97,16 @@ class CertificationLog(CertifiedPredictions):
     _COLUMNS = ("y_true",)
 
     def __post_init__(self) -> None:
-        store(self, box=as_box(self.box))
         store(self, **{name: np.asarray(getattr(self, name)) for name in _ARRAYS})
         if self.noise is None:
+            store(self, box=as_box(self.box))
             return
         if self.dim is None:
             raise ValueError(
                 "dim must be given with noise, got None: sigma may depend on the number of "
                 "coordinates of one input."
             )
-        store(self, noise=check_noise(self.noise, self.dim))
-        self._check_box()
+        self._settle()
 
     def __str__(self) -> str:
         known = "" if self.noise is None else f" under {self.noise}"
@@ -345,11 +344,7 @@ def common_images(logs: Sequence[CertificationLog]) -> list[CertificationLog]:
 def log_of(certification: Any, y_true: ArrayLike, norm: float) -> CertificationLog:
     """Log of a certification, whose time is shared evenly among its inputs."""
     labels, y_true = certification.labels, np.asarray(y_true)
-    if y_true.shape != labels.shape:
-        raise ValueError(
-            f"y_true must have shape {labels.shape}, one label for every certified "
-            f"input, got {y_true.shape}."
-        )
+    check_shape("y_true", y_true, len(labels))
     y_true = y_true.astype(labels.dtype) if labels.dtype.kind == "f" else y_true
     if _ABSTAIN in labels.astype(str) or _ABSTAIN in y_true.astype(str):
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from rs4a.bounds import Bound, ClopperPearson, top_votes
 from rs4a.inputs.arrays import as_array
@@ -19,9 +19,9 @@ from rs4a.nets.provenance import merge_runs
 from rs4a.noises import Noise
 from rs4a.noises.streams import stream_keys
 from rs4a.records.box import Box, as_box, coordinate_reach, widened
-from rs4a.records.predictions import CertifiedPredictions, check_classes, check_noise, store
+from rs4a.records.predictions import CertifiedPredictions, check_classes, check_shape, store
 from rs4a.utils.arrays import read_only
-from rs4a.utils.checks import check_dim, check_in_range
+from rs4a.utils.checks import check_in_range
 from rs4a.utils.params import to_json
 
 __all__ = ["Votes", "check_counts", "joined", "selection_votes"]
@@ -32,8 +32,7 @@ _FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
 _TOO_MANY = 10
 #: Fields that records of one classifier under the same parameters share.
 _SETTINGS = (
-    "classes", "noise", "dim", "bound", "alpha", "norm", "adaptive", "inference",
-    "net_digest",
+    "noise", "dim", "bound", "alpha", "norm", "adaptive", "inference", "net_digest",
 )  # fmt: skip
 
 
@@ -66,12 +65,14 @@ class Votes(CertifiedPredictions):
     _COLUMNS = ("prob_lower", "n_votes")
 
     def __post_init__(self) -> None:
-        store(self, classes=check_classes(self.classes), dim=check_dim(self.dim))
-        for name in ("selection_counts", "counts"):
-            counts = check_counts(name, getattr(self, name))
-            store(self, **{name: read_only(counts)})
-        self._check_shapes()
-        store(self, noise=check_noise(self.noise, self.dim))
+        store(self, classes=check_classes(self.classes))
+        for name in ("counts", "selection_counts"):
+            counts = read_only(check_counts(name, getattr(self, name)))
+            store(self, **{name: counts})
+            check_shape(name, counts, len(self), len(self.classes))
+        self._settle()
+        if self.index is not None:
+            check_shape("index", self.index, len(self))
         if self.inference is not None:
             self.inference._validate_params()
             store(self, inference=clone(self.inference))
@@ -85,24 +86,6 @@ class Votes(CertifiedPredictions):
             bound = clone(self.bound or ClopperPearson())
             store(self, bound=bound, alpha=float(self.alpha))
             self._check_bound(bound)
-        self._settle(self.norm, self.box)
-
-    def _check_shapes(self) -> None:
-        if self.counts.shape != self.selection_counts.shape:
-            raise ValueError(
-                "counts and selection_counts must have one shape, (n, n_classes), got "
-                f"{self.counts.shape} and {self.selection_counts.shape}."
-            )
-        if self.counts.shape[1] != len(self.classes):
-            raise ValueError(
-                f"counts must have a column for each of the {len(self.classes)} classes, "
-                f"got shape {self.counts.shape}."
-            )
-        if self.index is not None and len(self.index) != len(self):
-            raise ValueError(
-                f"index must have {len(self)} entries, one per input, got "
-                f"{len(self.index)}."
-            )
 
     def _check_all_voted(self) -> None:
         """Refuse votes on some of the views only."""
@@ -364,9 +347,9 @@ def joined(records: Sequence[Any]) -> Any:
 def _settings(record: Any) -> dict[str, Any]:
     """Settings as values that can be compared."""
     settings = {name: getattr(record, name) for name in _SETTINGS}
-    for name in ("noise", "bound", "inference"):
-        if settings[name] is not None:
-            settings[name] = type(settings[name]), to_json(settings[name])
+    for name, value in settings.items():
+        if isinstance(value, BaseEstimator):
+            settings[name] = type(value), to_json(value)
     return {
         **settings,
         "classes": record.classes.tolist(),
@@ -396,7 +379,7 @@ def selection_votes(
     selection_counts: ArrayLike | None,
     labels: ArrayLike | None,
 ) -> NDArray[np.int64]:
-    """Votes that chose the class, from themselves or from the labels that they chose."""
+    """Selection votes as given, or one vote per input for each given label."""
     if noise.deterministic and labels is None and selection_counts is None:
         return counts  # all views voted, and choose the class as well
     if (selection_counts is None) == (labels is None):
@@ -406,36 +389,25 @@ def selection_votes(
             f"that chose the class or the classes that they chose, got {got}."
         )
     if selection_counts is None:
-        return _one_vote_each(labels, classes, len(counts))
+        chosen = np.asarray(labels)
+        is_label = chosen[..., np.newaxis] == classes
+        if chosen.shape != (len(counts),) or not is_label.any(axis=1).all():
+            raise ValueError(
+                f"labels must be an array of shape ({len(counts)},) with entries in "
+                f"{classes.tolist()}, got {labels!r}."
+            )
+        return is_label.astype(np.int64)  # one vote per input
     selection = check_counts("selection_counts", selection_counts)
-    if not noise.deterministic:
-        _refuse_same_votes(counts, selection)
-    return selection
-
-
-def _one_vote_each(labels: ArrayLike | None, classes: NDArray, n: int) -> NDArray[np.int64]:
-    """Selection votes that choose the labels: one vote per input."""
-    chosen = np.asarray(labels)
-    is_label = chosen[..., np.newaxis] == classes
-    if chosen.shape != (n,) or not is_label.any(axis=1).all():
-        raise ValueError(
-            f"labels must be an array of shape ({n},) with entries in "
-            f"{classes.tolist()}, got {labels!r}."
-        )
-    return is_label.astype(np.int64)
-
-
-def _refuse_same_votes(
-    counts: NDArray[np.int64], selection_counts: NDArray[np.int64]
-) -> None:
-    """Refuse votes that were given twice; those of a few inputs may agree by chance."""
+    # Both votes of a few inputs may agree by chance.
     are_split = counts.max(axis=1, initial=0) < counts.sum(axis=1)
-    if are_split.sum() >= _TOO_MANY and np.array_equal(counts, selection_counts):
+    many = are_split.sum() >= _TOO_MANY and not noise.deterministic
+    if many and np.array_equal(counts, selection):
         raise ValueError(
             "selection_counts must be other votes than counts, independent of them, got "
             "the same numbers. A class that is read off the estimation votes has no "
             "certificate: let some votes choose it, and give the others as counts."
         )
+    return selection
 
 
 def _to_uniforms(tokens: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -445,11 +417,9 @@ def _to_uniforms(tokens: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 def _check_tokens(tokens: ArrayLike, n: int) -> NDArray[np.uint64]:
     values = np.asarray(tokens)
-    if values.shape != (n,) or values.dtype != np.uint64:
-        raise ValueError(
-            f"tokens must be an array of uint64, of shape ({n},), got dtype "
-            f"{values.dtype} and shape {values.shape}."
-        )
+    check_shape("tokens", values, n)
+    if values.dtype != np.uint64:
+        raise ValueError(f"tokens must be an array of uint64, got dtype {values.dtype}.")
     if n >= _FEW_TOKENS and values.max() < _SMALL_TOKEN:
         raise ValueError(
             "tokens must be uniform on all of [0, 2^64), as rng.integers(2**64, "
