@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from rs4a.noises import Noise
 from rs4a.radii import conversion_factor, round_down
 from rs4a.records.box import as_box
-from rs4a.records.guarantee import guarantee_of_log
-from rs4a.records.log_files import LogFile, parse_labels, read_log, write_log
+from rs4a.records.guarantee import guarantee_of_log, spread_in_words
+from rs4a.records.log_files import parse_labels, read_log, write_log
 from rs4a.records.predictions import CertifiedPredictions, check_shape, store
 from rs4a.utils.checks import NORMS, check_norm, format_norm
 from rs4a.utils.rounding import format_radius
@@ -110,18 +110,13 @@ class CertificationLog(CertifiedPredictions):
 
     def __str__(self) -> str:
         known = "" if self.noise is None else f" under {self.noise}"
-        box = None if self.box is None else self.box.interval
+        box = self.box and self.box.interval
         lines = [
             f"{len(self)} inputs{known}, as a log states them",
             *wrap(guarantee_of_log(self.norm, box), _WIDTH),
         ]
         if len(self):
-            median, largest = np.median(self.radii), self.radii.max()
-            lines += [
-                f"abstained: {int(self.abstained.sum())} of {len(self)}",
-                f"{format_norm(self.norm)} radius: median {format_radius(median, 3)}, "
-                f"largest {format_radius(largest, 3)}",
-            ]
+            lines += spread_in_words(self, self.norm)
         return "\n".join(lines)
 
     def _norms(self) -> list[float]:
@@ -263,6 +258,13 @@ class CertificationLog(CertifiedPredictions):
         for name in ("label", "predict"):
             file.refuse(texts[name] == "", name, "a label")
         file.check_correct((y_true == labels) & ~abstained)
+        (stated,) = file.stated("norm", 1, "1, 2 or inf") or [norm]
+        if norm not in (None, stated):
+            raise ValueError(
+                f"norm must be that of {file.name}, {stated:g}, or None, got {norm!r}: "
+                "radius(norm=...) of the log converts."
+            )
+        usual = 2.0 if noise is None else noise.norms[0]
         radii = file.numbers("radius")
         file.refuse(np.isnan(radii) & ~abstained, "radius", "a number of at least 0")
         below = (radii < 0.0) & ~abstained
@@ -280,7 +282,7 @@ class CertificationLog(CertifiedPredictions):
             radii=np.where(abstained, 0.0, radii),
             abstained=abstained,
             seconds=file.seconds(),
-            norm=_norm(file, norm, noise),
+            norm=check_norm(usual if stated is None else stated),
             dim=dim,
             noise=noise,
             box=file.stated("box", 2, "two numbers"),
@@ -351,7 +353,7 @@ def log_of(certification: Any, y_true: ArrayLike, norm: float) -> CertificationL
             "The label -1 means abstention in this format, got it as a class. Encode the "
             "labels otherwise, for example by sklearn.preprocessing.LabelEncoder."
         )
-    n, box = len(labels), certification.box
+    n = len(labels)
     return CertificationLog(
         index=np.arange(n),
         y_true=y_true,
@@ -360,32 +362,18 @@ def log_of(certification: Any, y_true: ArrayLike, norm: float) -> CertificationL
         abstained=certification.abstained,
         seconds=np.full(n, certification.seconds / max(n, 1)),
         norm=norm,
-        box=None if box is None else box.interval,
+        box=certification.box and certification.box.interval,
     )
 
 
 def _check_readable(*columns: NDArray[np.str_]) -> None:
     """Refuse labels that a reader of the format would read as other labels."""
     read = parse_labels(*(np.char.strip(column) for column in columns))
-    for texts, again in zip(columns, read, strict=True):
-        for written, meant in zip(texts.tolist(), again.astype(str).tolist(), strict=True):
-            if written != meant or not written:
-                raise ValueError(
-                    f"labels must stay what they are in a log, got {written!r}, which is "
-                    f"read as {meant!r}. Encode them by sklearn.preprocessing.LabelEncoder."
-                )
-
-
-def _norm(file: LogFile, given: float | None, noise: Noise | None) -> float:
-    """The norm that a file states; else the given one, or the usual one."""
-    numbers = file.stated("norm", 1, "1, 2 or inf")
-    if numbers is None:
-        usual = 2 if noise is None else noise.norms[0]
-        return check_norm(usual if given is None else given)
-    stated = check_norm(numbers[0])
-    if given is not None and check_norm(given) != stated:
-        raise ValueError(
-            f"norm must be that of {file.name}, {stated:g}, or None, got {given!r}: "
-            "radius(norm=...) of the log converts."
-        )
-    return stated
+    again = [column.astype(str) for column in read]
+    for written, meant in zip(np.ravel(columns), np.ravel(again), strict=True):
+        if written != meant or not written:
+            raise ValueError(
+                f"labels must stay what they are in a log, got {str(written)!r}, which is "
+                f"read as {str(meant)!r}. Encode them by "
+                "sklearn.preprocessing.LabelEncoder."
+            )

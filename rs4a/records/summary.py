@@ -15,9 +15,8 @@ from rs4a.inputs.arrays import as_array, check_weights
 from rs4a.metrics.predictions import certified_hits, mean_over_inputs, rows_by_class
 from rs4a.metrics.scorers import warn_of_one_answer
 from rs4a.metrics.scores import certified_accuracy_interval
-from rs4a.records.guarantee import guarantee_in_words
+from rs4a.records.guarantee import guarantee_in_words, spread_in_words
 from rs4a.utils.checks import check_norm, format_norm
-from rs4a.utils.rounding import format_radius
 
 __all__ = ["summarize"]
 
@@ -63,30 +62,17 @@ def summarize(
     lines = [
         f"{len(certification)} inputs under {certification.noise}",
         *wrap(guarantee, _WIDTH),
-        *(
-            f"No certificate holds: {reason}."
-            for reason in certification.report.get("warned", [])
-        ),
+        *map("No certificate holds: {}.".format, certification.report.get("warned", [])),
     ]
     if len(certification):
-        radius = certification.radius(norm)
         lines += [
             f"estimation votes: {_votes(certification)}",
-            f"abstained: {int(certification.abstained.sum())} of {len(certification)}",
-            f"{format_norm(norm)} radius: median {_rounded(np.median(radius))}, "
-            f"largest {_rounded(radius.max())}",
+            *spread_in_words(certification, norm),
         ]
     if y_true is not None:
         lines += _accuracies(certification, y_true, radii, norm, sample_weight, average)
         warn_of_one_answer(certification, as_array(y_true))
     return "\n".join(lines)
-
-
-def _rounded(radius: float) -> str:
-    """A radius with three significant digits, rounded down."""
-    if not 0.0 < radius < 0.1:
-        return format_radius(radius, 3)
-    return format_radius(radius, 2 - math.floor(math.log10(radius)))
 
 
 def _percent(share: float, to_whole: Callable[[float], int] = math.floor) -> str:
