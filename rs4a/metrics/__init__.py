@@ -4,7 +4,7 @@ from typing import Any
 
 from rs4a.metrics.attacks import AttackDisplay, attack_score
 from rs4a.metrics.comparisons import CertifiedComparison, compare_certified
-from rs4a.metrics.displays import CertifiedAccuracyDisplay, EnvelopeDisplay, RadiusDisplay
+from rs4a.metrics.displays import CertifiedAccuracyDisplay, RadiusDisplay
 from rs4a.metrics.predictions import noise_name
 from rs4a.metrics.propagation import NoisePropagationDisplay, noise_propagation
 from rs4a.metrics.scorers import make_certified_scorer
@@ -15,7 +15,11 @@ from rs4a.metrics.scores import (
     certified_accuracy_score,
     jointly_certified,
 )
-from rs4a.metrics.sigma_panels import PredictionDisplay, SigmaCurvesDisplay
+from rs4a.metrics.sigma_panels import (
+    EnvelopeDisplay,
+    PredictionDisplay,
+    SigmaCurvesDisplay,
+)
 from rs4a.metrics.tables import (
     certified_accuracy_frame,
     certified_accuracy_table,

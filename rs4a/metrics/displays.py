@@ -1,8 +1,8 @@
-"""Figures on one axes: accuracy against radius, and radius against probability."""
+"""Figures of classifiers and noises: accuracy and radius, against radius or probability."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
@@ -12,25 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 from rs4a.metrics.drawing import (
     Display,
     ShareDisplay,
+    draw_accuracies,
     draw_lines,
-    label_accuracy,
     radius_grid,
     radius_label,
 )
 from rs4a.metrics.predictions import (
     CertifiedPredictions,
-    Result,
     check_certified,
-    check_results,
     common_norm,
 )
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import certified_accuracy_score, check_confidence
-from rs4a.metrics.tables import best_accuracies
 from rs4a.noises import Noise
 from rs4a.utils.checks import check_norm
 
-__all__ = ["CertifiedAccuracyDisplay", "EnvelopeDisplay", "RadiusDisplay"]
+__all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
 
 
 @dataclass(eq=False, repr=False)
@@ -96,11 +93,8 @@ class CertifiedAccuracyDisplay(ShareDisplay):
     undefended: Mapping[str, float] | None = None
 
     def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
-        # A certificate holds up to its radius: between two radii, the accuracy of the
-        # larger one is known.
-        steps = {"drawstyle": "steps-pre", **kwargs}
-        lines = draw_lines(ax, self.radii, self.accuracies, **steps)
-        label_accuracy(ax, "certified accuracy", self.norm, self.radii[-1])
+        label = "certified accuracy"
+        lines = draw_accuracies(ax, self.radii, self.accuracies, label, self.norm, **kwargs)
         mark = {"marker": "o", "fillstyle": "none", "linestyle": "none", "clip_on": False}
         for name, line in zip(self.accuracies, lines, strict=True):
             if self.undefended and name in self.undefended:
@@ -245,128 +239,6 @@ class CertifiedAccuracyDisplay(ShareDisplay):
             ax=ax,
             **kwargs,
         )
-
-
-@dataclass(eq=False, repr=False)
-class EnvelopeDisplay(ShareDisplay):
-    """Best certified accuracy over all sigmas against radius, a line a noise or name.
-
-    The figure of :func:`certified_accuracy_table`. Make one by :meth:`from_results`.
-
-    Parameters
-    ----------
-    radii : ndarray of shape (n_radii,)
-        Distances of the adversary, in units of X.
-
-    accuracies : mapping of str to ndarray of shape (n_radii,)
-        Best certified accuracy of every kind of noise, or other name.
-
-    norm : {1, 2, inf}, default=None
-        Norm of the adversary, for the label of the axis.
-
-    n_inputs : int, default=None
-        Number of inputs that the accuracies are shares of. None: no bands.
-
-    Attributes
-    ----------
-    lines_ : list of matplotlib Line2D
-        Lines of the noises or names.
-
-    bands_ : list of matplotlib PolyCollection
-        Band of each line; empty if there are none.
-
-    ax_ : matplotlib Axes
-        Axes of the figure.
-
-    figure_ : matplotlib Figure
-        The figure.
-
-    Examples
-    --------
-    >>> from rs4a import Certification
-    >>> from rs4a.metrics import EnvelopeDisplay
-    >>> from rs4a.noises import Uniform
-    >>> certification = Certification.from_counts(
-    ...     [[990, 10], [700, 300]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
-    ... )
-    >>> display = EnvelopeDisplay.from_results([(certification, [0, 0])])
-    >>> display.ax_.get_ylabel()
-    'best certified accuracy over sigma'
-    """
-
-    radii: NDArray[np.float64]
-    accuracies: Mapping[str, NDArray[np.float64]]
-    _: KW_ONLY
-    norm: float | None = None
-    n_inputs: int | None = None
-
-    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
-        steps = {"drawstyle": "steps-pre", **kwargs}
-        lines = draw_lines(ax, self.radii, self.accuracies, **steps)
-        label = "best certified accuracy over sigma"
-        label_accuracy(ax, label, self.norm, self.radii[-1])
-        return lines
-
-    @classmethod
-    def from_results(
-        cls,
-        results: Iterable[Result],
-        *,
-        radii: ArrayLike | None = None,
-        norm: float | None = None,
-        names: Sequence[str] | None = None,
-        confidence: float | None = 0.95,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the envelopes of many certifications.
-
-        Parameters
-        ----------
-        results : iterable of tuple (certification, y_true)
-            Certifications (or BoundRecords, or logs that were read with their noise), each
-            with the true labels of the same inputs; usually one for each noise and sigma.
-
-        radii : array-like of shape (n_radii,), default=None
-            Distances to evaluate at. None: up to the largest certified radius.
-
-        norm : {1, 2, inf}, default=None
-            Norm of the adversary. None: the certifications' own.
-
-        names : sequence of str of length n_results, default=None
-            Names of the lines, such as objectives or seeds; several results may share one.
-            None: the kinds of the noise.
-
-        confidence : float, default=0.95
-            Probability of the bands around the lines. None: no bands.
-
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : EnvelopeDisplay
-            The drawn figure.
-
-        Raises
-        ------
-        TypeError
-            If a certification does not know its noise, as a log that was read without it.
-        ValueError
-            If there is no certification, they are not of the same inputs, there is not a
-            name for each, their own norms differ and `norm` is not given, or `confidence`
-            is outside (0, 1).
-        """
-        named = check_results(results, names)
-        records = [each.record for each in named]
-        norm = common_norm(records, norm)
-        grid = radius_grid(records, norm, radii)
-        accuracies = best_accuracies(named, grid, norm)
-        display = cls(grid, accuracies, norm=norm, n_inputs=len(named[0].y_true))
-        return display.plot(ax=ax, confidence=confidence, **kwargs)
 
 
 @dataclass(eq=False, repr=False)

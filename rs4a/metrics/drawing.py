@@ -15,7 +15,7 @@ from rs4a.metrics.scores import binomial_interval
 from rs4a.utils.checks import format_norm
 
 __all__ = [
-    "Display", "ShareDisplay", "draw_bands", "draw_lines", "label_accuracy",
+    "Display", "ShareDisplay", "draw_accuracies", "draw_bands", "draw_lines",
     "label_panels", "line_style", "marker_style", "n_lines", "panel_axes", "radius_grid",
     "radius_label",
 ]  # fmt: skip
@@ -146,18 +146,17 @@ def draw_bands(
     """Draw the binomial interval around each line of shares of inputs; return the bands."""
     if n_inputs is None or confidence is None:
         return []
-    return [_draw_band(line, n_inputs, confidence) for line in lines]
-
-
-def _draw_band(line: Any, n_inputs: int, confidence: float) -> Any:
-    values, shares = map(np.asarray, line.get_data())
-    step = line.get_drawstyle().removeprefix("steps-")
-    if step == "pre":
-        # All certificates end: a share of 0 tells nothing about the choice of the inputs.
-        values, shares = values[shares > 0.0], shares[shares > 0.0]
-    low, high = binomial_interval(shares, n_inputs, confidence)
-    style = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0.0}
-    return line.axes.fill_between(values, low, high, step=step, **style)
+    bands = []
+    for line in lines:
+        values, shares = map(np.asarray, line.get_data())
+        step = line.get_drawstyle().removeprefix("steps-")
+        if step == "pre":
+            # All certificates end: a share of 0 tells nothing about the choice of inputs.
+            values, shares = values[shares > 0.0], shares[shares > 0.0]
+        low, high = binomial_interval(shares, n_inputs, confidence)
+        style = {"color": line.get_color(), "alpha": 0.15, "linewidth": 0.0, "step": step}
+        bands.append(line.axes.fill_between(values, low, high, **style))
+    return bands
 
 
 def _draw_legend(ax: Any, *, own_figure: bool) -> None:
@@ -182,9 +181,20 @@ def radius_label(norm: float | None) -> str:
     return "radius" if norm is None else f"{format_norm(norm)} radius"
 
 
-def label_accuracy(ax: Any, accuracy: str, norm: float | None, largest: float) -> None:
-    """Label axes of an accuracy against radius."""
-    ax.set(xlabel=radius_label(norm), ylabel=accuracy, xlim=(0, largest), ylim=(0, 1.02))
+def draw_accuracies(
+    ax: Any,
+    radii: NDArray[np.float64],
+    accuracies: Mapping[str, NDArray[np.float64]],
+    label: str,
+    norm: float | None,
+    **kwargs: Any,
+) -> list[Any]:
+    """Draw and label accuracies against radius; return the lines."""
+    # A certificate holds up to its radius: between two radii, the accuracy of the larger
+    # one is known.
+    lines = draw_lines(ax, radii, accuracies, **{"drawstyle": "steps-pre", **kwargs})
+    ax.set(xlabel=radius_label(norm), ylabel=label, xlim=(0, radii[-1]), ylim=(0, 1.02))
+    return lines
 
 
 def radius_grid(
@@ -209,12 +219,10 @@ def panel_axes(
     """Return one axes per panel, new ones if `ax` is None, and their figure."""
     if n_panels == 0:
         raise ValueError(f"{type(display).__name__} has nothing to draw.")
-    if ax is None:
-        return _new_panels(display, n_panels, sharex)
-    axes = np.ravel(np.asarray(ax, dtype=object))
+    axes = _new_panels(display, n_panels, sharex) if ax is None else np.ravel([ax])
     if len(axes) != n_panels:
         raise ValueError(
-            f"ax must be {n_panels} matplotlib Axes, one a panel, or None, got {len(axes)}."
+            f"ax must be None or {n_panels} Axes, one per panel, got {len(axes)}."
         )
     return axes, axes[0].figure
 
@@ -223,26 +231,22 @@ def _n_columns(n_panels: int) -> int:
     return 2 if n_panels == 4 else min(n_panels, 3)
 
 
-def _new_panels(display: Any, n_panels: int, sharex: bool) -> tuple[NDArray, Any]:
+def _new_panels(display: Any, n_panels: int, sharex: bool) -> NDArray:
     n_columns = _n_columns(n_panels)
     n_rows = -(-n_panels // n_columns)
-    width, height = _PANEL_SIZE
-    figure, axes = _pyplot(display).subplots(
-        n_rows,
-        n_columns,
-        squeeze=False,
-        sharex=sharex,
-        sharey=True,
+    (width, height), wspace = _PANEL_SIZE, 0.06  # numbers below neighbours do not meet
+    figure = _pyplot(display).figure(
         layout="constrained",
-        gridspec_kw={"wspace": 0.06},  # numbers below neighbours do not meet
         figsize=(width * n_columns + _MARGIN, height * n_rows + _MARGIN),
     )
-    panels = axes.ravel()
+    grid = {"squeeze": False, "sharex": sharex, "sharey": True}
+    axes = figure.subplots(n_rows, n_columns, gridspec_kw={"wspace": wspace}, **grid)
+    panels: NDArray = axes.ravel()
     for unused in panels[n_panels:]:
         unused.set_visible(False)
     for lowest in panels[:n_panels][-n_columns:]:
         lowest.xaxis.set_tick_params(labelbottom=True)
-    return panels[:n_panels], figure
+    return panels[:n_panels]
 
 
 def label_panels(

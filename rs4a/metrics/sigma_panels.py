@@ -1,4 +1,4 @@
-"""Figures with one panel per sigma: certified accuracy, distributions of predictions."""
+"""Figures over many sigmas: their envelope, or one panel per sigma."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
+    ShareDisplay,
+    draw_accuracies,
     draw_bands,
     label_panels,
     line_style,
@@ -23,7 +25,7 @@ from rs4a.metrics.drawing import (
 from rs4a.metrics.predictions import NamedResult, Result, check_results, common_norm
 from rs4a.metrics.tables import best_accuracies
 
-__all__ = ["PredictionDisplay", "SigmaCurvesDisplay"]
+__all__ = ["EnvelopeDisplay", "PredictionDisplay", "SigmaCurvesDisplay"]
 
 _SIGMA = attrgetter("sigma")
 #: By name, the values of one panel.
@@ -33,6 +35,137 @@ _TARGETS = {
     "prob_correct": "share of votes for the true class",
     "radius": "certified {}",
 }
+
+
+class _BestAccuracies:
+    """Displays of the best certified accuracy of every name."""
+
+    _n_points = 201
+
+    @classmethod
+    def from_results(
+        cls,
+        results: Iterable[Result],
+        *,
+        radii: ArrayLike | None = None,
+        norm: float | None = None,
+        names: Sequence[str] | None = None,
+        confidence: float | None = 0.95,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Draw the certified accuracy of many certifications.
+
+        Parameters
+        ----------
+        results : iterable of tuple (certification, y_true)
+            Certifications (or BoundRecords, or logs that were read with their noise), each
+            with the true labels of the same inputs; usually one for each noise and sigma.
+            Of several with one name (and one sigma, in panels), the best is drawn.
+
+        radii : array-like of shape (n_radii,), default=None
+            Distances to evaluate at. None: up to the largest certified radius.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the certifications' own.
+
+        names : sequence of str of length n_results, default=None
+            Names of the lines, such as objectives or seeds; several results may share one.
+            None: the kinds of the noise.
+
+        confidence : float, default=0.95
+            Probability of the bands around the lines. None: no bands.
+
+        ax : matplotlib Axes, or array-like of shape (n_sigmas,), default=None
+            Axes, or panels, to draw on. None: new ones.
+
+        **kwargs : dict
+            Further arguments of matplotlib's `plot` for every line.
+
+        Returns
+        -------
+        display : Display
+            The drawn figure.
+
+        Raises
+        ------
+        TypeError
+            If a certification does not know its noise, as a log that was read without it.
+        ValueError
+            If there is no certification, they are not of the same inputs, there is not a
+            name for each, their own norms differ and `norm` is not given, or `confidence`
+            is outside (0, 1).
+        """
+        named = check_results(results, names)
+        records = [each.record for each in named]
+        norm = common_norm(records, norm)
+        grid = radius_grid(records, norm, radii, cls._n_points)
+        best, n_inputs = cls._best(named, grid, norm), len(named[0].y_true)
+        make: Any = cls
+        display = make(grid, best, norm=norm, n_inputs=n_inputs)
+        return display.plot(ax=ax, confidence=confidence, **kwargs)
+
+    @staticmethod
+    def _best(named: list[NamedResult], radii: NDArray[np.float64], norm: float) -> Any:
+        return best_accuracies(named, radii, norm)
+
+
+@dataclass(eq=False, repr=False)
+class EnvelopeDisplay(_BestAccuracies, ShareDisplay):
+    """Best certified accuracy over all sigmas against radius, a line a noise or name.
+
+    The figure of :func:`certified_accuracy_table`. Make one by :meth:`from_results`.
+
+    Parameters
+    ----------
+    radii : ndarray of shape (n_radii,)
+        Distances of the adversary, in units of X.
+
+    accuracies : mapping of str to ndarray of shape (n_radii,)
+        Best certified accuracy of every kind of noise, or other name.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary, for the label of the axis.
+
+    n_inputs : int, default=None
+        Number of inputs that the accuracies are shares of. None: no bands.
+
+    Attributes
+    ----------
+    lines_ : list of matplotlib Line2D
+        Lines of the noises or names.
+
+    bands_ : list of matplotlib PolyCollection
+        Band of each line; empty if there are none.
+
+    ax_ : matplotlib Axes
+        Axes of the figure.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import EnvelopeDisplay
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[990, 10], [700, 300]], labels=[0, 0], noise=Uniform(sigma=0.5), dim=784
+    ... )
+    >>> display = EnvelopeDisplay.from_results([(certification, [0, 0])])
+    >>> display.ax_.get_ylabel()
+    'best certified accuracy over sigma'
+    """
+
+    radii: NDArray[np.float64]
+    accuracies: Mapping[str, NDArray[np.float64]]
+    _: KW_ONLY
+    norm: float | None = None
+    n_inputs: int | None = None
+
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        label = "best certified accuracy over sigma"
+        return draw_accuracies(ax, self.radii, self.accuracies, label, self.norm, **kwargs)
 
 
 class _SigmaPanels(ABC):
@@ -84,14 +217,12 @@ class _SigmaPanels(ABC):
         """Values by sigma, both labels, and whether all panels have one scale."""
 
     @abstractmethod
-    def _draw(
-        self, panel: Any, values: _Values, styles: Mapping[str, dict[str, Any]]
-    ) -> tuple[list[Any], float]:
+    def _draw(self, panel: Any, values: _Values, styles: Any) -> tuple[list[Any], float]:
         """Draw a panel; return its lines and its right end."""
 
 
 @dataclass(eq=False, repr=False)
-class SigmaCurvesDisplay(_SigmaPanels):
+class SigmaCurvesDisplay(_BestAccuracies, _SigmaPanels):
     """Certified accuracy against radius: a panel per sigma, a line per noise or name.
 
     Every panel ends where nothing is certified any more. Make one by
@@ -151,9 +282,7 @@ class SigmaCurvesDisplay(_SigmaPanels):
         # Radii grow with sigma: on one scale, small sigmas would be squeezed.
         return self.accuracies, radius_label(self.norm), "certified accuracy", False
 
-    def _draw(
-        self, panel: Any, values: _Values, styles: Mapping[str, dict[str, Any]]
-    ) -> tuple[list[Any], float]:
+    def _draw(self, panel: Any, values: _Values, styles: Any) -> tuple[list[Any], float]:
         lines = []
         for name, accuracy in values.items():
             style = {"drawstyle": "steps-pre", **styles[name]}
@@ -161,70 +290,14 @@ class SigmaCurvesDisplay(_SigmaPanels):
         certified = np.max(list(values.values()), axis=0) > 0.0
         return lines, float(self.radii[min(certified.sum(), len(certified) - 1)])
 
-    @classmethod
-    def from_results(
-        cls,
-        results: Iterable[Result],
-        *,
-        radii: ArrayLike | None = None,
-        norm: float | None = None,
-        names: Sequence[str] | None = None,
-        confidence: float | None = 0.95,
-        ax: Any = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Draw the certified accuracy of many certifications.
+    _n_points = 1001
 
-        Parameters
-        ----------
-        results : iterable of tuple (certification, y_true)
-            Certifications (or BoundRecords, or logs that were read with their noise), each
-            with the true labels of the same inputs; where several have one name and one
-            sigma, the best counts.
-
-        radii : array-like of shape (n_radii,), default=None
-            Distances to evaluate at. None: up to the largest certified radius.
-
-        norm : {1, 2, inf}, default=None
-            Norm of the adversary. None: the certifications' own.
-
-        names : sequence of str of length n_results, default=None
-            Names of the lines, such as objectives or seeds; several results may share one.
-            None: the kinds of the noise.
-
-        confidence : float, default=0.95
-            Probability of the bands around the lines. None: no bands.
-
-        ax : array-like of matplotlib Axes, of shape (n_sigmas,), default=None
-            Panels to draw on. None: new ones.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : SigmaCurvesDisplay
-            The drawn figure.
-
-        Raises
-        ------
-        TypeError
-            If a certification does not know its noise, as a log that was read without it.
-        ValueError
-            If there is no certification, they are not of the same inputs, there is not a
-            name for each, their own norms differ and `norm` is not given, or `confidence`
-            is outside (0, 1).
-        """
-        named = check_results(results, names)
-        records = [each.record for each in named]
-        norm = common_norm(records, norm)
-        grid = radius_grid(records, norm, radii, n_points=1001)
-        accuracies = {
-            sigma: best_accuracies(list(some), grid, norm)
+    @staticmethod
+    def _best(named: list[NamedResult], radii: NDArray[np.float64], norm: float) -> Any:
+        return {
+            sigma: best_accuracies(list(some), radii, norm)
             for sigma, some in groupby(sorted(named, key=_SIGMA), _SIGMA)
         }
-        display = cls(grid, accuracies, norm=norm, n_inputs=len(named[0].y_true))
-        return display.plot(ax=ax, confidence=confidence, **kwargs)
 
 
 @dataclass(eq=False, repr=False)
@@ -288,9 +361,7 @@ class PredictionDisplay(_SigmaPanels):
         # Radii grow with sigma: on one scale, small sigmas would be squeezed.
         return self.values, xlabel, "share of inputs", self.target != "radius"
 
-    def _draw(
-        self, panel: Any, values: _Values, styles: Mapping[str, dict[str, Any]]
-    ) -> tuple[list[Any], float]:
+    def _draw(self, panel: Any, values: _Values, styles: Any) -> tuple[list[Any], float]:
         lines = [panel.ecdf(each, **styles[name]) for name, each in values.items()]
         largest = float(np.max(list(values.values())))
         return lines, (largest * 1.05 or 1.0) if self.target == "radius" else 1.0

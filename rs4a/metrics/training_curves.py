@@ -190,18 +190,15 @@ class TrainingLossDisplay(Display):
         lines: list[Any] = []
         validation = self.validation or {}
         for number, (name, loss) in enumerate(self.train.items(), n_lines(ax)):
-            curves = [(name, loss, {"linestyle": "-"})]
+            losses = {f"{name}: training": loss} if name in validation else {name: loss}
+            styles = [{"linestyle": "-"}, {"linestyle": "--", "fillstyle": "none"}]
             if name in validation:
-                dashed = {"linestyle": "--", "fillstyle": "none"}
-                curves = [
-                    (f"{name}: training", loss, {"linestyle": "-"}),
-                    (f"{name}: validation", validation[name], dashed),
-                ]
-            for label, losses, style in curves:
+                losses[f"{name}: validation"] = validation[name]
+            for (label, values), style in zip(losses.items(), styles, strict=False):
                 style = {**marker_style(number), **style, "label": label, **kwargs}
-                every = max(1, len(losses) // _MARKS)
-                epochs = np.arange(1, len(losses) + 1)
-                lines += ax.plot(epochs, losses, markevery=every, **style)
+                every = max(1, len(values) // _MARKS)
+                epochs = np.arange(1, len(values) + 1)
+                lines += ax.plot(epochs, values, markevery=every, **style)
         ax.set(xlabel="epoch", ylabel="loss")
         ax.xaxis.get_major_locator().set_params(integer=True)
         return lines
