@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import make_net
+from every import quick_objectives
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.base import clone
@@ -34,9 +35,6 @@ from rs4a.nets.trained_under import noise_of_training
 from rs4a.networks import make_network
 from rs4a.noises import ExpInf, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import (
-    MACER,
-    Consistency,
-    Direct,
     NoiseAugmentation,
     SmoothAdv,
     Stability,
@@ -211,12 +209,8 @@ def test_networks(small, path, network):
 @pytest.mark.parametrize(
     "objective",
     [
-        NoiseAugmentation(n_samples=2),
-        Stability(weight=3.0),
-        Consistency(weight=5.0),
-        Direct(n_samples=2),
-        MACER(n_samples=2),
-        SmoothAdv(radius=0.25, norm=math.inf, steps=1, box=(0, 1), objective=Stability()),
+        *quick_objectives(n_samples=2, weight=3.0, steps=1, norm=math.inf, box=(0, 1)),
+        SmoothAdv(radius=0.25, steps=1, objective=Stability()),
     ],
     ids=lambda objective: type(objective).__name__,
 )
