@@ -727,6 +727,20 @@ def test_files_that_state_a_former_parameter(small, path, stated):
         SmoothedClassifier.load(path)
 
 
+def test_files_with_a_fingerprint_of_0_1_0(small, path):
+    """They load; the digest of the net that they state is of another kind."""
+    X, y, X_test = small
+    saved = smoothed().fit(X, y)
+    SmoothedClassifier.save(saved, path)
+
+    def change(header):
+        del header["state"]["net_digest"]
+        header["state"]["fingerprint"] = "0" * 32
+
+    rewritten(path, change)
+    assert_same(SmoothedClassifier.load(path), saved, X_test)
+
+
 def test_later_format(tiny_file, path):
     path.write_bytes(tiny_file)
     rewritten(path, lambda header: header.update(format=2, rs4a="9.0"))
@@ -755,7 +769,7 @@ def replaced(**entries):
         lambda header: header["params"].update(other=1),
         lambda header: header["params"].update(alpha={"a": 1, "b": 2}),
         lambda header: header["state"].update(parts=["module", "other"]),
-        lambda header: header["state"].update(fingerprint="0" * 32),
+        lambda header: header["state"].update(net_digest="0" * 40),
     ],
 )
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")

@@ -14,7 +14,7 @@ from rs4a.nets.modules import learned_criteria, own_state
 from rs4a.nets.outputs import evaluating
 from rs4a.nets.provenance import run_settings
 from rs4a.noises.streams import STREAMS
-from rs4a.utils.describe import describe, describe_plain
+from rs4a.utils.describe import describe
 from rs4a.utils.user_warnings import warn_user
 from rs4a.voting.blocks import Requests
 from rs4a.voting.plans import VoteBudget, Votes, draw_votes
@@ -198,7 +198,7 @@ class VoteSource:
             return None
         if self._identity is None:
             self._identity = self._describe()
-        return describe_plain(self._identity, *parts) if self._identity else None
+        return describe(self._identity, *parts) if self._identity else None
 
     def kept(self, key: str | None, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
         """Votes that are in the store."""

@@ -28,7 +28,7 @@ from rs4a.bounds import ClopperPearson
 from rs4a.networks import make_network
 from rs4a.noises import Uniform
 from rs4a.noises.streams import stream_keys
-from rs4a.utils.describe import describe_plain
+from rs4a.utils.describe import describe
 from rs4a.voting.plans import VoteBudget, draw_votes
 from rs4a.voting.remote import pack_voters
 from rs4a.voting.store import VoteStore
@@ -126,7 +126,7 @@ def other_costs(X):
     return {
         "send": lambda: pickle.loads(pickle.dumps(X)),
         "hash": lambda: stream_keys(X, 0),
-        "name the votes of": lambda: [describe_plain("net", name, 64, 0) for name in names],
+        "name the votes of": lambda: [describe("net", name, 64, 0) for name in names],
         "write the votes of": lambda: [store.save(name, votes) for name in names],
         "read the votes of": lambda: [store.load(name, votes.shape) for name in names],
     }
