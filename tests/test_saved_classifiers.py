@@ -43,7 +43,7 @@ from rs4a.persistence import load_checkpoint
 from rs4a.persistence.files import content_digest
 from rs4a.persistence.nets import describe_net
 from rs4a.persistence.values import JsonWriter
-from rs4a.voting.remote import pack_voters
+from rs4a.voting.workers import pack_voters
 
 KEY = "rs4a_classifier"
 

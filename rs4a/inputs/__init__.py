@@ -9,7 +9,6 @@ from rs4a.inputs.arrays import check_inputs, lost_by_rounding
 from rs4a.utils.arrays import given_index
 
 
-
 class Inputs:
     """Checked inputs beside the X that the user gave.
 
