@@ -10,7 +10,7 @@ MODULES = [
     "rs4a", "rs4a.attacks", "rs4a.bounds", "rs4a.callbacks", "rs4a.datasets",
     "rs4a.metrics", "rs4a.nets.inference", "rs4a.networks",
     "rs4a.noises", "rs4a.objectives", "rs4a.persistence", "rs4a.radii", "rs4a.records",
-    "rs4a.testing", "rs4a.voting.stopping",
+    "rs4a.testing", "rs4a.utils.rounding", "rs4a.voting.stopping",
 ]  # fmt: skip
 
 # Order, spelling and sections of numpydoc; sections that not every object needs

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import make_net
+from every import quick_objectives
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.base import clone
@@ -32,9 +33,6 @@ from rs4a.nets.trained_under import noise_of_training
 from rs4a.networks import make_network
 from rs4a.noises import ExpInf, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import (
-    MACER,
-    Consistency,
-    Direct,
     NoiseAugmentation,
     SmoothAdv,
     Stability,
@@ -43,7 +41,7 @@ from rs4a.persistence import load_checkpoint
 from rs4a.persistence.files import content_digest
 from rs4a.persistence.nets import describe
 from rs4a.persistence.values import JsonWriter
-from rs4a.voting.remote import pack_voters
+from rs4a.voting.workers import pack_voters
 
 KEY = "rs4a_classifier"
 
@@ -209,12 +207,8 @@ def test_networks(small, path, network):
 @pytest.mark.parametrize(
     "objective",
     [
-        NoiseAugmentation(n_samples=2),
-        Stability(weight=3.0),
-        Consistency(weight=5.0),
-        Direct(n_samples=2),
-        MACER(n_samples=2),
-        SmoothAdv(radius=0.25, norm=math.inf, steps=1, box=(0, 1), objective=Stability()),
+        *quick_objectives(n_samples=2, weight=3.0, steps=1, norm=math.inf, box=(0, 1)),
+        SmoothAdv(radius=0.25, steps=1, objective=Stability()),
     ],
     ids=lambda objective: type(objective).__name__,
 )
@@ -705,6 +699,20 @@ def test_files_that_state_a_former_parameter(small, path, stated):
         SmoothedClassifier.load(path)
 
 
+def test_files_with_a_fingerprint_of_0_1_0(small, path):
+    """They load; the digest of the net that they state is of another kind."""
+    X, y, X_test = small
+    saved = smoothed().fit(X, y)
+    SmoothedClassifier.save(saved, path)
+
+    def change(header):
+        del header["state"]["net_digest"]
+        header["state"]["fingerprint"] = "0" * 32
+
+    rewritten(path, change)
+    assert_same(SmoothedClassifier.load(path), saved, X_test)
+
+
 def test_later_format(tiny_file, path):
     path.write_bytes(tiny_file)
     rewritten(path, lambda header: header.update(format=2, rs4a="9.0"))
@@ -733,7 +741,7 @@ def replaced(**entries):
         lambda header: header["params"].update(other=1),
         lambda header: header["params"].update(alpha={"a": 1, "b": 2}),
         lambda header: header["state"].update(parts=["module", "other"]),
-        lambda header: header["state"].update(fingerprint="0" * 32),
+        lambda header: header["state"].update(net_digest="0" * 40),
     ],
 )
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")

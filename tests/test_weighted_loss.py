@@ -5,6 +5,7 @@ import pytest
 import sklearn
 import torch
 from conftest import make_net
+from every import quick_objectives
 from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
@@ -23,9 +24,7 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
 from rs4a.noises import Gaussian
 from rs4a.objectives import (
-    MACER,
     Consistency,
-    Direct,
     NoiseAugmentation,
     Objective,
     SmoothAdv,
@@ -36,12 +35,8 @@ from rs4a.training.from_sklearn import named_weights
 from rs4a.training.weighted_loss import weighted_loss
 
 OBJECTIVES = [
-    NoiseAugmentation(n_samples=2),
-    Stability(),
-    Consistency(),
-    Direct(n_samples=2),
-    MACER(n_samples=2),
-    SmoothAdv(radius=0.1, steps=1, objective=Consistency()),
+    each.set_params(objective=Consistency()) if isinstance(each, SmoothAdv) else each
+    for each in quick_objectives(n_samples=2, radius=0.1, steps=1)
 ]
 
 

@@ -1,13 +1,11 @@
 """Classifiers of scikit-learn's kind, which vote by `predict`."""
 
 import functools
-import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import pandas as pd
 import torch
@@ -20,7 +18,6 @@ from skorch import NeuralNet, NeuralNetClassifier
 from threadpoolctl import ThreadpoolController
 
 from rs4a.nets.outputs import class_indices
-from rs4a.utils.describe import describe_plain
 
 __all__ = [
     "PredictingNet",
@@ -148,18 +145,6 @@ class Predictions(torch.nn.Module):
         outputs = torch.zeros((len(labels), max(len(self._classes), 2)))
         outputs[torch.arange(len(labels)), torch.from_numpy(indices)] = 1.0
         return outputs
-
-    def get_extra_state(self) -> torch.Tensor:
-        """Digest of the classifier, which its fingerprint as a net includes."""
-        try:
-            digest = bytes.fromhex(describe_plain("classifier", self.classifier))
-        except ValueError:  # something in it cannot be told from others
-            content = cloudpickle.dumps(self.classifier)
-            digest = hashlib.blake2b(content, digest_size=20).digest()
-        return torch.frombuffer(bytearray(digest), dtype=torch.uint8)
-
-    def set_extra_state(self, state: Any) -> None:
-        """Change nothing: a digest is no classifier."""
 
 
 def check_fitted_plain(classifier: Any, feature_names: NDArray | None) -> None:

@@ -104,7 +104,7 @@ def state_of(net: NeuralNet, writer: JsonWriter) -> dict[str, Any]:
         "history": [_write_epoch(epoch, writer) for epoch in net.history],
         "labels": writer.write(getattr(net, "classes_inferred_", None)),
         "trained_under": writer.write(noise_of_training(net)),
-        "fingerprint": fingerprint(net),
+        "net_digest": fingerprint(net),
     }
 
 
@@ -164,7 +164,8 @@ def restore(
     )
     if state["labels"] is not None:
         net.classes_inferred_ = reader.read(state["labels"])
-    if fingerprint(net) != state["fingerprint"]:
+    # Files of 0.1.0 have a fingerprint of another kind.
+    if state.get("net_digest") not in (None, fingerprint(net)):
         raise ValueError(
             "the net that was built has the weights of the saved one, but other layers or "
             "settings: its classes have changed, or attributes of its modules were set "

@@ -1,7 +1,7 @@
 """Training any skorch net under noise: the one place that changes what skorch does.
 
-While a net trains, its class is a subclass of the user's own that expands every batch
-into noisy copies and hands their outputs to the objective. The user's `train_step`,
+While a net trains, its class is a subclass of the user's own. The subclass expands every
+batch into noisy copies and hands their outputs to the objective. The user's `train_step`,
 `get_loss`, callbacks and checkpoints run as they are. Afterwards, also after an error
 or Ctrl-C, the class is the user's again.
 """
@@ -15,26 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.callbacks import Checkpoint, LoadInitState
 
-from rs4a.nets.outputs import (
-    check_loss,
-    probe,
-)
+from rs4a.nets.outputs import check_loss, probe
 from rs4a.nets.trained_under import remember_noise
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
-from rs4a.training.kept import KeptTraining
 from rs4a.training.noisy_net import training_under_noise
-from rs4a.training.resume import ResumeTraining
+from rs4a.training.resume import KeptTraining
 from rs4a.training.seeds import cuda_devices, training_seed
 
-__all__ = [
-    "train",
-]
-
-#: Callbacks whose files would be those of another training, where one is found again.
-_KEEPERS = (ResumeTraining, Checkpoint, LoadInitState)
+__all__ = ["train"]
 
 
 def train(
@@ -78,14 +68,14 @@ def train(
         generators are as before afterwards.
 
     epochs_before : int, default=0
-        Epochs of the net's history that count for no warm-up.
+        Epochs of the net's history that a warm-up ignores.
 
     folder : Path, default=None
-        Where trainings on arrays are kept, to go on or to be found again. None: nowhere.
+        Where trainings on arrays are kept, to continue or to be found again. None: nowhere.
 
     translate : callable, default=None
-        Takes a data set that the net's `train_split` brings along, as skorch's
-        `predefined_split` does, and gives it with indices of outputs for targets. None:
+        Takes a data set from the net's `train_split`, for example of skorch's
+        `predefined_split`, and gives it with indices of outputs as targets. None:
         its targets are such indices.
 
     Returns
@@ -96,12 +86,12 @@ def train(
     Raises
     ------
     ValueError
-        If the net cannot take `X`, has not one output a class, or has logits where its
-        criterion takes probabilities.
+        If the net cannot take `X`, does not have one output per class, or has logits
+        where its criterion takes probabilities.
 
     Notes
     -----
-    Ctrl-C ends the training early and keeps what was learnt, which is skorch's way.
+    Ctrl-C ends the training early and keeps the weights so far, as in skorch.
     """
     with training_seed(seed, cuda_devices(net)):
         _check_trainable(net)
@@ -109,11 +99,12 @@ def train(
             net.initialize()
         first = X[:8] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
         check_loss(net, probe(net, first, n_classes))
-        with (
-            training_under_noise(net, noise, objective, epochs_before, translate),
-            _kept_in(folder if _lies_in_memory(X) else None, net),
-        ):
-            net.partial_fit(X, y)
+        with training_under_noise(net, noise, objective, epochs_before, translate):
+            keeper = None
+            if folder is not None and isinstance(getattr(X, "dataset", X), np.ndarray):
+                keeper = KeptTraining.of(folder, net, X, y)
+            with _with_callback(net, keeper):
+                net.partial_fit(X, y)
     remember_noise(net, noise)
     return net
 
@@ -132,19 +123,14 @@ def _check_trainable(net: NeuralNet) -> None:
         )
 
 
-def _lies_in_memory(X: Any) -> bool:
-    """Whether inputs, with weights perhaps, are an array."""
-    return isinstance(X, np.ndarray) or isinstance(getattr(X, "dataset", X), np.ndarray)
-
-
 @contextmanager
-def _kept_in(folder: Path | None, net: NeuralNet) -> Iterator[None]:
-    """Keep a training in a folder, unless a callback keeps files of it already."""
-    if folder is None or any(isinstance(each, _KEEPERS) for _, each in net.callbacks_):
+def _with_callback(net: NeuralNet, callback: KeptTraining | None) -> Iterator[None]:
+    """Let a net have one callback more, unless it is None."""
+    if callback is None:
         yield
         return
     callbacks, max_epochs = list(net.callbacks_), net.max_epochs
-    net.callbacks_ = [*callbacks, ("memory", KeptTraining(folder).initialize())]
+    net.callbacks_ = [*callbacks, ("memory", callback.initialize())]
     try:
         yield
     finally:
