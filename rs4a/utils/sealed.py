@@ -1,4 +1,4 @@
-"""Bytes with a digest at their end, which shows damage."""
+"""Bytes with a digest at their end, by which damage is noticed."""
 
 import hashlib
 
@@ -8,39 +8,39 @@ _DIGEST_SIZE = 32
 
 
 def seal(content: bytes | memoryview, name: str = "") -> bytes:
-    """Content with a digest of content and name.
+    """Content with a digest of it and of the name that it goes by.
 
     Parameters
     ----------
     content : bytes-like
-        Content.
+        Anything.
 
     name : str, default=""
-        Name of the content, at most 64 bytes. Content under another name is damaged.
+        At most 64 bytes; content under another name counts as damaged.
 
     Returns
     -------
     sealed : bytes
-        Content and digest, 32 bytes longer.
+        32 bytes longer.
     """
     return bytes(content) + _digest(content, name)
 
 
 def unseal(sealed: bytes, name: str = "") -> memoryview | None:
-    """Content that `seal` sealed, if nothing has changed since.
+    """What `seal` was given, if nothing has changed since.
 
     Parameters
     ----------
     sealed : bytes
-        Result of `seal`.
+        What was read.
 
     name : str, default=""
-        Name of the content.
+        The name that it goes by.
 
     Returns
     -------
     content : memoryview or None
-        None if the bytes were cut short or changed, or have another name.
+        None if it was cut short, changed, or is that of another name.
     """
     content, digest = memoryview(sealed)[:-_DIGEST_SIZE], sealed[-_DIGEST_SIZE:]
     return content if digest == _digest(content, name) else None
