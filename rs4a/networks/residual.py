@@ -1,7 +1,5 @@
 """Residual networks: ResNet-110 and its like, wide ones, and ResNet-50."""
 
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn.functional import pad, relu
@@ -56,12 +54,11 @@ class CifarResNet(nn.Module):
         n_blocks = _blocks_per_group(depth, 2)
         if shortcut not in ("pad", "convolution"):
             raise ValueError(f"shortcut must be 'pad' or 'convolution', got {shortcut!r}.")
-        convolve = shortcut == "convolution"
         self.conv1 = _conv3x3(n_channels, 16)
         self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = _blocks(_Block, n_blocks, 16, 16, 1, convolve)
-        self.layer2 = _blocks(_Block, n_blocks, 16, 32, 2, convolve)
-        self.layer3 = _blocks(_Block, n_blocks, 32, 64, 2, convolve)
+        self.layer1 = _group(n_blocks, 16, 16, shortcut)
+        self.layer2 = _group(n_blocks, 16, 32, shortcut)
+        self.layer3 = _group(n_blocks, 32, 64, shortcut)
         self.fc = nn.Linear(64, n_classes)
         _initialise(self)
 
@@ -117,35 +114,27 @@ class ResNet110(CifarResNet):
         super().__init__(110, n_classes, n_channels, shortcut)
 
 
-class _Block(nn.Module):
-    """Two normalised convolutions beside a shortcut."""
-
-    def __init__(self, n_in: int, n_out: int, stride: int, convolve: bool):
-        super().__init__()
-        self.conv1 = _conv3x3(n_in, n_out, stride)
-        self.bn1 = nn.BatchNorm2d(n_out)
-        self.conv2 = _conv3x3(n_out, n_out)
-        self.bn2 = nn.BatchNorm2d(n_out)
-        self.stride = stride
-        self.n_new = n_out - n_in
-        self.downsample = None
-        if convolve and stride > 1:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out)
-            )
+class _Pad(nn.Module):
+    """Shortcut without weights: every second pixel, between as many planes of zeros."""
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
-        residual = self.bn2(self.conv2(relu(self.bn1(self.conv1(X)))))
-        return relu(residual + self._shortcut(X))
+        half = X.shape[1] // 2
+        return pad(X[:, :, ::2, ::2], (0, 0, 0, 0, half, half))
 
-    def _shortcut(self, X: torch.Tensor) -> torch.Tensor:
-        if self.downsample is not None:
-            return self.downsample(X)
-        if self.stride == 1:
-            return X
-        # Half of the new planes lie before the old planes, half behind them.
-        half = self.n_new // 2
-        return pad(X[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
+
+def _group(n_blocks: int, n_in: int, n_out: int, shortcut: str) -> nn.Sequential:
+    from torchvision.models.resnet import BasicBlock  # its import takes a second
+
+    stride = n_out // n_in
+    beside: nn.Module | None = None
+    if stride > 1 and shortcut == "pad":
+        beside = _Pad()
+    elif stride > 1:
+        convolution = nn.Conv2d(n_in, n_out, 1, stride, bias=False)
+        beside = nn.Sequential(convolution, nn.BatchNorm2d(n_out))
+    blocks = [BasicBlock(n_in, n_out, stride, beside)]
+    blocks += [BasicBlock(n_out, n_out) for _ in range(n_blocks - 1)]
+    return nn.Sequential(*blocks)
 
 
 class WideResNet(nn.Module):
@@ -229,7 +218,9 @@ class _Group(nn.Module):
 
     def __init__(self, n_layers: int, n_in: int, n_out: int, stride: int):
         super().__init__()
-        self.layer = _blocks(_Layer, n_layers, n_in, n_out, stride)
+        layers = [_Layer(n_in, n_out, stride)]
+        layers += [_Layer(n_out, n_out, 1) for _ in range(n_layers - 1)]
+        self.layer = nn.Sequential(*layers)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         return self.layer(X)
@@ -293,15 +284,6 @@ def resnet50(n_classes: int = 1000) -> nn.Module:
 
 def _conv3x3(n_in: int, n_out: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)
-
-
-def _blocks(
-    block: Any, n_blocks: int, n_in: int, n_out: int, stride: int, *options: Any
-) -> nn.Sequential:
-    """Blocks of one width; the first takes the stride."""
-    blocks = [block(n_in, n_out, stride, *options)]
-    blocks += [block(n_out, n_out, 1, *options) for _ in range(n_blocks - 1)]
-    return nn.Sequential(*blocks)
 
 
 def _blocks_per_group(depth: int, extra: int) -> int:
