@@ -28,7 +28,7 @@ from rs4a.nets.outputs import (
 )
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
-from rs4a.persistence.estimator import KeptInFiles
+from rs4a.persistence.estimator import SavedToFiles
 from rs4a.records.certification import Certification
 from rs4a.records.guarantee import guarantee_in_words
 from rs4a.training.bases import base_of
@@ -40,7 +40,7 @@ from rs4a.utils.user_warnings import warn_user
 __all__ = ["SmoothedClassifier"]
 
 
-class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
+class SmoothedClassifier(ClassifierMixin, SavedToFiles, TrainsUnderNoise):
     """Classifier smoothed by noise, whose predictions come with a certified radius.
 
     The smoothed classifier answers with the class that a net, or any other classifier,

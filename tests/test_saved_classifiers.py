@@ -69,7 +69,7 @@ def there_and_back(classifier, path, **kwargs):
     return SmoothedClassifier.load(path, **kwargs)
 
 
-def plain_params(classifier):
+def stored_params(classifier):
     params = {**classifier.get_params(deep=False), "random_state": None}
     estimator = params.pop("estimator")
     net = getattr(estimator, "estimator", estimator)
@@ -82,7 +82,7 @@ def assert_same(loaded, saved, X):
     assert loaded is not saved
     passed = {"_passed_trial"}  # a loaded classifier is tried anew
     assert set(vars(loaded)) - passed == set(vars(saved)) - passed
-    assert plain_params(loaded) == plain_params(saved)
+    assert stored_params(loaded) == stored_params(saved)
     assert fingerprint(loaded.estimator_) == fingerprint(saved.estimator_)
     np.testing.assert_array_equal(loaded.classes_, saved.classes_)
     assert loaded.classes_.dtype == saved.classes_.dtype
@@ -801,7 +801,7 @@ def test_interrupted_write_leaves_the_old_file(small, path, monkeypatch, tiny_fi
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rs4a.persistence.estimator.restored", interrupt)
+    monkeypatch.setattr("rs4a.persistence.estimator.restore", interrupt)
     with pytest.raises(KeyboardInterrupt):
         SmoothedClassifier.save(saved, path)
     assert path.read_bytes() == tiny_file

@@ -34,7 +34,7 @@ def load_cifar10(request: Request) -> Any:
     """CIFAR-10: 50,000 training and 10,000 test images of animals and vehicles [1]_.
 
     The function reads both published versions, "python" and "binary". The pickles of the
-    "python" version are read as plain data: no name in a file is imported or called.
+    "python" version are read as data only: no name in a file is imported or called.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def load_cifar10(request: Request) -> Any:
 def load_imagenet32(request: Request) -> Any:
     """Downsampled ImageNet: 1,281,167 training and 50,000 test images [1]_.
 
-    The pickles are read as plain data: no name in a file is imported or called. The
+    The pickles are read as data only: no name in a file is imported or called. The
     training images need 4 GB as a Dataset, and 16 GB as arrays.
 
     Parameters
@@ -156,7 +156,7 @@ def load_imagenet32(request: Request) -> Any:
 def load_tiny_images_500k(request: Request) -> Any:
     """500,000 tiny images with pseudo-labels, as more training data for CIFAR-10 [1]_.
 
-    A classifier of CIFAR-10 gave the labels. The pickle is read as plain data: no name in
+    A classifier of CIFAR-10 gave the labels. The pickle is read as data only: no name in
     the file is imported or called. The images need 1.5 GB as a Dataset, and 6 GB as arrays.
 
     Parameters
@@ -330,7 +330,7 @@ def _read_pickle(
                 batch = {key: _array(value) for key, value in batch.items()}
     except Exception as error:  # a damaged pickle leads to any error
         raise ValueError(
-            f"{path} is not plain data, or is cut short: {error!r:.200}"
+            f"{path} is no whole pickle of arrays, numbers and strings: {error!r:.200}"
         ) from error
     if not isinstance(batch, dict) or not {"data", labels_key} <= set(batch):
         raise ValueError(f"{path} must be a dict with 'data' and {labels_key!r}.")

@@ -21,7 +21,7 @@ from rs4a.persistence.values import (
     unknown_names,
 )
 
-__all__ = ["described", "not_in_file", "parts_to_give", "restored"]
+__all__ = ["describe", "not_in_file", "parts_to_give", "restore"]
 
 #: Parameters of the machine, and parameters that are written in another way.
 _NOT_STORED = {"estimator", "memory", "n_jobs", "random_state", "verbose"}
@@ -38,7 +38,7 @@ _FROZEN = "frozen"
 # Writing
 
 
-def described(classifier: Any) -> tuple[dict[str, Any], State]:
+def describe(classifier: Any) -> tuple[dict[str, Any], State]:
     """Header and tensors of a fitted classifier.
 
     Parameters
@@ -142,7 +142,7 @@ def _descriptions(header: dict[str, Any]) -> list[dict[str, Any]]:
 # Reading
 
 
-def restored(
+def restore(
     cls: type[Any],
     header: dict[str, Any],
     tensors: State,
@@ -158,7 +158,7 @@ def restored(
         Class of the classifier.
 
     header, tensors : dict
-        Content of the file, as `described` made it.
+        Content of the file, as `describe` made it.
 
     estimator : skorch.NeuralNet or None
         Net that the classifier was made with, if the user gave one.

@@ -16,17 +16,17 @@ from rs4a.nets.outputs import check_is_net, check_net
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
 from rs4a.persistence.checkpoints import net_from_checkpoint
-from rs4a.persistence.classifiers import described, not_in_file, parts_to_give, restored
+from rs4a.persistence.classifiers import describe, not_in_file, parts_to_give, restore
 from rs4a.persistence.files import read_classifier, write_classifier
 from rs4a.utils.files import whole_file
 
-__all__ = ["KeptInFiles"]
+__all__ = ["SavedToFiles"]
 
 #: Errors of a header that `save` did not write.
 _MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError)
 
 
-class KeptInFiles(BaseEstimator):
+class SavedToFiles(BaseEstimator):
     """The methods of a smoothed classifier that write and read files."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -86,7 +86,7 @@ class KeptInFiles(BaseEstimator):
             "save, whose files hold no pickle,",
             " joblib.dump writes other classifiers, for readers who trust the file.",
         )
-        header, tensors = described(classifier)
+        header, tensors = describe(classifier)
         with whole_file(path) as partial:
             write_classifier(partial, header, tensors)
             try:
@@ -165,7 +165,7 @@ class KeptInFiles(BaseEstimator):
         given = {"noise": noise, "objective": objective, "bound": bound}
         try:
             header, tensors = read_classifier(Path(path))
-            classifier: Self = restored(cls, header, tensors, estimator, given, device)
+            classifier: Self = restore(cls, header, tensors, estimator, given, device)
         except _MALFORMED as error:
             raise ValueError(
                 f"{Path(path).name} cannot be loaded: {type(error).__name__}: {error}"
