@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from skorch import NeuralNetClassifier
 from torch import nn
 
 from rs4a.nets.trained_under import remember_noise
-from rs4a.networks import parse_checkpoint_name
+from rs4a.networks import make_network, parse_checkpoint_name
 from rs4a.networks.dataset_shapes import DatasetShape, dataset_shape
-from rs4a.networks.factory import make_network
 from rs4a.noises import Noise
 from rs4a.noises.by_name import known_noises, make_noise
 from rs4a.persistence.files import State, read_weights
-from rs4a.persistence.published import recognise
 from rs4a.utils.params import from_json
 
 __all__ = ["load_checkpoint", "net_from_checkpoint"]
+
+#: What DataParallel and torch.compile put before the names of a module.
+_WRAPPERS = r"(?<![^.])(module|_orig_mod)\."
+#: Names in the files of Yang et al. (`norm`, `model`) and of Cohen et al. (`0`, `1`), and
+#: the names in `make_network`.
+_RENAMES = (
+    (r"^norm\.mu$", "norm.mean"),
+    (r"^norm\.log_sig$", "norm.std"),
+    (r"^0\.means$", "norm.mean"),
+    (r"^0\.sds$", "norm.std"),
+    (r"^1\.", "model."),
+    (r"^model\.linear\.", "model.fc."),
+    (r"^model\.(\d+)\.", r"model.layers.\1."),
+    (r"^model\.(weight|bias)$", r"model.layer.\1"),
+)
+#: By the first names of a network, which no later network has: its name and last weight.
+_NETWORKS = {
+    "model.features.": ("AlexNet", "model.classifier.6.weight"),
+    "model.block1.": ("WideResNet", "model.fc.weight"),
+    "model.layer4.": ("ResNet50", "model.fc.weight"),
+    "model.layer1.": ("CifarResNet", "model.fc.weight"),
+    "model.conv2.": ("LeNet", "model.fc3.weight"),
+    "model.layers.": ("MLP", ""),
+    "model.layer.": ("Linear", "model.layer.weight"),
+}
 
 
 def load_checkpoint(
@@ -146,7 +172,7 @@ def _load(
     asked = {name: value for name, value in asked.items() if value is not None}
     try:
         if header is None:
-            arguments, state = recognise(tensors, arch, asked)
+            arguments, state = _recognise(tensors, arch, asked)
         else:
             arguments, state = {**header["network"], **asked}, tensors
         _check_fits(arguments, state)
@@ -193,3 +219,171 @@ def _shape(arguments: dict[str, Any]) -> DatasetShape:
     """Shape of inputs and outputs that arguments of `make_network` say."""
     fields = {name: arguments.get(name) for name in DatasetShape._fields}
     return dataset_shape(arguments.get("dataset"), **fields)
+
+
+# Published layouts
+
+
+def _recognise(
+    tensors: State, arch: str | None, asked: dict[str, Any]
+) -> tuple[dict[str, Any], State]:
+    """Tell network and sizes from the names and shapes of published weights.
+
+    Parameters
+    ----------
+    tensors : dict of str to torch.Tensor
+        State dict, as it was published.
+
+    arch : str or None
+        Network, as a file of Cohen et al. names it. Only such files may lack the statistics
+        of standardisation: theirs are the usual ones.
+
+    asked : dict
+        Arguments of `make_network` that are not read from the weights. With a `name` of
+        another network than the weights suggest, the weights give no options.
+
+    Returns
+    -------
+    arguments : dict
+        Arguments of `make_network`.
+
+    state : dict of str to torch.Tensor
+        State dict in the names of `make_network`; it may not fit.
+
+    Raises
+    ------
+    ValueError
+        If the names fit no network, the shapes do not tell the sizes, or statistics are
+        missing.
+    """
+    state = _renamed(tensors)
+    options, last_weight = _network(state)
+    dataset = asked.get("dataset")
+    usual = dataset_shape(
+        dataset or ("imagenet" if options["name"] == "ResNet50" else "cifar10")
+    )
+    first_parts = {name.split(".")[0] for name in _without_wrappers(tensors)}
+    if "1" in first_parts and "0" not in first_parts:  # Cohen et al.'s, by an attribute
+        if arch is None and dataset is None:
+            raise ValueError(
+                "it has no mean and std to standardise inputs by, and does not say for "
+                "what data it is. Give dataset=, whose mean and std are taken."
+            )
+        state["norm.mean"], state["norm.std"] = map(_per_channel, (usual.mean, usual.std))
+    name = asked.get("name", options["name"])
+    sizes = {key: asked.get(key) for key in ("input_shape", "n_classes")}
+    if dataset is None and sizes["input_shape"] is None:
+        sizes["input_shape"] = _image_shape(options["name"], state)
+    if dataset is None and sizes["n_classes"] is None:
+        sizes["n_classes"] = _length(state, last_weight, axis=0)
+    shape = dataset_shape(
+        dataset,
+        **sizes,
+        mean=_channel_values(state, "norm.mean", usual.mean),
+        std=_channel_values(state, "norm.std", usual.std),
+    )
+    told = options if name == options["name"] else {}
+    return {**told, "dataset": dataset, **asked, "name": name, **shape._asdict()}, state
+
+
+def _without_wrappers(names: Any) -> list[str]:
+    return [re.sub(_WRAPPERS, "", name) for name in names]
+
+
+def _renamed(tensors: State) -> State:
+    """State in the names of `make_network`, with the statistics in its form."""
+    state: State = {}
+    names = _without_wrappers(tensors)
+    firsts = {name.split(".")[0] for name in names}
+    # The names of a network may stand beside `norm` without `model`.
+    inner = "model." if "norm" in firsts and not firsts & {"model", "0", "1"} else ""
+    for name, (published, value) in zip(names, tensors.items(), strict=True):
+        name = name if name.startswith("norm.") else inner + name
+        for pattern, replacement in _RENAMES:
+            name = re.sub(pattern, replacement, name)
+        if name in state:
+            raise ValueError(f"it has two entries for {name}, one of them {published}.")
+        if published.endswith(".log_sig"):
+            value = value.exp()
+        elif published.endswith((".means", ".sds")) and value.ndim == 1:
+            value = _per_channel(value)
+        state[name] = value
+    if any(name.startswith(("model.conv2.", "model.layers.")) for name in state):
+        # LeNet and MLP can standardise themselves, but published nets did so outside.
+        state.setdefault("model.mean", torch.tensor(0.0))
+        state.setdefault("model.std", torch.tensor(1.0))
+    return state
+
+
+def _per_channel(values: ArrayLike) -> torch.Tensor:
+    return torch.as_tensor(values).reshape(-1, 1, 1)
+
+
+def _channel_values(state: State, name: str, default: ArrayLike) -> ArrayLike:
+    if name not in state:
+        return default
+    shape = tuple(state[name].shape)
+    if len(shape) != 3 or shape[1:] != (1, 1):
+        raise ValueError(f"{name} must have shape (channels, 1, 1), got {shape}.")
+    return tuple(state[name].flatten().tolist())
+
+
+def _network(state: State) -> tuple[dict[str, Any], str]:
+    """Name and options of a network, and the name of its last weight."""
+    marks = [mark for mark in _NETWORKS if any(name.startswith(mark) for name in state)]
+    if not marks:
+        raise ValueError(
+            f"its names, {list(state)[:3]} and so on, are those of no network that was "
+            "published."
+        )
+    name, last_weight = _NETWORKS[marks[0]]
+    options: dict[str, Any] = {"name": name}
+    if name == "WideResNet":
+        options["depth"] = 6 * _n_children(state, "model.block1.layer.") + 4
+        options["widen_factor"] = _length(state, last_weight, axis=1) // 64
+    elif name == "CifarResNet":
+        convolve = any(".downsample." in name for name in state)
+        options["shortcut"] = "convolution" if convolve else "pad"
+        options["depth"] = 6 * _n_children(state, "model.layer1.") + 2
+        if options["depth"] == 110:
+            options = {"name": "ResNet110", "shortcut": options["shortcut"]}
+    elif name == "MLP":
+        n_layers = _n_children(state, "model.layers.")
+        *weights, last_weight = [f"model.layers.{2 * i}.weight" for i in range(n_layers)]
+        options["hidden"] = tuple(_length(state, each, axis=0) for each in weights)
+    return options, last_weight
+
+
+def _image_shape(network: str, state: State) -> tuple[int, ...]:
+    """Shape of an image from weights; the usual one if a network takes any size."""
+    n_channels = _length(state, "norm.mean", axis=0) if "norm.mean" in state else 3
+    side = {"ResNet50": 224, "AlexNet": 32}.get(network, 28 if n_channels == 1 else 32)
+    if network in ("LeNet", "MLP", "Linear"):
+        places = {"LeNet": ("fc1", 16), "Linear": ("layer", n_channels)}
+        layer, n_planes = places.get(network, ("layers.0", n_channels))
+        pixels = _length(state, f"model.{layer}.weight", axis=1) / n_planes
+        side = math.isqrt(int(pixels))
+        if side**2 != pixels:
+            raise ValueError(
+                f"height and width of the images of a {network} cannot be told from its "
+                "weights. Give input_shape= or dataset=."
+            )
+        if network == "LeNet":
+            side = 4 * side + 8  # before both convolutions and pools
+    return n_channels, side, side
+
+
+def _length(state: State, name: str, axis: int) -> int:
+    if name not in state:
+        raise ValueError(f"{name} is missing.")
+    shape = tuple(state[name].shape)
+    if len(shape) <= axis:
+        raise ValueError(f"{name} must have more than {axis} axes, got shape {shape}.")
+    return shape[axis]
+
+
+def _n_children(state: State, prefix: str) -> int:
+    """Number of layers of a Sequential."""
+    return len(
+        {n.removeprefix(prefix).split(".")[0] for n in state if n.startswith(prefix)}
+    )

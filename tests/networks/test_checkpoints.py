@@ -30,7 +30,7 @@ from rs4a.networks import (
 from rs4a.networks.dataset_shapes import dataset_shape
 from rs4a.noises import Splitting, Uniform
 from rs4a.persistence import load_checkpoint
-from rs4a.persistence.published import recognise
+from rs4a.persistence.checkpoints import _recognise
 
 DATA = Path(__file__).parent.parent / "data"
 MEAN, STD = (0.41, 0.52, 0.33), (0.21, 0.32, 0.13)
@@ -211,7 +211,7 @@ def test_resnet50_of_yang_et_al_and_of_cohen_et_al(tmp_path):
     assert net.module__name == "ResNet50"
     assert net.module__input_shape == (3, 224, 224)
     assert len(net.classes) == 1000
-    arguments, same = recognise(yang(state), None, {"dataset": "imagenet"})
+    arguments, same = _recognise(yang(state), None, {"dataset": "imagenet"})
     assert (arguments["name"], arguments["n_classes"]) == ("ResNet50", 1000)
     np.testing.assert_allclose(arguments["mean"], MEAN, rtol=1e-6)
     assert set(same) == set(net.module_.state_dict())
