@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -22,22 +22,11 @@ from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import certified_accuracy_score, check_confidence
 from rs4a.utils.checks import check_norm, format_norm
 
-__all__ = ["Attack", "AttackDisplay", "attack_score"]
+__all__ = ["AttackDisplay", "attack_score"]
 
 _MAX_VOTES = 1000
 #: Probability of the top class at which a label is certain.
 _CERTAIN = 0.501
-
-
-class Attack(Protocol):
-    """Interface of an attack: a `PGD`, or an attack of a user's own."""
-
-    norm: float | None
-
-    def perturb(
-        self, classifier: Any, X: Any, y: Any, *, radius: Any
-    ) -> NDArray[np.float32]:
-        """Attacked inputs, at most the radius away from X."""
 
 
 def attack_score(
@@ -45,7 +34,7 @@ def attack_score(
     X: ArrayLike,
     y: ArrayLike,
     *,
-    attack: Attack,
+    attack: Any,
     radius: Any,
     bound: Bound | None = None,
 ) -> Any:
@@ -68,7 +57,7 @@ def attack_score(
         True labels.
 
     attack : PGD
-        Attack. Its own radius is ignored.
+        Attack, or an object with its `norm` and its `perturb`. Its own radius is ignored.
 
     radius : float or array-like of shape (n_radii,)
         Distances, in units of X.
@@ -248,7 +237,7 @@ class AttackDisplay(ShareDisplay):
         X: ArrayLike,
         y: ArrayLike,
         *,
-        attack: Attack,
+        attack: Any,
         radii: ArrayLike,
         norm: float | None = None,
         confidence: float | None = 0.95,

@@ -97,7 +97,6 @@ def certified_accuracy_interval(
     radius: Any,
     norm: float | None = None,
     confidence: float = 0.95,
-    sample_weight: ArrayLike | None = None,
     average: str = "micro",
 ) -> tuple[Any, Any]:
     """Confidence interval of certified accuracy, for inputs that are a random sample.
@@ -124,9 +123,6 @@ def certified_accuracy_interval(
     confidence : float, default=0.95
         Probability with which the interval holds the accuracy, at each radius.
 
-    sample_weight : None, default=None
-        Weights are refused: the interval does not hold for weighted inputs.
-
     average : {"micro", "macro"}, default="micro"
         "macro" is the interval of the mean over classes. It is made of an interval for
         each class at ``1 - (1 - confidence) / n_classes``, so that all hold at once.
@@ -140,7 +136,11 @@ def certified_accuracy_interval(
     ------
     ValueError
         If the lengths differ, a radius is negative or NaN, `confidence` is outside
-        (0, 1), `average` is not as described, or there are weights.
+        (0, 1), or `average` is not as described.
+
+    Notes
+    -----
+    There is no `sample_weight`: weighted inputs are no binomial sample.
 
     References
     ----------
@@ -163,12 +163,6 @@ def certified_accuracy_interval(
     """
     check_average(average)
     check_confidence(confidence)
-    if sample_weight is not None:
-        raise ValueError(
-            "sample_weight must be None: weighted inputs are no binomial sample, and the "
-            "interval of Clopper and Pearson does not hold for their accuracy. "
-            "certified_accuracy_score takes weights."
-        )
     y, hits = certified_hits(y_true, certification, radius, norm)
     rows = [slice(None)] if average == "micro" else list(rows_by_class(y).values())
     each = 1.0 - (1.0 - confidence) / len(rows)

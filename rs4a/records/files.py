@@ -56,13 +56,9 @@ def write_certification(path: str | os.PathLike[str], certification: Any) -> Non
     metadata = {
         "format": _FORMAT_VERSION,
         **{name: each and to_json(each) for name, each in objects.items()},
-        "net_digest": certification.net_digest,
-        "adaptive": bool(certification.adaptive),
-        "dim": certification.dim,
-        "alpha": certification.alpha,
+        **{name: getattr(certification, name) for name in _UNCHANGED},
         "norm": str(certification.norm),
         "box": box and box.interval,
-        "seconds": float(certification.seconds),
         "runs": certification.runs,
         "index": _index_to_json(certification.index),
     }

@@ -8,7 +8,7 @@ import lzma
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ _MODULES: dict[str, Any] = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
 _WHOLE = r"(?:0|-?[1-9][0-9]{0,17})"
 #: The same as pandas writes them in a column with a missing number.
 _WHOLE_AS_FLOAT = rf"{_WHOLE}(?:\.0*)?"
+_NUMBER = r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))"
 _CORRECT = {"1": True, "true": True, "0": False, "false": False}
 #: Characters of a wrong line that an error shows.
 _SHOWN = 60
@@ -56,11 +57,9 @@ class LogFile(NamedTuple):
         if column not in self.texts or self.texts.empty:
             return None
         texts = self.texts[column]
-        first = texts.iloc[0]
-        self.refuse(texts != first, column, f"{first!r} in all lines")
-        numbers = [_number(text) for text in first.split()]
-        self.refuse([len(numbers) != n or None in numbers] * len(texts), column, wanted)
-        return tuple(float(number) for number in numbers if number is not None)
+        self.refuse(texts != texts.iloc[0], column, f"{texts.iloc[0]!r} in all lines")
+        self.refuse(~texts.str.fullmatch(" +".join([_NUMBER] * n)), column, wanted)
+        return tuple(map(float, texts.iloc[0].split()))
 
     def image_numbers(self) -> NDArray[np.int64]:
         """Column idx: whole numbers, each once."""
@@ -73,9 +72,9 @@ class LogFile(NamedTuple):
 
     def numbers(self, column: str) -> NDArray[np.float64]:
         """A column of numbers."""
-        numbers = [_number(text) for text in self.texts[column]]
-        self.refuse([number is None for number in numbers], column, "a number")
-        return np.array(numbers, dtype=np.float64)
+        texts = self.texts[column]
+        self.refuse(~texts.str.fullmatch(_NUMBER), column, "a number")
+        return np.array(texts.tolist(), dtype=object).astype(np.float64)
 
     def seconds(self) -> NDArray[np.float64]:
         """Column time: seconds, or h:mm:ss as Python prints a timedelta."""
@@ -98,13 +97,6 @@ def _to_int(texts: pd.Series) -> pd.Series:
     return texts.str.replace(r"\.0*$", "", regex=True).astype(np.int64)
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 def read_log(path: str | os.PathLike[str]) -> LogFile:
     """Read the lines of a log; refuse lines that are cut off or too long.
 
@@ -125,8 +117,10 @@ def read_log(path: str | os.PathLike[str]) -> LogFile:
     """
     path = Path(path).expanduser()
     try:
-        with _open(path, path, "rt") as file:
-            text = file.read()
+        content = path.read_bytes()
+        if path.suffix in _MODULES:
+            content = _MODULES[path.suffix].decompress(content)
+        text = content.decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
         rows = {}
         for row in reader:
@@ -173,18 +167,13 @@ def write_log(path: str | os.PathLike[str], columns: dict[str, Any]) -> None:
         Columns by name.
     """
     path = Path(path).expanduser()
-    with whole_file(path) as partial, _open(path, partial, "wt") as file:
-        pd.DataFrame(columns).to_csv(
-            file, sep="\t", index=False, na_rep="nan", lineterminator="\n"
-        )
-
-
-def _open(path: Path, place: Path, mode: str) -> IO[str]:
-    """Open the text at a place, compressed if the name of `path` says so."""
-    opener = _MODULES[path.suffix].open if path.suffix in _MODULES else open
-    encoding = "utf-8-sig" if mode == "rt" else "utf-8"
-    file: IO[str] = opener(place, mode, encoding=encoding, newline="")
-    return file
+    frame = pd.DataFrame(columns)
+    text = frame.to_csv(sep="\t", index=False, na_rep="nan", lineterminator="\n")
+    content = text.encode()
+    if path.suffix in _MODULES:
+        content = _MODULES[path.suffix].compress(content)
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
 
 
 def parse_labels(label: Iterable[str], predict: Iterable[str]) -> tuple[NDArray, NDArray]:

@@ -174,12 +174,8 @@ def read_results(
             f"{', '.join(_PUBLISHED)}, as the paper's code does, got no "
             f"{', '.join(missing if is_own else [_RECORD, *missing])}."
         )
-    return (_read_own if is_own else _read_published)(folder, noise, dim, norm)
-
-
-def _read_own(
-    folder: Path, noise: Noise | None, dim: int | None, norm: float | None
-) -> tuple[Certification, NDArray]:
+    if not is_own:
+        return _read_published(folder, noise, dim, norm)
     record = Certification.load(folder / _RECORD, noise=noise)
     if dim not in (None, record.dim):
         raise ValueError(f"dim must be the record's own, {record.dim}, or None, got {dim}.")

@@ -11,8 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rs4a.inputs.arrays import as_array, check_weights
-from rs4a.metrics.predictions import certified_hits, mean_over_inputs, rows_by_class
+from rs4a.inputs.arrays import as_array
+from rs4a.metrics.predictions import (
+    certified_hits,
+    input_weights,
+    mean_over_inputs,
+    rows_by_class,
+)
 from rs4a.metrics.scorers import warn_of_one_answer
 from rs4a.metrics.scores import certified_accuracy_interval
 from rs4a.records.guarantee import guarantee_in_words, spread_in_words
@@ -131,10 +136,7 @@ def _classes(
     names: list[str],
 ) -> list[str]:
     """One row per class, or for the lowest accuracies; none for a single class."""
-    weights = check_weights(
-        np.ones(len(y)) if sample_weight is None else sample_weight, len(y)
-    )
-    assert weights is not None
+    weights = input_weights(sample_weight, len(y))
     groups = {
         label: rows for label, rows in rows_by_class(y).items() if weights[rows].any()
     }

@@ -71,6 +71,7 @@ class Votes(CertifiedPredictions):
             store(self, **{name: counts})
             check_shape(name, counts, len(self), len(self.classes))
         self._settle()
+        store(self, seconds=float(self.seconds), adaptive=bool(self.adaptive))
         if self.index is not None:
             check_shape("index", self.index, len(self))
         if self.inference is not None:
