@@ -16,7 +16,7 @@ from sklearn.utils.validation import _get_feature_names, check_is_fitted
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.inputs.arrays import as_array, check_inputs
 from rs4a.inputs.datasets import is_dataset
-from rs4a.metrics.drawing import ShareDisplay, draw_accuracies, draw_lines
+from rs4a.metrics.drawing import ShareDisplay, draw_lines, label_radii
 from rs4a.metrics.predictions import comparable_labels
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import certified_accuracy_score, check_confidence
@@ -215,7 +215,7 @@ class AttackDisplay(ShareDisplay):
         # smaller one are known.
         below = {"certified accuracy": self.certified}
         above = {"accuracy under attack": self.attacked}
-        lines = draw_accuracies(ax, self.radii, below, "accuracy", self.norm, **kwargs)
+        lines = draw_lines(ax, self.radii, below, drawstyle="steps-pre", **kwargs)
         lines += draw_lines(ax, self.radii, above, drawstyle="steps-post", **kwargs)
         # Between the lines; hatched, since bands lie on it.
         ax.fill_between(
@@ -228,6 +228,7 @@ class AttackDisplay(ShareDisplay):
             linewidth=0.0,
             label="not known",
         )
+        label_radii(ax, "accuracy", self.norm, self.radii[-1])
         return lines
 
     @classmethod

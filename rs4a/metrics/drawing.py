@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -15,9 +16,9 @@ from rs4a.metrics.scores import binomial_interval
 from rs4a.utils.checks import format_norm
 
 __all__ = [
-    "Display", "ShareDisplay", "draw_accuracies", "draw_bands", "draw_lines",
-    "label_panels", "line_style", "marker_style", "n_lines", "panel_axes", "radius_grid",
-    "radius_label",
+    "AccuracyDisplay", "Display", "ShareDisplay", "draw_bands", "draw_lines",
+    "label_panels", "label_radii", "line_style", "marker_style", "n_lines", "panel_axes",
+    "radius_grid", "radius_label",
 ]  # fmt: skip
 
 #: Dashes of lines, so that lines differ in black and white.
@@ -95,6 +96,27 @@ class ShareDisplay(Display):
         super().plot(ax, **kwargs)
         self.bands_ = draw_bands(self.lines_, self.n_inputs, confidence)
         return self
+
+
+@dataclass(eq=False, repr=False)
+class AccuracyDisplay(ShareDisplay):
+    """Accuracies against radius. `_label` names the axis of the accuracies."""
+
+    radii: NDArray[np.float64]
+    accuracies: Mapping[str, NDArray[np.float64]]
+    _: KW_ONLY
+    norm: float | None = None
+    n_inputs: int | None = None
+
+    _label = "certified accuracy"
+
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        # A certificate holds up to its radius: between two radii, the accuracy of the
+        # larger one is known.
+        steps = {"drawstyle": "steps-pre", **kwargs}
+        lines = draw_lines(ax, self.radii, self.accuracies, **steps)
+        label_radii(ax, self._label, self.norm, self.radii[-1])
+        return lines
 
 
 def _pyplot(display: Any) -> Any:
@@ -181,20 +203,9 @@ def radius_label(norm: float | None) -> str:
     return "radius" if norm is None else f"{format_norm(norm)} radius"
 
 
-def draw_accuracies(
-    ax: Any,
-    radii: NDArray[np.float64],
-    accuracies: Mapping[str, NDArray[np.float64]],
-    label: str,
-    norm: float | None,
-    **kwargs: Any,
-) -> list[Any]:
-    """Draw and label accuracies against radius; return the lines."""
-    # A certificate holds up to its radius: between two radii, the accuracy of the larger
-    # one is known.
-    lines = draw_lines(ax, radii, accuracies, **{"drawstyle": "steps-pre", **kwargs})
-    ax.set(xlabel=radius_label(norm), ylabel=label, xlim=(0, radii[-1]), ylim=(0, 1.02))
-    return lines
+def label_radii(ax: Any, ylabel: str, norm: float | None, largest: float) -> None:
+    """Label axes of shares against radius."""
+    ax.set(xlabel=radius_label(norm), ylabel=ylabel, xlim=(0, largest), ylim=(0, 1.02))
 
 
 def radius_grid(

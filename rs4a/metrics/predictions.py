@@ -273,6 +273,9 @@ def check_results(
 
 def common_norm(records: Iterable[CertifiedPredictions], norm: float | None) -> float:
     """Return the norm that was given, or else the norm that all records have."""
+    records = list(records)
+    for each in records:
+        check_certified(each)
     if norm is not None:
         return check_norm(norm)
     norms = {each.norm for each in records}

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
-    ShareDisplay,
-    draw_accuracies,
+    AccuracyDisplay,
     draw_bands,
     label_panels,
     line_style,
@@ -110,8 +109,7 @@ class _BestAccuracies:
         return best_accuracies(named, radii, norm)
 
 
-@dataclass(eq=False, repr=False)
-class EnvelopeDisplay(_BestAccuracies, ShareDisplay):
+class EnvelopeDisplay(_BestAccuracies, AccuracyDisplay):
     """Best certified accuracy over all sigmas against radius, a line a noise or name.
 
     The figure of :func:`certified_accuracy_table`. Make one by :meth:`from_results`.
@@ -157,15 +155,7 @@ class EnvelopeDisplay(_BestAccuracies, ShareDisplay):
     'best certified accuracy over sigma'
     """
 
-    radii: NDArray[np.float64]
-    accuracies: Mapping[str, NDArray[np.float64]]
-    _: KW_ONLY
-    norm: float | None = None
-    n_inputs: int | None = None
-
-    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
-        label = "best certified accuracy over sigma"
-        return draw_accuracies(ax, self.radii, self.accuracies, label, self.norm, **kwargs)
+    _label = "best certified accuracy over sigma"
 
 
 class _SigmaPanels(ABC):

@@ -100,8 +100,7 @@ class AccuracyAgainstSigmaDisplay:
                 style = {**marker_style(number), **line_style(number), **kwargs}
                 lines += panel.plot(self.sigmas[name], accuracy, label=name, **style)
             self.lines_.append(lines)
-            panel.set(title=title, ylim=(0, 1.02))
-            panel.set_xlim(left=0)
+            panel.set(title=title, xlim=(0, None), ylim=(0, 1.02))
         own = ax is None
         label_panels(self.axes_, "sigma", "accuracy", self.lines_, own_figure=own)
         return self

@@ -91,16 +91,14 @@ class Votes(CertifiedPredictions):
     def _check_all_voted(self) -> None:
         """Refuse votes on some of the views only."""
         n_views = self.noise.n_views(self.dim)
-        if (self.n_votes != n_views).any():
-            raise ValueError(
-                f"counts must be the votes on all {n_views} views of {self.noise}, got "
-                f"from {self.n_votes.min()} to {self.n_votes.max()} votes per input."
-            )
-        if (self.counts != self.selection_counts).any():
-            raise ValueError(
-                f"selection_counts must be the counts themselves under {self.noise}: all "
-                "votes choose the class. Give from_counts neither them nor labels."
-            )
+        for counts in (self.counts, self.selection_counts):
+            n_votes = counts.sum(axis=1)
+            if (n_votes != n_views).any() or (counts != self.counts).any():
+                raise ValueError(
+                    f"counts and selection_counts must both be the votes on all {n_views} "
+                    f"views of {self.noise}, got from {n_votes.min()} to {n_votes.max()} "
+                    "votes per input. Give from_counts neither selection_counts nor labels."
+                )
 
     def _check_bound(self, bound: Bound) -> None:
         """Refuse a bound whose conditions are not met."""
