@@ -79,7 +79,7 @@ def read_certification(
         File to read.
 
     noise : Noise or None
-        The noise of the record, needed where its class is not one of rs4a's.
+        The noise of the record, needed if its class is none of rs4a's classes.
 
     bound : Bound or None
         Likewise, the bound.
@@ -136,11 +136,11 @@ def _read_archive(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
 
 
 def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:
-    """The object that a file states; a given object of a user's class must be the same."""
+    """The object that a file states; a given object must be the same."""
     known = _KNOWN[name]
     if given is None:
         return from_json(stated, known)
-    if stated["class"] in known:  # with the parameters that an older file did not have
+    if stated["class"] in known:  # adds parameters that an older file does not have
         stated = to_json(from_json(stated, known))
     if to_json(given) != stated:
         params = ", ".join(f"{key}={value!r}" for key, value in stated["params"].items())
@@ -152,7 +152,7 @@ def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:
 
 
 def _index_to_json(index: pd.Index | None) -> dict[str, Any] | None:
-    """An index of whole numbers or strings as JSON can hold it; None for any other."""
+    """An index of whole numbers or strings as JSON; None for any other index."""
     if index is None or isinstance(index, pd.MultiIndex):
         return None
     values = index.tolist()

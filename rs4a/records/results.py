@@ -116,13 +116,13 @@ def read_results(
 
     noise : Noise, default=None
         Noise of the record, if neither the files nor the name of the folder state it. A
-        record of this library does, and then no other noise may be given.
+        record of this library states its noise, and then no other noise may be given.
 
     dim : int, default=None
         Number of coordinates of one input, likewise.
 
     norm : {1, 2, inf}, default=None
-        Norm of the adversary where the record's methods are given none. None: the
+        Norm of the adversary, unless a method of the record gets another norm. None: the
         record's own, or else the noise's.
 
     Returns

@@ -91,7 +91,7 @@ def _votes(certification: Any) -> str:
     low, high = int(n_votes.min()), int(n_votes.max())
     each = f"{low}" if low == high else f"{low} to {high}"
     seconds = f", in {certification.seconds:.3g} s" if certification.seconds else ""
-    return f"{int(n_votes.sum())}, {each} an input{seconds}"
+    return f"{int(n_votes.sum())}, {each} per input{seconds}"
 
 
 def _accuracies(
