@@ -320,7 +320,7 @@ def test_names_that_a_log_cannot_keep_are_refused(name, tmp_path):
     record = Certification.from_counts(
         [[1000, 0]], classes=[name, "dog"], labels=[name], noise=Gaussian(sigma=0.5), dim=4
     )
-    with pytest.raises(ValueError, match="labels must stay what they are in a log"):
+    with pytest.raises(ValueError, match="labels must survive a log"):
         record.to_tsv(tmp_path / "log.tsv", [name])
     assert list(tmp_path.iterdir()) == []
 

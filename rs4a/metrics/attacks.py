@@ -51,13 +51,13 @@ def attack_score(
         Fitted classifier; it stays as it is.
 
     X : array-like of shape (n, ...)
-        Inputs; those of a Dataset are all read.
+        Inputs; all inputs of a Dataset are read.
 
     y : array-like of shape (n,)
         True labels.
 
     attack : PGD
-        Attack, or an object with its `norm` and its `perturb`. Its own radius is ignored.
+        Attack, or an object with its `norm` and its `perturb`. Its radius is ignored.
 
     radius : float or array-like of shape (n_radii,)
         Distances, in units of X.
@@ -211,13 +211,13 @@ class AttackDisplay(ShareDisplay):
     n_inputs: int | None = None
 
     def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
-        # Between two radii, the certificates of the larger one and the attacks of the
-        # smaller one are known.
+        # Between two radii, the certificates of the larger radius and the attacks of the
+        # smaller radius are known.
         below = {"certified accuracy": self.certified}
         above = {"accuracy under attack": self.attacked}
         lines = draw_lines(ax, self.radii, below, drawstyle="steps-pre", **kwargs)
         lines += draw_lines(ax, self.radii, above, drawstyle="steps-post", **kwargs)
-        # Between the lines; hatched, since bands lie on it.
+        # The area between the lines is hatched, since bands lie on it.
         ax.fill_between(
             np.repeat(self.radii, 2)[1:-1],
             np.repeat(self.certified[1:], 2),
@@ -259,7 +259,7 @@ class AttackDisplay(ShareDisplay):
             True labels.
 
         attack : PGD
-            Attack. Its own radius is ignored.
+            Attack, or an object with its `norm` and its `perturb`. Its radius is ignored.
 
         radii : array-like of shape (n_radii,)
             Distances to certify and to attack at; 0 is added.

@@ -160,7 +160,7 @@ def compare_certified(
 
     a, b : Certification, BoundRecord or CertificationLog
         Certified predictions of the two classifiers for the same inputs in the same
-        order. The inputs are drawn at random from those that the statement is about.
+        order. The inputs are a random sample of the inputs that the statement is about.
 
     radius : float or array-like of shape (n_radii,), default=0.0
         Distance of the adversary, in units of X. Several are tested together.
@@ -190,8 +190,8 @@ def compare_certified(
     ``p_adjusted <= 0.05`` is there by chance is at most 0.05. The test is exact for any
     number of discordant inputs. The interval of the difference, by Bonett and Price
     [3]_, is an approximation: its coverage is near `confidence`, not above it by proof.
-    Both are about the choice of the inputs. The failure probability `alpha` of the
-    certificates comes on top.
+    Test and interval allow for the choice of the inputs. The failure probability `alpha`
+    of the certificates comes on top.
 
     References
     ----------

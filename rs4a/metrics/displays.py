@@ -27,7 +27,7 @@ __all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
 
 @dataclass(eq=False, repr=False)
 class CertifiedAccuracyDisplay(AccuracyDisplay):
-    """Certified accuracy against radius, a line a classifier.
+    """Certified accuracy against radius, one line per classifier.
 
     Make one by :meth:`from_estimator` or :meth:`from_certifications`.
 
@@ -46,8 +46,8 @@ class CertifiedAccuracyDisplay(AccuracyDisplay):
         Number of inputs that the accuracies are shares of. None: no bands.
 
     undefended : mapping of str to float, default=None
-        Accuracy of the net alone, without noise. It is no certificate and holds at
-        radius 0 only, where it is marked.
+        Accuracy of the net alone, without noise, which is marked at radius 0. It is no
+        certificate.
 
     Attributes
     ----------
@@ -114,8 +114,8 @@ class CertifiedAccuracyDisplay(AccuracyDisplay):
             True labels.
 
         certifications : Certification, CertificationLog, or mapping of str to these
-            Certified predictions, with the name of each line. A single one is named by its
-            noise.
+            Certified predictions, with the name of each line. The noise names the line of
+            a single certification.
 
         radii : array-like of shape (n_radii,), default=None
             Distances to evaluate at. None: up to the largest certified radius.
@@ -231,7 +231,7 @@ class CertifiedAccuracyDisplay(AccuracyDisplay):
 
 @dataclass(eq=False, repr=False)
 class RadiusDisplay(Display):
-    """Certified radius against the probability of the top class, a line a noise.
+    """Certified radius against the probability of the top class, one line per noise.
 
     Make one by :meth:`from_noises`.
 

@@ -150,7 +150,7 @@ def mean_over_inputs(
         True labels; "micro" ignores them.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs. None: all weigh the same.
+        Weights of the inputs. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes.

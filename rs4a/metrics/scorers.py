@@ -166,7 +166,7 @@ def _refuse_transformers(steps: list[tuple[str, Any]]) -> None:
         raise ValueError(
             f"A certified scorer cannot take a Pipeline with {', '.join(transformers)} in "
             "front of the classifier: its radii are in units of the transformed inputs "
-            "and say nothing certain about the original ones. Put the transformation "
-            "into the net, as its first layer, or smooth the pipeline: "
+            "and prove nothing about the original inputs. Put the transformation into the "
+            "net, as its first layer, or smooth the pipeline: "
             "SmoothedClassifier(make_pipeline(transformer, classifier))."
         )

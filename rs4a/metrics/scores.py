@@ -52,12 +52,12 @@ def certified_accuracy_score(
         Norm of the adversary. None: the certification's own.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs, of at least 0. None: all weigh the same.
+        Weights of the inputs, of at least 0. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         "micro" is the mean over inputs. "macro" is the mean over the classes of `y_true`
-        of each class's own score: rare classes count as much as frequent ones. A class
-        without an input of positive weight is left out.
+        of the score of each class: all classes have the same weight. A class without an
+        input of positive weight is left out.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def average_certified_radius(
         Norm of the adversary. None: the certification's own.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs, of at least 0. None: all weigh the same.
+        Weights of the inputs, of at least 0. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -262,7 +262,7 @@ def abstention_rate(
         Certified predictions for the same inputs.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs, of at least 0. None: all weigh the same.
+        Weights of the inputs, of at least 0. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -301,8 +301,8 @@ def jointly_certified(
     Parameters
     ----------
     y_true : array-like of shape (n,)
-        Labels of the statements: the true ones, or ``certification.labels`` where the
-        statement is that the answers stay the same, right or wrong.
+        Labels of the statements: the true labels, or ``certification.labels`` for the
+        statement that the answers stay the same, right or wrong.
 
     certification : Certification
         Record of the votes on these inputs.
@@ -321,13 +321,13 @@ def jointly_certified(
     Returns
     -------
     marked : ndarray of shape (n,), bool
-        Inputs that the joint statement is about. All inputs of deterministic records
-        whose certificate is large enough, since none of these can be wrong.
+        Inputs that the joint statement is about. Of a deterministic record, all inputs
+        with a large enough certificate, since its certificates cannot be wrong.
 
     Raises
     ------
     TypeError
-        If the record keeps no votes, as a CertificationLog or a BoundRecord.
+        If the record holds no votes, as a CertificationLog or a BoundRecord.
     ValueError
         If the length of `y_true` differs, `radius` is no single number of at least 0, or
         `alpha` is outside (0, 1).

@@ -157,12 +157,12 @@ class TrainingLossDisplay(Display):
         Training loss of every training by epoch.
 
     validation : mapping of str to ndarray of shape (n_epochs,), default=None
-        Validation loss of those trainings that have one.
+        Validation loss of every training that has a validation loss.
 
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
-        Lines of training losses, each followed by that of its validation loss.
+        Lines of training losses, each followed by the line of its validation loss.
 
     ax_ : matplotlib Axes
         Axes of the figure.
@@ -252,5 +252,5 @@ class TrainingLossDisplay(Display):
 
 
 def _losses(history: Iterable[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
-    """Losses by epoch; NaN where there is none, as in an interrupted epoch."""
+    """Losses by epoch; NaN in an epoch without a loss, such as an interrupted epoch."""
     return np.array([epoch.get(name, np.nan) for epoch in history], dtype=np.float64)

@@ -170,7 +170,7 @@ class Certification(Votes):
             Norm of the adversary. None: the record's own.
 
         sample_weight : array-like of shape (n,), default=None
-            Weights of the inputs in certified accuracy. None: all weigh the same.
+            Weights of the inputs in certified accuracy. None: all have the same weight.
 
         average : {"micro", "macro"}, default="micro"
             Whether certified accuracy is the mean over inputs, or over classes.

@@ -145,8 +145,7 @@ def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:
     if to_json(given) != stated:
         params = ", ".join(f"{key}={value!r}" for key, value in stated["params"].items())
         raise ValueError(
-            f"{name} must be what the record states, {stated['class']}({params}), got "
-            f"{given}."
+            f"{name} must be the record's own, {stated['class']}({params}), got {given}."
         )
     return given
 

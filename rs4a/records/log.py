@@ -65,7 +65,7 @@ class CertificationLog(CertifiedPredictions):
 
     noise : Noise or None
         Noise of the votes, which the format does not state. Tables and figures that
-        compare noises need it, and it needs `dim`. The radii are those of the log.
+        compare noises need the noise, which needs `dim`. It does not change the radii.
 
     box : tuple of two floats or rs4a.records.box.Box, default=None
         Smallest and largest value of a coordinate, if the radii hold only for attacks
@@ -165,7 +165,7 @@ class CertificationLog(CertifiedPredictions):
         """Write the log; radii are rounded down to 10 decimals.
 
         A log that was read writes the radii as it read them. A column `norm` is added to
-        those of the format, and `box` where there is one.
+        those of the format, and `box` if there is a box.
 
         Parameters
         ----------
@@ -372,7 +372,6 @@ def _check_readable(*columns: NDArray[np.str_]) -> None:
     for written, meant in zip(np.ravel(columns), np.ravel(again), strict=True):
         if written != meant or not written:
             raise ValueError(
-                f"labels must stay what they are in a log, got {str(written)!r}, which is "
-                f"read as {str(meant)!r}. Encode them by "
-                "sklearn.preprocessing.LabelEncoder."
+                f"labels must survive a log, got {str(written)!r}, which is read as "
+                f"{str(meant)!r}. Encode them by sklearn.preprocessing.LabelEncoder."
             )

@@ -102,7 +102,7 @@ def read_results(
 ) -> tuple[Certification | BoundRecord, NDArray]:
     """Read a certification and the true labels of its inputs from a folder.
 
-    It holds the files of :func:`write_results`, or those of the code of Yang et al. [1]_:
+    It holds the files of :func:`write_results`, or files of the code of Yang et al. [1]_:
     preds.npy, labels.npy and prob_lb.npy. For the latter, the name of the folder states
     noise, sigma and data set, as in "cifar_uniform_0.5", and alpha is 0.001, the value of
     that code. Radii are computed anew from the bounds. Bounds that were rounded to float32
@@ -119,7 +119,7 @@ def read_results(
         record of this library states its noise, and then no other noise may be given.
 
     dim : int, default=None
-        Number of coordinates of one input, likewise.
+        Number of coordinates of one input, under the same conditions.
 
     norm : {1, 2, inf}, default=None
         Norm of the adversary, unless a method of the record gets another norm. None: the
