@@ -99,32 +99,27 @@ def attack_score(
     classifier = certifiable(estimator)
     check_is_fitted(classifier)
     radii = _check_radii(radius)
-    inputs: Any = _with_names(as_array(X))
+    inputs: Any = as_array(X)
     if is_dataset(X):
         inputs = np.asarray(check_inputs(classifier, X, reset=False))
+    names = _get_feature_names(inputs)  # of a DataFrame; certify wants them again
     labels = comparable_labels("y", y, classifier.classes_, len(inputs))
     judge = _judge(classifier, bound)
     standing = np.ones(len(inputs), dtype=bool)
-    accuracy = {}
-    for distance in np.unique(np.append(radii, 0.0)).tolist():
+    accuracies = []
+    distances = np.unique(np.append(radii, 0.0))
+    for distance in distances.tolist():
         rows = np.flatnonzero(standing)
         if len(rows):
             some: Any = _safe_indexing(inputs, rows)
             if distance > 0.0:
                 some = attack.perturb(classifier, some, labels[rows], radius=distance)
-            if isinstance(inputs, pd.DataFrame):  # certify wants the names of the columns
-                some = pd.DataFrame(some, columns=inputs.columns)
+                some = some if names is None else pd.DataFrame(some, columns=names)
             record = judge.certify(some)
             standing[rows] = (record.labels == labels[rows]) | record.abstained
-        accuracy[distance] = float(standing.mean())
-    scores = np.array([accuracy[each] for each in radii.ravel().tolist()])
-    return float(scores[0]) if radii.ndim == 0 else scores.reshape(radii.shape)
-
-
-def _with_names(X: Any) -> Any:
-    """Return a DataFrame of any library as a pandas DataFrame; leave other inputs."""
-    names = None if isinstance(X, pd.DataFrame) else _get_feature_names(X)
-    return X if names is None else pd.DataFrame(np.asarray(X), columns=names)
+        accuracies.append(standing.mean())
+    scores = np.array(accuracies)[np.searchsorted(distances, radii)]
+    return float(scores) if radii.ndim == 0 else scores
 
 
 def _check_radii(radius: Any) -> NDArray[np.float64]:

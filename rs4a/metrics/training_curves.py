@@ -236,21 +236,16 @@ class TrainingLossDisplay(Display):
         """
         if not histories:
             raise ValueError("histories must hold at least one, got none.")
-        train, validation = (
-            {name: _losses(history, column) for name, history in histories.items()}
-            for column in ("train_loss", "valid_loss")
-        )
-        for name, losses in train.items():
-            if np.isnan(losses).all():
+        train, validation = {}, {}
+        for name, history in histories.items():
+            losses = pd.DataFrame(list(history), columns=["train_loss", "valid_loss"])
+            if losses["train_loss"].isna().all():
                 raise ValueError(
                     f"histories must have train_loss, the history {name!r} has none."
                 )
+            # An interrupted epoch may have no validation.
+            train[name], validation[name] = losses.to_numpy(dtype=np.float64).T
         known = {
             name: each for name, each in validation.items() if not np.isnan(each).all()
         }
         return cls(train, known).plot(ax=ax, **kwargs)
-
-
-def _losses(history: Iterable[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
-    """Losses by epoch; NaN in an epoch without a loss, such as an interrupted epoch."""
-    return np.array([epoch.get(name, np.nan) for epoch in history], dtype=np.float64)

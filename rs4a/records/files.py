@@ -152,10 +152,8 @@ def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:
 
 def _index_to_json(index: pd.Index | None) -> dict[str, Any] | None:
     """An index of whole numbers or strings as JSON; None for any other index."""
-    if index is None or isinstance(index, pd.MultiIndex):
+    if index is None or not isinstance(index.name, str | None):
         return None
     values = index.tolist()
-    kinds = {type(value) for value in values}
-    if (kinds - {int} and kinds - {str}) or not isinstance(index.name, str | None):
-        return None
-    return {"values": values, "name": index.name}
+    is_plain = any({type(value) for value in values} <= {kind} for kind in (int, str))
+    return {"values": values, "name": index.name} if is_plain else None
