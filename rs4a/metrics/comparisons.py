@@ -17,7 +17,7 @@ from rs4a.metrics.predictions import (
 )
 from rs4a.utils.checks import check_in_range, format_norm
 
-__all__ = ["CertifiedComparison", "compare_certified", "paired_interval"]
+__all__ = ["CertifiedComparison", "compare_certified"]
 
 #: Columns of a table, and their names where it is printed.
 _SHOWN = {
@@ -235,7 +235,7 @@ def compare_certified(
     only_a, only_b = (hits_a & ~hits_b).sum(axis=1), (hits_b & ~hits_a).sum(axis=1)
     tests = [mcnemar([[0, i], [j, 0]]) for i, j in zip(only_a, only_b, strict=True)]
     p_value = np.array([test.pvalue for test in tests])
-    low, high = paired_interval(only_a, only_b, n, confidence)
+    low, high = _paired_interval(only_a, only_b, n, confidence)
     fields: dict[str, Any] = {
         "radius": radii,
         "accuracy_a": hits_a.mean(axis=1),
@@ -254,7 +254,7 @@ def compare_certified(
     return CertifiedComparison(**fields, norm=norm, n_inputs=n, confidence=confidence)
 
 
-def paired_interval(
+def _paired_interval(
     only_a: NDArray[np.int64], only_b: NDArray[np.int64], n: int, confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Intervals of Bonett and Price for differences of two shares of the same n inputs."""

@@ -111,8 +111,8 @@ class AccuracyDisplay(ShareDisplay):
     _label = "certified accuracy"
 
     def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
-        # A certificate holds up to its radius: between two radii, the accuracy of the
-        # larger one is known.
+        # A certificate holds up to its radius: between two radii, the accuracy at the
+        # larger radius is known.
         steps = {"drawstyle": "steps-pre", **kwargs}
         lines = draw_lines(ax, self.radii, self.accuracies, **steps)
         label_radii(ax, self._label, self.norm, self.radii[-1])
@@ -120,7 +120,7 @@ class AccuracyDisplay(ShareDisplay):
 
 
 def _pyplot(display: Any) -> Any:
-    """pyplot, or an error that says how to install matplotlib."""
+    """The module pyplot, or an error that tells how to install matplotlib."""
     check_matplotlib_support(f"{type(display).__name__}.plot")
     import matplotlib.pyplot as plt
 
@@ -214,7 +214,7 @@ def radius_grid(
     radii: ArrayLike | None,
     n_points: int = 201,
 ) -> NDArray[np.float64]:
-    """Return the radii that were given, or else some up to the largest certified one."""
+    """Return the given radii, or else equally spaced ones up to the largest certificate."""
     if radii is not None:
         return np.unique(radii).astype(np.float64)
     largest = max(float(np.max(each.radius(norm))) for each in records)
@@ -245,13 +245,11 @@ def _n_columns(n_panels: int) -> int:
 def _new_panels(display: Any, n_panels: int, sharex: bool) -> NDArray:
     n_columns = _n_columns(n_panels)
     n_rows = -(-n_panels // n_columns)
-    (width, height), wspace = _PANEL_SIZE, 0.06  # numbers below neighbours do not meet
-    figure = _pyplot(display).figure(
-        layout="constrained",
-        figsize=(width * n_columns + _MARGIN, height * n_rows + _MARGIN),
-    )
-    grid = {"squeeze": False, "sharex": sharex, "sharey": True}
-    axes = figure.subplots(n_rows, n_columns, gridspec_kw={"wspace": wspace}, **grid)
+    size = np.multiply(_PANEL_SIZE, (n_columns, n_rows)) + _MARGIN
+    figure = _pyplot(display).figure(layout="constrained", figsize=size)
+    grid = {"wspace": 0.06}  # numbers below neighbours do not meet
+    shared: dict[str, Any] = {"sharex": sharex, "sharey": True, "gridspec_kw": grid}
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, **shared)
     panels: NDArray = axes.ravel()
     for unused in panels[n_panels:]:
         unused.set_visible(False)

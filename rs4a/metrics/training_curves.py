@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rs4a.metrics.drawing import (
     Display,
+    draw_lines,
     label_panels,
-    line_style,
     marker_style,
     n_lines,
     panel_axes,
@@ -96,9 +96,9 @@ class AccuracyAgainstSigmaDisplay:
         scores = {"training inputs": self.train, "test inputs": self.test}
         for panel, (title, accuracies) in zip(self.axes_, scores.items(), strict=True):
             lines: list[Any] = []
-            for number, (name, accuracy) in enumerate(accuracies.items()):
-                style = {**marker_style(number), **line_style(number), **kwargs}
-                lines += panel.plot(self.sigmas[name], accuracy, label=name, **style)
+            for name, accuracy in accuracies.items():
+                line, sigmas = {name: accuracy}, self.sigmas[name]
+                lines += draw_lines(panel, sigmas, line, markers=True, **kwargs)
             self.lines_.append(lines)
             panel.set(title=title, xlim=(0, None), ylim=(0, 1.02))
         own = ax is None

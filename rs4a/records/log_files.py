@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs4a.utils.files import whole_file
 
-__all__ = ["COLUMNS", "LogFile", "parse_labels", "read_log", "write_log"]
+__all__ = ["parse_labels", "read_log", "write_log"]
 
 #: Columns that a log must have, each once.
-COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
+_COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
 _MODULES: dict[str, Any] = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
 #: Whole numbers as Python writes them, short enough for int64.
 _WHOLE = r"(?:0|-?[1-9][0-9]{0,17})"
@@ -31,7 +31,7 @@ _CORRECT = {"1": True, "true": True, "0": False, "false": False}
 _SHOWN = 60
 
 
-class LogFile(NamedTuple):
+class _LogFile(NamedTuple):
     """Fields of a log, as text without blanks around it.
 
     Parameters
@@ -97,7 +97,7 @@ def _to_int(texts: pd.Series) -> pd.Series:
     return texts.str.replace(r"\.0*$", "", regex=True).astype(np.int64)
 
 
-def read_log(path: str | os.PathLike[str]) -> LogFile:
+def read_log(path: str | os.PathLike[str]) -> _LogFile:
     """Read the lines of a log; refuse lines that are cut off or too long.
 
     Parameters
@@ -107,7 +107,7 @@ def read_log(path: str | os.PathLike[str]) -> LogFile:
 
     Returns
     -------
-    log : LogFile
+    log : _LogFile
         Content of the file, without blank lines.
 
     Raises
@@ -131,10 +131,10 @@ def read_log(path: str | os.PathLike[str]) -> LogFile:
         ) from None
     rows = {line: row for line, row in rows.items() if row not in ([], [""])}
     header = rows.pop(next(iter(rows), 0), [])
-    missing = [name for name in COLUMNS if header.count(name) != 1]
+    missing = [name for name in _COLUMNS if header.count(name) != 1]
     if missing:
         raise ValueError(
-            f"{path.name} must have the columns {COLUMNS}, tab-separated and each once; "
+            f"{path.name} must have the columns {_COLUMNS}, tab-separated and each once; "
             f"{missing} are missing or twice."
         )
     for line, row in rows.items():
@@ -147,8 +147,8 @@ def read_log(path: str | os.PathLike[str]) -> LogFile:
                 "was cut off or is no result."
             )
     texts = pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=str)
-    log = LogFile(path.name, texts.loc[:, ~texts.columns.duplicated()])
-    if not text.endswith(("\n", "\r")) and header[-1] in {*COLUMNS[:-1], "norm", "box"}:
+    log = _LogFile(path.name, texts.loc[:, ~texts.columns.duplicated()])
+    if not text.endswith(("\n", "\r")) and header[-1] in {*_COLUMNS[:-1], "norm", "box"}:
         # The last field may be cut off.
         is_last = np.arange(len(texts)) == len(texts) - 1
         log.refuse(is_last, header[-1], "followed by the end of its line")
