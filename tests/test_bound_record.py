@@ -101,6 +101,7 @@ def test_it_cannot_change():
         ),
         ({"prob_lower": np.array([0.5, 0.5, 0.5, np.nan])}, "got nan"),
         ({"prob_lower": np.ones(4, dtype=np.float32)}, "must be float64"),
+        ({"prob_lower": None}, "prob_lower must be a probability"),
         ({"proba": np.ones((4, 2))}, r"proba must have shape \(4, 3\)"),
         ({"proba": -np.ones((4, 3))}, r"proba must be .* got -1"),
         ({"alpha": 1.0}, "alpha must be"),

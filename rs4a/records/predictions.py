@@ -106,7 +106,7 @@ class CertifiedPredictions(ABC):
         if self.box is not None:
             self.noise.check_box_radius()
             reach = self.box.reach
-            if reach is not None and len(reach) != len(self):
+            if reach is not None and reach.shape[:-1] != (len(self),):
                 raise ValueError(
                     f"reach of the box must have shape ({len(self)}, k), one row per "
                     f"input, got {reach.shape}."
@@ -307,12 +307,13 @@ class BoundRecord(CertifiedPredictions):
                 f"{classes.tolist()}, got {self.labels!r}."
             )
         store(self, classes=classes, labels=labels)
-        shapes = {"prob_lower": (len(self),), "proba": (len(self), len(classes))}
+        shapes: dict[str, tuple[int, ...]] = {"prob_lower": (len(self),)}
+        if self.proba is not None:
+            shapes["proba"] = len(self), len(classes)
         for name, shape in shapes.items():
-            if getattr(self, name) is not None:
-                values = read_only(check_probability(name, getattr(self, name)))
-                check_shape(name, values, *shape)
-                store(self, **{name: values})
+            values = read_only(check_probability(name, getattr(self, name)))
+            check_shape(name, values, *shape)
+            store(self, **{name: values})
         check_in_range("alpha", self.alpha, 0.0, 1.0, why="a probability")
         store(self, alpha=float(self.alpha))
         self._settle()
