@@ -155,7 +155,7 @@ class StabilityOfOnesOwn(Stability):
 def test_objectives_that_heed_no_weights_are_refused(data, objective):
     X, _, y, _ = data
     for each in (objective, SmoothAdv(objective=objective)):
-        with pytest.raises(ValueError, match="not known to heed weights"):
+        with pytest.raises(ValueError, match="not known to use weights"):
             smoothed(small_net(), objective=each).fit(X, y, np.arange(1, 201))
 
 
