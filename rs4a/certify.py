@@ -357,7 +357,7 @@ def _run(
         source.X,
         seed=procedure.seed,
         votes=selection + int(votes.counts.sum()) - before,
-        kept=source.n_kept,
+        found=source.n_kept,
         seconds=seconds,
         workers=effective_n_jobs(procedure.n_jobs),
     )

@@ -1,4 +1,4 @@
-"""A digest of a net, the same on every machine."""
+"""A digest of a net, the same on every machine, and the noise that belongs to a net."""
 
 import dis
 import re
@@ -18,9 +18,16 @@ from rs4a.nets.modules import (
     recomputed_attributes,
     roots,
 )
+from rs4a.noises import Noise
 from rs4a.utils.describe import Describer, closed_over, codes_in
 
-__all__ = ["different_settings", "digest_of_values", "fingerprint"]
+__all__ = [
+    "different_settings",
+    "digest_of_values",
+    "fingerprint",
+    "noise_of_training",
+    "remember_noise",
+]
 
 
 def fingerprint(net: Any) -> str:
@@ -84,6 +91,38 @@ def different_settings(net: Any, other: Any) -> list[str]:
     )
 
 
+def remember_noise(net: NeuralNet, noise: Noise) -> None:
+    """Let a net remember the template that it was trained under, for later uses.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Trained net.
+
+    noise : Noise
+        Noise of its training; only deterministic noise has a template.
+    """
+    if noise.deterministic:
+        net.trained_under_ = noise, fingerprint(net)
+
+
+def noise_of_training(net: Any) -> Noise | None:
+    """Noise whose template a net belongs to.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet or object
+        Any net.
+
+    Returns
+    -------
+    noise : Noise or None
+        None if there is none, or the net's weights have changed since.
+    """
+    noise, digest = getattr(net, "trained_under_", (None, None))
+    return noise if digest is not None and digest == fingerprint(net) else None
+
+
 def _digests_of_settings(net: Any) -> dict[str, dict[str, str]]:
     """Digests of the settings of modules, by the path of the module."""
     return {
@@ -91,8 +130,8 @@ def _digests_of_settings(net: Any) -> dict[str, dict[str, str]]:
             name: _WithoutModules().digest(value)
             for name, value in _settings(module).items()
         }
-        for prefix, root in zip(net._modules, roots(net), strict=True)
-        for path, module in root.named_modules()
+        for prefix in net._modules
+        for path, module in getattr(net, f"{prefix}_").named_modules()
     }
 
 

@@ -11,7 +11,7 @@ import torch
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from rs4a.nets.trained_under import remember_noise
+from rs4a.nets.fingerprint import remember_noise
 from rs4a.networks import parse_checkpoint_name
 from rs4a.networks.dataset_shapes import DatasetShape, dataset_shape
 from rs4a.networks.factory import make_network

@@ -13,10 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
 from rs4a.bounds import Bound
-from rs4a.nets.fingerprint import different_settings
+from rs4a.nets.fingerprint import different_settings, remember_noise
 from rs4a.nets.modules import hidden_modules, own_state
 from rs4a.nets.outputs import check_is_net, check_net
-from rs4a.nets.trained_under import remember_noise
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
 from rs4a.persistence.classifier_files import read_classifier_file, write_classifier_file

@@ -16,8 +16,7 @@ from rs4a.nets.fingerprint import digest_of_values
 from rs4a.nets.modules import own_state
 from rs4a.nets.outputs import net_device
 from rs4a.utils.describe import describe
-from rs4a.utils.files import whole_file
-from rs4a.utils.sealed import seal, unseal
+from rs4a.utils.files import seal, unseal, whole_file
 from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["KeptTraining", "ResumeTraining"]
@@ -244,16 +243,9 @@ class ResumeTraining(Callback):
         return state
 
     def _check_same(self, saved: dict[str, list[str]]) -> None:
-        absent = ["None", ""]
-        pairs = {
-            name: (saved.get(name, absent), self.training_.get(name, absent))
-            for name in sorted({*saved, *self.training_})
-        }
-        differs = [
-            f"{name} was {then[0]}, is {now[0]}"
-            for name, (then, now) in pairs.items()
-            if then[1] != now[1]
-        ]
+        now, nothing = self.training_, ["None", ""]
+        pairs = [(k, saved.get(k, nothing), now.get(k, nothing)) for k in {*saved, *now}]
+        differs = sorted(f"{k} was {a[0]}, is {b[0]}" for k, a, b in pairs if a[1] != b[1])
         if differs:
             raise ValueError(
                 f"{self.path} is the state of another training: {'; '.join(differs)}. Give "

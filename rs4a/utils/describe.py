@@ -142,7 +142,7 @@ class Describer(Hasher):
         self._holder = ""
 
     def digest(self, *things: Any) -> str:
-        """Digest of some objects; a describer gives only one."""
+        """Digest of some objects; another digest needs another describer."""
         return str(self.hash(things))
 
     def dump(self, thing: Any) -> None:

@@ -1,4 +1,4 @@
-"""Names of version 0.1.0: those that moved warn once and work until 0.3; others ended."""
+"""Names of version 0.1.0 that moved, which warn once and work until 0.3, or that ended."""
 
 import sys
 from pkgutil import resolve_name
@@ -59,7 +59,7 @@ _WITH_FILE = {"rs4a.metrics", "rs4a.networks", "rs4a.persistence"}
 
 
 def moved(module: str, name: str) -> Any:
-    """Object that a module of 0.1.0 held, with a warning; `__getattr__` of that module.
+    """Object that a module of 0.1.0 had, with a warning: `__getattr__` of that module.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ def moved(module: str, name: str) -> Any:
     Raises
     ------
     AttributeError
-        If the module did not hold the name, or nothing takes its place.
+        If the module did not have the name, or the name has no successor.
     ImportError
-        If nothing takes the place of the whole module.
+        If the whole module has no successor.
 
     Warns
     -----
@@ -111,6 +111,6 @@ class _Moved(ModuleType):
 
 
 def add_moved_modules() -> None:
-    """Let modules be imported that have no file any more."""
+    """Let imports find modules that no longer have a file."""
     for name in MOVED.keys() - _WITH_FILE:
         sys.modules.setdefault(name, _Moved(name))
