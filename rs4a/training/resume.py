@@ -28,7 +28,7 @@ _FREE_PARAMS = {
 #: Inputs by which a training is recognised.
 _N_KNOWN = 100
 _KEYS = {
-    "training", "before", "begin", "parts", "frozen", "history", "callbacks", "generators"
+    "training", "before", "begin", "parts", "fixed", "history", "callbacks", "generators"
 }  # fmt: skip
 
 
@@ -139,18 +139,15 @@ class ResumeTraining(Callback):
         self.pending_: dict[str, Any] | None = None
         if state is not None:
             self._check_same(state["training"])
-            self._continue(net, state)
+            _restore(net, state)
+            self.before_, self.begin_ = state["before"], state["begin"]
+            # skorch draws the split into training and validation data now, as it did then.
+            _set_generators(self.begin_)
+            self.pending_ = state["generators"]
+            # skorch trains for this many epochs, whatever the history holds.
+            done = len(net.history) - self.before_
+            net.max_epochs = max(self.max_epochs_ - done, 0)
         self.complete_ = self._is_complete(net)
-
-    def _continue(self, net: Any, state: dict[str, Any]) -> None:
-        _restore(net, state)
-        self.before_, self.begin_ = state["before"], state["begin"]
-        # skorch draws the split into training and validation data now, as it did then.
-        _set_generators(self.begin_)
-        self.pending_ = state["generators"]
-        # skorch trains for this many epochs, whatever the history holds.
-        done = len(net.history) - self.before_
-        net.max_epochs = max(self.max_epochs_ - done, 0)
 
     def _is_complete(self, net: Any) -> bool:
         return len(net.history) - self.before_ >= self.max_epochs_
@@ -194,7 +191,7 @@ class ResumeTraining(Callback):
             "before": self.before_,
             "begin": self.begin_,
             "parts": {name: _state_of(part) for name, part in _parts(net).items()},
-            "frozen": [k for k, each in _parameters(net) if not each.requires_grad],
+            "fixed": [k for k, each in _parameters(net) if not each.requires_grad],
             "history": json.dumps(net.history.to_list(), default=float),
             "callbacks": {name: _saved_of(each) for name, each in _callbacks(net)},
             "generators": _generator_states(),
@@ -357,6 +354,7 @@ def _parts_of_training(net: Any, y: Any) -> dict[str, Any]:
     """All that a training depends on besides the inputs, by names for people."""
     smoothing = getattr(net, "smoothing_", None)
     modules = [getattr(net, f"{name}_") for name in (*net._modules, *net._criteria)]
+    begun = [getattr(net, f"{name}_").state_dict().get("state") for name in net._optimizers]
     states = _generator_states()
     if net_device(net).type != "cuda":
         del states["cuda"]
@@ -369,7 +367,7 @@ def _parts_of_training(net: Any, y: Any) -> dict[str, Any]:
         "class of the net": type(net),
         "generators (so the seed)": states,
         "targets": None if y is None else np.asarray(y),
-        "initial weights (so architecture or seed)": (modules, own_state(net)),
+        "initial weights (so architecture or seed)": (modules, begun, own_state(net)),
     }
 
 
@@ -411,7 +409,7 @@ def _restore(net: Any, state: dict[str, Any]) -> None:
     for name, part in _parts(net).items():
         part.load_state_dict(state["parts"][name])
     for name, weights in _parameters(net):
-        weights.requires_grad_(name not in state["frozen"])
+        weights.requires_grad_(name not in state["fixed"])
     net.history = History(json.loads(state["history"]))
     for name, each in _callbacks(net):
         for attribute, value in state["callbacks"][name].items():
