@@ -465,10 +465,10 @@ BAD_OUTPUTS = {
         "returned NaN",
     ),
     "one logit": (lambda X: X[:, :1], "one output per class, at least 2"),
-    "flat": (lambda X: X[:, 0], r"outputs of shape \(batch, n_classes\)"),
-    "images": (lambda X: X[:, :, None], r"outputs of shape \(batch, n_classes\)"),
+    "flat": (lambda X: X[:, 0], r"tensor of shape \(batch, n_classes\)"),
+    "images": (lambda X: X[:, :, None], r"tensor of shape \(batch, n_classes\)"),
     "dict": (lambda X: {"logits": X}, "must return a tensor"),
-    "other batch": (lambda X: X[:1, :2], r"outputs of shape \(batch, n_classes\)"),
+    "other batch": (lambda X: X[:1, :2], r"tensor of shape \(batch, n_classes\)"),
 }
 
 

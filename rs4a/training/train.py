@@ -169,9 +169,8 @@ def training_seed(seed: int, cuda_devices: Sequence[int] = ()) -> Iterator[None]
 
 def _cuda_devices(net: NeuralNet) -> list[int]:
     """CUDA devices whose generators a net's training uses."""
-    if net.device is None and torch.cuda.is_available():  # accelerate chooses it
-        return [torch.cuda.current_device()]
-    device = torch.device(net.device or "cpu")
+    usual = "cuda" if torch.cuda.is_available() else "cpu"  # the choice of accelerate
+    device = torch.device(net.device or usual)
     if device.type != "cuda":
         return []
     return [torch.cuda.current_device() if device.index is None else device.index]
