@@ -33,12 +33,12 @@ __all__ = [
 def fingerprint(net: Any) -> str:
     """Digest of a net: its modules' classes, weights and settings.
 
-    Settings are the attributes and arguments of the modules, and what the class of the net
-    or its user adds to it. Objects among them count by the name of their class and by all
-    their values. Classes and functions with a name count by it, without their code; a
-    lambda, or a function that another one makes, by its name, its defaults, and the names,
-    constants and operators in it. The values that a function closes over count too. Of
-    hooks their number counts.
+    Settings are the attributes and arguments of the modules, and attributes that the class
+    of the net, or its user, adds to the net. The digest depends on the class's name and all
+    values of an object; on the name of a class or function, not on its code; on the
+    values that a function closes over; and on the number of hooks. A lambda, or a function
+    that another function makes, adds its defaults, and the names, constants and operators
+    in its code.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def digest_of_values(*things: Any) -> str:
     Parameters
     ----------
     *things : object
-        Objects of any kind. Those that cannot be described count by their class.
+        Objects of any kind. Of one that cannot be described, only the class is known.
 
     Returns
     -------
@@ -151,7 +151,7 @@ class _Values(Describer):
         kind = type(module)
         children = list(module._modules.items())
         if kind.__module__.startswith("torch._dynamo"):
-            return children  # all else in what torch compiles depends on the machine
+            return children  # other attributes of compiled nets depend on the machine
         tensors = list(module._parameters.items()), list(module._buffers.items())
         return kind, _settings(module), tensors, children
 
@@ -159,7 +159,7 @@ class _Values(Describer):
         return kind.__qualname__
 
     def _function(self, function: types.FunctionType) -> Any:
-        # A decorator may have copied the name: what it closes over counts also with a name.
+        # A decorator may have copied the name of the function that it closes over.
         told = function.__qualname__, closed_over(function)
         if "<" not in function.__qualname__:  # neither a lambda nor made by a function
             return told
@@ -168,7 +168,7 @@ class _Values(Describer):
 
 
 class _WithoutModules(_Values):
-    """A describer of settings, for which modules count by their class."""
+    """A describer of settings, which takes no modules apart."""
 
     def _module(self, module: torch.nn.Module) -> Any:
         return type(module)

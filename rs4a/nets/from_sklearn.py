@@ -88,7 +88,7 @@ class _Predictions(torch.nn.Module):
                 f"{type(self.classifier).__name__} was fitted again, to other classes than "
                 f"{self._classes.tolist()}. Call fit of the SmoothedClassifier."
             )
-        # In double precision, lest a batch of another size round a vote to another class.
+        # In double precision, so that no batch size rounds a vote to another class.
         inputs = table_of(X.double().numpy(), self._feature_names)
         with _alone(type(self.classifier)):
             labels = np.asarray(self.classifier.predict(inputs))

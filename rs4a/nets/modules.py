@@ -133,7 +133,7 @@ def recomputed_attributes(module: torch.nn.Module) -> dict[str, Any]:
 def modules_in(thing: Any) -> list[torch.nn.Module]:
     """Modules that an object refers to, each once, always in the same order."""
     modules, waiting = [], [thing]
-    met: dict[int, Any] = {}  # with the objects, lest an id be reused
+    met: dict[int, Any] = {}  # with the objects, so that no id returns
     while waiting:
         each = waiting.pop()
         if id(each) in met:

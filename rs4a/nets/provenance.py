@@ -121,8 +121,9 @@ def merge_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
     report = {**totals, "votes_per_second": drawn / max(totals["seconds"], 1e-9)}
     for name in dict.fromkeys(name for run in runs for name in run):
         if name not in totals:
-            first, *others = values = [run.get(name) for run in runs]
-            report[name] = first if all(each == first for each in others) else values
+            values = [run.get(name) for run in runs]
+            alike = all(each == values[0] for each in values)
+            report[name] = values[0] if alike else values
     warned = {reason for run in runs for reason in run.get("warned", ())}
     return {**report, "warned": sorted(warned)}
 

@@ -250,13 +250,13 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
         return router
 
     def _start(self, base: Base, X: NDArray[np.float32], fitted: Any = None) -> None:
-        """Check what is used later, and fix the parameters of certificates.
+        """Check all parameters, and fix those of certificates.
 
         A `fitted` net may know the template of deterministic noise of its training.
         """
         if self.norm is not None:
             check_norm(self.norm)
-        store_folder(self.memory)  # refuses what is no folder
+        store_folder(self.memory)  # raises an error if it is no folder
         # numpy's global generator, which None means in scikit-learn, may have a known seed.
         given = np.random.RandomState() if self.random_state is None else self.random_state
         random_state = check_random_state(given)

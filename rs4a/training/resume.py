@@ -33,7 +33,7 @@ _KEYS = {
 
 
 class ResumeTraining(Callback):
-    """Save a training after every epoch, and continue from what was saved.
+    """Save a training after every epoch, and continue from the saved state.
 
     The file holds weights, optimizers, learning-rate schedules, the history and the state
     of the random generators: a training that continues after an interruption ends with
@@ -63,14 +63,14 @@ class ResumeTraining(Callback):
     -----
     It must be the last of the net's callbacks, so that the state includes the work of the
     other callbacks at the end of an epoch. Numbers and weights that these keep are saved,
-    for example the patience of early stopping. Not saved are: what a net of your own keeps
-    besides modules, criteria and optimizers, such as a scaler of gradients; a generator
-    of the loader's own; and workers of the loader that persist.
+    for example the patience of early stopping. The file does not hold other state of a net
+    of your own, such as a scaler of gradients, nor the state of a loader that has its own
+    generator or persistent workers.
 
     A training is recognised by its parameters and callbacks, its initial weights, the
     state of torch's and numpy's generators, so the seed, its targets and some of its
-    inputs; of a Dataset, whose inputs may be augmented, by the targets. Parameters that
-    cannot be told apart, as generators, count by their class.
+    inputs; of a Dataset, whose inputs may be augmented, by the targets. Of a parameter that
+    cannot be described, such as a generator, only the class is compared.
 
     Examples
     --------
@@ -104,7 +104,7 @@ class ResumeTraining(Callback):
         self.path = path
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Restore what was saved, if this training was begun before.
+        """Restore the saved state, if this training was begun before.
 
         Parameters
         ----------
@@ -266,12 +266,12 @@ class KeptTraining(ResumeTraining):
     _WITH_FILES = (ResumeTraining, Checkpoint, LoadInitState)
 
     @classmethod
-    def of(cls, folder: Path, net: Any, X: Any, y: Any) -> "KeptTraining | None":
+    def of(cls, folder: Path | None, net: Any, X: Any, y: Any) -> "KeptTraining | None":
         """Callback that keeps a training, or None where it cannot be kept.
 
         Parameters
         ----------
-        folder : Path
+        folder : Path or None
             Folder of trainings.
 
         net : skorch.NeuralNet
@@ -286,14 +286,17 @@ class KeptTraining(ResumeTraining):
         Returns
         -------
         callback : KeptTraining or None
-            None also where a callback of the net has files already.
+            None where there is no folder, where inputs are not an array, and where a
+            callback of the net has files already.
 
         Warns
         -----
         CertificationWarning
             If something that the training depends on cannot be described.
         """
-        if any(isinstance(each, cls._WITH_FILES) for _, each in net.callbacks_):
+        in_memory = isinstance(getattr(X, "dataset", X), np.ndarray)
+        has_files = any(isinstance(each, cls._WITH_FILES) for _, each in net.callbacks_)
+        if folder is None or has_files or not in_memory:
             return None
         try:
             key = describe(_parts_of_training(net, y), X)
@@ -306,7 +309,7 @@ class KeptTraining(ResumeTraining):
         return cls(folder / f"{key}.pt")
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Restore what was kept, if this training was begun before.
+        """Restore the kept state, if this training was begun before.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Training any skorch net under noise: the one place that changes what skorch does.
+"""Training any skorch net under noise: the one place that changes skorch's behaviour.
 
 While a net trains, its class is a subclass of the user's own. The subclass expands every
 batch into noisy copies and hands their outputs to the objective. The user's `train_step`,
@@ -100,9 +100,7 @@ def train(
         first = X[:8] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
         check_loss(net, probe(net, first, n_classes))
         with training_under_noise(net, noise, objective, epochs_before, translate):
-            keeper = None
-            if folder is not None and isinstance(getattr(X, "dataset", X), np.ndarray):
-                keeper = KeptTraining.of(folder, net, X, y)
+            keeper = KeptTraining.of(folder, net, X, y)
             with _with_callback(net, keeper):
                 net.partial_fit(X, y)
     remember_noise(net, noise)

@@ -43,7 +43,7 @@ _NOT_CODE = {
     "__orig_bases__", "__parameters__", "__annotate_func__", "__annotations_cache__",
     "__slotnames__",
 }  # fmt: skip
-#: Objects that change no answer. They count by their class and name alone.
+#: Objects that change no answer: only their class and name are described.
 _LOGGERS = (logging.Filterer, logging.LoggerAdapter)
 _COUNTED_BY_NAME = (
     type(threading.Lock()), type(threading.RLock()), io.IOBase,
@@ -184,7 +184,7 @@ class Describer(Hasher):
     def _all_parts(self, thing: Any, holder: str) -> Any:
         try:
             return self._parts(thing)
-        except Exception as error:  # what cannot be pickled fails in many ways
+        except Exception as error:  # objects without pickle fail in many ways
             if isinstance(thing, _COUNTED_BY_NAME):
                 return getattr(thing, "name", getattr(thing, "__qualname__", None))
             if self.strict:

@@ -47,7 +47,7 @@ _SAVE = (
 )
 _READ = "rs4a 0.1.0 wrote JSON: safetensors.safe_open(path, 'pt').metadata()['rs4a']."
 _EXAMPLE = "examples/plot_{}.py shows the few lines that take its place."
-#: By the old module and name: what to do instead.
+#: By the old module and name: advice for users.
 ENDED = {
     ("rs4a.networks", "save_checkpoint"): _SAVE,
     ("rs4a.networks", "read_checkpoint_metadata"): _READ,
