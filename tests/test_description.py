@@ -28,6 +28,7 @@ from sklearn.svm import SVC
 from torch import nn
 from torch.nn import functional as F
 
+from rs4a.nets.fingerprint import digest_of_values
 from rs4a.utils.describe import _is_known, describe
 
 A, B = np.random.default_rng(0).random((2, 50, 3))
@@ -377,3 +378,26 @@ def test_modules_that_import_each_other(tmp_path, monkeypatch):
     before = describe(part.f)
     monkeypatch.setattr(part, "helper", len)
     assert describe(part.f) != before
+
+
+class Text(str):
+    """Text that refers to itself."""
+
+    __slots__ = ("__dict__",)
+
+
+def test_texts_with_attributes():
+    one, other = (with_attribute(Text("a"), each) for each in (1, 2))
+    assert describe(one) != describe(other)
+    assert describe(with_attribute(one, one)) != describe(other)
+
+
+def test_references_to_nothing():
+    module = nn.Linear(1, 1)
+    proxy, reference = weakref.proxy(module), weakref.ref(module)
+    digests = [digest_of_values(proxy), describe(reference)]
+    del module
+    assert digests[0] != digest_of_values(proxy)
+    assert digests[1] != describe(reference)
+    with pytest.raises(ValueError, match="cannot be described"):
+        describe(proxy)

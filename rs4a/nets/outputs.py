@@ -15,7 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rs4a.nets.inference import Inference, optimized
 from rs4a.nets.modules import all_modules, modules_in, own_state, roots
-from rs4a.networks import MLP
 from rs4a.utils.user_warnings import warn_user
 
 __all__ = [
@@ -25,14 +24,11 @@ __all__ = [
     "check_net",
     "check_outputs",
     "class_indices",
-    "default_net",
     "evaluating",
-    "given_classes",
     "infer_log_proba",
     "infer_scores",
     "log_probabilities",
     "net_device",
-    "output_classes",
     "probe",
     "to_device",
     "to_net",
@@ -375,29 +371,6 @@ def _log(probabilities: torch.Tensor) -> torch.Tensor:
 # The net as a classifier
 
 
-def default_net(
-    X: NDArray[np.float32], n_classes: int, noise_std: float
-) -> NeuralNetClassifier:
-    """Unfitted multilayer perceptron that standardises noisy inputs."""
-    variance = X.var(axis=0, dtype=np.float64) + noise_std**2
-    return NeuralNetClassifier(
-        MLP,
-        module__input_shape=X.shape[1:],
-        module__n_classes=max(2, n_classes),
-        module__mean=X.mean(axis=0, dtype=np.float64),
-        module__std=np.sqrt(variance),
-        criterion=torch.nn.CrossEntropyLoss,
-        optimizer=torch.optim.Adam,
-        lr=0.003,
-        max_epochs=60,
-        iterator_train__shuffle=True,
-        train_split=None,
-        callbacks__print_log=None,
-        verbose=0,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-    )
-
-
 def check_net(estimator: Any) -> None:
     """Refuse an estimator that is not a net with one output per class."""
     net = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
@@ -426,23 +399,6 @@ def check_is_net(base: Any, who: str, remedy: str = "") -> None:
     """Refuse a classifier that is no net, where weights or gradients are needed."""
     if not isinstance(base, NeuralNet):
         raise TypeError(f"{who} needs a skorch net, got {type(base).__name__}.{remedy}")
-
-
-def given_classes(net: NeuralNet | None, labels: NDArray) -> NDArray:
-    """Labels of the outputs of a net that is to be trained: its own list, or those of y."""
-    given = getattr(net, "classes", None)
-    return np.unique(labels) if given is None else np.asarray(given)
-
-
-def output_classes(net: NeuralNet, X: NDArray[np.float32]) -> NDArray:
-    """Labels of the outputs of a trained net.
-
-    skorch's targets are indices of outputs. So unless the net has a list of labels, its
-    labels are 0, 1, ..., also where training met only some of them.
-    """
-    given = getattr(net, "classes", None)
-    n_outputs = probe(net, X, 2 if given is None else len(given)).shape[1]
-    return np.arange(n_outputs) if given is None else np.asarray(given)
 
 
 def check_known(y: NDArray, classes: NDArray, who: str) -> None:

@@ -15,6 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import _routing_enabled, process_routing
 from sklearn.utils.multiclass import check_classification_targets
+from skorch import NeuralNet, NeuralNetClassifier
 
 from rs4a.inputs.arrays import (
     as_array,
@@ -30,14 +31,8 @@ from rs4a.nets.from_sklearn import (
     predicting_net,
     table_of,
 )
-from rs4a.nets.outputs import (
-    check_known,
-    check_net,
-    class_indices,
-    default_net,
-    given_classes,
-    output_classes,
-)
+from rs4a.nets.outputs import check_known, check_net, class_indices, probe
+from rs4a.networks import MLP
 from rs4a.objectives import Batch, NoiseAugmentation, Objective
 from rs4a.training.train import train, training_seed
 from rs4a.voting.store import store_folder
@@ -127,7 +122,7 @@ class NetBase:
                 "The net in the FrozenEstimator is not fitted: call net.fit, or "
                 "net.initialize and net.load_params, before."
             )
-        return output_classes(self.estimator, data.sample)
+        return _output_classes(self.estimator, data)
 
     def fit_params(
         self, data: TrainingSet, method: str, given: dict[str, Any]
@@ -153,14 +148,14 @@ class NetBase:
         labels = data.y if classes is None else np.asarray(as_array(classes))
         if fitted and getattr(self.estimator, "initialized_", False):
             net = deepcopy(self.estimator)
-            known = output_classes(net, data.sample)
+            known = _output_classes(net, data)
             check_known(labels, known, "the fitted net")
             return net, known, len(net.history)
-        known = given_classes(self.estimator, labels)
+        given = getattr(self.estimator, "classes", None)
+        known = np.unique(labels) if given is None else np.asarray(given)
         if self.estimator is not None:
             return clone(self.estimator), known, 0
-        noise_std = data.owner.noise_.std(data.sample[0].size)
-        return default_net(data.sample, len(known), noise_std), known, 0
+        return _default_net(data, len(known)), known, 0
 
     def train(
         self,
@@ -195,6 +190,39 @@ class NetBase:
     def voter(self, fitted: Any, feature_names: NDArray | None) -> Any:
         """A net that votes in place of the fitted base: None, since the base is a net."""
         return None
+
+
+def _output_classes(net: NeuralNet, data: TrainingSet) -> NDArray:
+    """Labels of the outputs of a trained net.
+
+    skorch's targets are indices of outputs. So unless the net has a list of labels, its
+    labels are 0, 1, ..., also where training met only some of them.
+    """
+    given = getattr(net, "classes", None)
+    n_outputs = probe(net, data.sample, 2 if given is None else len(given)).shape[1]
+    return np.arange(n_outputs) if given is None else np.asarray(given)
+
+
+def _default_net(data: TrainingSet, n_classes: int) -> NeuralNetClassifier:
+    """Unfitted multilayer perceptron that standardises noisy inputs."""
+    X = data.sample
+    variance = X.var(axis=0, dtype=np.float64) + data.owner.noise_.std(X[0].size) ** 2
+    return NeuralNetClassifier(
+        MLP,
+        module__input_shape=X.shape[1:],
+        module__n_classes=max(2, n_classes),
+        module__mean=X.mean(axis=0, dtype=np.float64),
+        module__std=np.sqrt(variance),
+        criterion=torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        lr=0.003,
+        max_epochs=60,
+        iterator_train__shuffle=True,
+        train_split=None,
+        callbacks__print_log=None,
+        verbose=0,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
 
 
 class ClassifierBase:

@@ -154,7 +154,7 @@ class Describer(Hasher):
 
     def save(self, thing: Any) -> None:
         """Write a value, or the class of an object whose parts follow later."""
-        if isinstance(thing, np.generic):
+        if issubclass(type(thing), np.generic):  # isinstance would ask behind a proxy
             thing = thing.item()
         if type(thing) in _KNOWN_TO_JOBLIB or id(thing) in self.memo:
             super().save(thing)
@@ -164,9 +164,9 @@ class Describer(Hasher):
         super().save(type(thing).__name__)
 
     def memoize(self, thing: Any) -> None:
-        """Number an object; the compiler decides whether equal tuples are one object."""
-        if type(thing) is not tuple:
-            super().memoize(thing)
+        """Number an object; Python decides whether equal tuples or texts are one object."""
+        if type(thing) not in (tuple, str, bytes):
+            super(Hasher, self).memoize(thing)
 
     def _batch_setitems(self, items: Any, *args: Any) -> None:
         """Write the items of a dict, in the order of their keys."""
@@ -185,13 +185,14 @@ class Describer(Hasher):
         try:
             return self._parts(thing)
         except Exception as error:  # objects without pickle fail in many ways
-            if isinstance(thing, _COUNTED_BY_NAME):
+            kind = type(thing)
+            if issubclass(kind, _COUNTED_BY_NAME):
                 return getattr(thing, "name", getattr(thing, "__qualname__", None))
             if self.strict:
-                name = type(thing).__name__ + (f" in {holder}" if holder else "")
+                name = kind.__name__ + (f" in {holder}" if holder else "")
                 raise ValueError(f"{name} cannot be described.") from error
-            inner = [kind(thing) for kind in _CONTAINERS if isinstance(thing, kind)]
-            return type(thing), object.__getstate__(thing), inner
+            inner = [each(thing) for each in _CONTAINERS if issubclass(kind, each)]
+            return kind, object.__getstate__(thing), inner
 
     def _parts(self, thing: Any) -> Any:
         """Parts of an object, of simpler kinds."""
