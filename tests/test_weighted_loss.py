@@ -32,7 +32,7 @@ from rs4a.objectives import (
     Stability,
 )
 from rs4a.objectives.base import NoisyOutputs
-from rs4a.training.noisy_net import weighted_loss
+from rs4a.training.noisy_net import _weighted_loss
 
 OBJECTIVES = [
     NoiseAugmentation(n_samples=2),
@@ -73,7 +73,7 @@ def answers(weights, n=6, **kwargs):
 
     def own_loss(n_copies):
         rows, targets = outputs[:n_copies].flatten(0, 1), y.repeat(n_copies)
-        return weighted_loss(net, lambda: net.criterion_(rows, targets), targets, weights)
+        return _weighted_loss(net, lambda: net.criterion_(rows, targets), targets, weights)
 
     noise = Gaussian(sigma=1.0)
     return NoisyOutputs(

@@ -24,7 +24,7 @@ from rs4a.nets.outputs import (
 from rs4a.noises import Noise
 from rs4a.objectives import Batch, NoisyOutputs, Objective
 
-__all__ = ["training_under_noise", "weighted_loss"]
+__all__ = ["training_under_noise"]
 
 
 @dataclass
@@ -132,7 +132,7 @@ def _noisy_class(own_class: Any) -> Any:
                     (y_pred, y_true, args, kwargs), n_copies * n, len(y_true)
                 )
                 loss = partial(own_get_loss, rows, y_first, *more, **others)
-                return weighted_loss(self, loss, y_first, smoothing.weights)
+                return _weighted_loss(self, loss, y_first, smoothing.weights)
 
             outputs = check_outputs(y_pred, len(y_true), 2)
             y = to_tensor(y_true, device=outputs.device)
@@ -312,7 +312,7 @@ def _first_rows(values: Any, n_rows: int, n_all: int) -> Any:
 # Weights
 
 
-def weighted_loss(
+def _weighted_loss(
     net: Any,
     loss: Callable[[], torch.Tensor],
     y: torch.Tensor,
