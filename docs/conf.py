@@ -28,6 +28,7 @@ extensions = [
     "sphinx_copybutton",
     "links_on_github",
     "own_members",
+    "public_kinds",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]

@@ -9,9 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import (
-    ClassifierMixin,
-)
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -20,9 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from rs4a.bounds import Bound
 from rs4a.certify import Procedure, batch_size_of, certify, selection_counts
 from rs4a.inputs import Inputs
-from rs4a.inputs.arrays import (
-    as_array,
-)
+from rs4a.inputs.arrays import as_array
 from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import (
     evaluating,
@@ -32,7 +28,7 @@ from rs4a.nets.outputs import (
 )
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
-from rs4a.persistence.estimator import KeptInFiles
+from rs4a.persistence.estimator import SavedToFiles
 from rs4a.records.certification import Certification
 from rs4a.records.guarantee import guarantee_in_words
 from rs4a.training.bases import base_of
@@ -40,14 +36,11 @@ from rs4a.training.estimator import TrainsUnderNoise, usual_noise
 from rs4a.utils.arrays import labels_or
 from rs4a.utils.checks import check_norm
 from rs4a.utils.user_warnings import warn_user
-from rs4a.voting.batch_independence import (
-    Trial,
-)
 
 __all__ = ["SmoothedClassifier"]
 
 
-class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
+class SmoothedClassifier(ClassifierMixin, SavedToFiles, TrainsUnderNoise):
     """Classifier smoothed by noise, whose predictions come with a certified radius.
 
     The smoothed classifier answers with the class that a net, or any other classifier,
@@ -399,15 +392,12 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
         """
         inputs = self._checked(X)
         self._warn_of_other_noise()
-        if not hasattr(self, "_trial"):
-            self._trial = Trial()
         return certify(
             self._net,
             inputs,
             self.noise_,
             self.classes_,
             self._procedure(),
-            trial=self._trial,
             max_votes=max_votes,
             previous=previous,
         )

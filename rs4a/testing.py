@@ -1,4 +1,7 @@
-"""Checks for noises of your own, as a pytest class to inherit from. Needs pytest."""
+"""One object of each class of the library, and checks for noises of your own.
+
+The checks are pytest classes to inherit from; this module needs pytest.
+"""
 
 import copy
 import math
@@ -10,13 +13,22 @@ import pytest
 import torch
 from sklearn.base import clone
 
+from rs4a import bounds, noises, objectives
+from rs4a.bounds import Bound
 from rs4a.exceptions import UnsupportedNormError
 from rs4a.noises import Noise
-from rs4a.noises.by_name import known_noises
 from rs4a.noises.capabilities import Soft
+from rs4a.objectives import Objective
 from rs4a.radii import conversion_factor
+from rs4a.utils.params import known_classes
 
-__all__ = ["AdditiveNoiseContract", "NoiseContract", "all_noises"]
+__all__ = [
+    "AdditiveNoiseContract",
+    "NoiseContract",
+    "all_bounds",
+    "all_noises",
+    "all_objectives",
+]
 
 NORMS = (1.0, 2.0, math.inf)
 #: From just above 1/2 to just below 1.
@@ -44,7 +56,41 @@ def all_noises(sigma: float = 0.5) -> list[Noise]:
     >>> all_noises(sigma=0.25)[0]
     Clean(sigma=0.25)
     """
-    return [kind(sigma=sigma) for kind in known_noises().values()]
+    return [kind(sigma=sigma) for kind in known_classes(noises).values()]
+
+
+def all_objectives() -> list[Objective]:
+    """One objective of each class of the library, with its default parameters.
+
+    Returns
+    -------
+    objectives : list of Objective
+        In the order of ``rs4a.objectives.__all__``.
+
+    Examples
+    --------
+    >>> from rs4a.testing import all_objectives
+    >>> all_objectives()[0]
+    MACER()
+    """
+    return [kind() for kind in known_classes(objectives).values()]
+
+
+def all_bounds() -> list[Bound]:
+    """One bound of each class of the library, with its default parameters.
+
+    Returns
+    -------
+    bounds : list of Bound
+        In alphabetical order.
+
+    Examples
+    --------
+    >>> from rs4a.testing import all_bounds
+    >>> all_bounds()
+    [ClopperPearson(), ConfidenceSequence()]
+    """
+    return [kind() for kind in known_classes(bounds).values()]
 
 
 class NoiseContract:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from statsmodels.stats.proportion import proportion_confint
 
-from rs4a.bounds import ClopperPearson, ConfidenceSequence
+from rs4a.bounds import ClopperPearson
+from rs4a.testing import all_bounds
 
 BOUND = ClopperPearson()
 
@@ -121,9 +122,7 @@ def test_bad_votes(k, n):
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32])
-@pytest.mark.parametrize(
-    "bound", [ClopperPearson(), ClopperPearson(randomized=True), ConfidenceSequence()]
-)
+@pytest.mark.parametrize("bound", [*all_bounds(), ClopperPearson(randomized=True)])
 def test_alpha_of_few_digits_costs_no_precision(kind, bound):
     uniforms = {"uniforms": 0.5} if bound.randomized else {}
     for alpha in (kind(0.001), kind(1e-5)):

@@ -143,8 +143,11 @@ def test_frame():
 BAD = {
     "negative": ({"counts": -VOTES}, "counts must be an array of whole numbers"),
     "float": ({"counts": VOTES / 2}, "counts must be an array of whole numbers"),
-    "shapes": ({"counts": VOTES[:2]}, "must have one shape"),
-    "classes": ({"classes": np.array([0, 1])}, "a column for each of the 2 classes"),
+    "shapes": (
+        {"counts": VOTES[:2]},
+        r"selection_counts must have shape \(2, 3\), got \(4, 3\)",
+    ),
+    "classes": ({"classes": np.array([0, 1])}, r"must have shape \(4, 2\), got \(4, 3\)"),
     "dim": ({"dim": 0}, "dim must be an int"),
     "alpha": ({"alpha": 7}, "alpha must be a float in the range"),
     "noise": ({"noise": Uniform()}, "exactly one of sigma and lambd"),
@@ -404,7 +407,7 @@ def test_from_counts_with_labels():
         ({"labels": [0] * 4, "selection_counts": SELECTION}, "got both"),
         ({"labels": [0, 1]}, r"labels must be an array of shape \(4,\)"),
         ({"labels": [0, 1, 2, 3]}, r"entries in \[0, 1, 2\]"),
-        ({"selection_counts": SELECTION[:2]}, "must have one shape"),
+        ({"selection_counts": SELECTION[:2]}, r"must have shape \(4, 3\), got \(2, 3\)"),
         ({"labels": [0] * 4, "tokens": [1, 2, 3, 4]}, "tokens must be an array of uint64"),
     ],
 )
@@ -733,7 +736,7 @@ def test_index_of_a_frame_in_files_and_copies(index, kept, tmp_path):
 
 
 def test_index_must_fit():
-    with pytest.raises(ValueError, match="index must have 4 entries, one per input, got 3"):
+    with pytest.raises(ValueError, match=r"index must have shape \(4,\), got \(3,\)"):
         make(index=pd.RangeIndex(3))
     joined = Certification.concatenate([make(index=pd.RangeIndex(4)), make()])
     assert joined.index is None  # it is not known of all

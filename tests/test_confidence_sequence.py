@@ -18,9 +18,11 @@ from sklearn.base import clone
 
 from rs4a.bounds import ClopperPearson, ConfidenceSequence, TopVotes, top_votes
 from rs4a.noises import Gaussian, Laplace, Uniform
+from rs4a.testing import all_bounds
 from rs4a.utils.params import from_json, to_json
 
 SEQUENCE = ConfidenceSequence()
+KINDS = [type(bound) for bound in all_bounds()]
 ORDINARY, RANDOMIZED = ClopperPearson(), ClopperPearson(randomized=True)
 ALPHAS = st.one_of(
     st.floats(1e-300, 0.999999), st.floats(1e-12, 0.1), st.just(1 - 2.0**-53)
@@ -375,7 +377,7 @@ def test_bounds_on_two_classes_fail_together_with_alpha_at_most(bound, alpha, n,
         assert largest > alpha / 20
 
 
-@pytest.mark.parametrize("kind", [ClopperPearson, ConfidenceSequence])
+@pytest.mark.parametrize("kind", KINDS)
 def test_upper_bounds_grow_with_the_count(kind):
     """So that of all other classes the strongest one's bound is the largest."""
     for n in (1, 2, 7, 100, 5000):
@@ -393,7 +395,7 @@ def test_runner_up_is_the_strongest_of_the_others():
     assert counts.tolist() == [[5, 3, 2], [1, 0, 9], [0, 0, 4]]
 
 
-@pytest.mark.parametrize("kind", [ClopperPearson, ConfidenceSequence])
+@pytest.mark.parametrize("kind", KINDS)
 def test_runner_up_costs_half_of_alpha_however_many_classes_there_are(kind):
     votes = TopVotes(*np.array([[600, 900], [150, 100], [1000, 1000]]))
     lower, upper = kind(runner_up=True).top_two(votes, n_others=9, alpha=0.01)

@@ -332,7 +332,7 @@ class Parent(nn.Module):
         ({"a": [1], "b": 2}, {"b": 2, "a": [1]}),
         ({KDTree: 1, "a": 2, 3: 4}, {3: 4, "a": 2, KDTree: 1}),
         ({"a", "b", 3, nn.Linear}, {nn.Linear, 3, "b", "a"}),
-        ([PAIR, PAIR], [(each, "a") for each in (1, 1)]),
+        ([PAIR, PAIR], [(*PAIR,), (*PAIR,)]),
         (A[::2, :1], np.array(A[::2, :1])),
         (torch.from_numpy(A)[:, 1], torch.from_numpy(A)[:, 1].clone()),
     ],

@@ -2,7 +2,9 @@
 
 import ast
 import importlib
+import pkgutil
 import re
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +12,8 @@ import codespell_lib
 import pytest
 from test_docstrings import MODULES
 from test_readme import run_python_blocks
+
+import rs4a
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -20,6 +24,7 @@ PAGES = sorted(
     if not BUILT.intersection(page.relative_to(ROOT).parts)
 )
 REFERENCE = sorted((DOCS / "api").glob("*.md"))
+kinds_on = runpy.run_path(str(DOCS / "_ext" / "public_kinds.py"))["kinds_on"]
 
 
 def page_id(page):
@@ -74,13 +79,14 @@ def test_every_page_is_in_a_toctree():
             for line in tree.splitlines():
                 name = re.sub(r".*<(.*)>$", r"\1", line.strip())
                 if name and not name.startswith(":"):
-                    listed.add(page.parent / f"{name}.md")
+                    listed.update(page.parent.glob(f"{name}.md"))
     assert {page for page in PAGES if page.is_relative_to(DOCS)} <= listed
 
 
 def names_of_reference():
     """Module and name of whatever the pages of docs/api list."""
     for page in REFERENCE:
+        yield from kinds_on(page)
         module = None
         for line in page.read_text().splitlines():
             if current := re.fullmatch(r"\.\. (?:current)?module:: (\S+)", line):
@@ -98,11 +104,25 @@ def test_reference_names_nothing_twice():
     assert len({id(find(*name)) for name in names}) == len(names)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_reference_names_everything(module):
-    named = {id(find(*name)) for name in names_of_reference()}
-    public = importlib.import_module(module).__all__
-    assert not [name for name in public if id(find(module, name)) not in named]
+def test_reference_names_what_is_exported_and_no_more():
+    names = list(names_of_reference())
+    modules = {module for module, _ in names}
+    assert modules <= set(MODULES)
+    exported = {
+        id(find(module, name)): f"{module}.{name}"
+        for module in MODULES
+        for name in importlib.import_module(module).__all__
+    }
+    named = {id(find(*name)): ".".join(name) for name in names}
+    assert named.keys() == exported.keys(), {
+        (named | exported)[each] for each in named.keys() ^ exported.keys()
+    }
+
+
+def test_packages_that_the_reference_leaves_out_export_nothing():
+    for package in pkgutil.iter_modules(rs4a.__path__, "rs4a."):
+        if package.ispkg and package.name not in MODULES:
+            assert not hasattr(importlib.import_module(package.name), "__all__")
 
 
 def test_index_of_the_reference_links_to_its_pages():

@@ -442,7 +442,7 @@ def test_what_cannot_be_described_is_not_kept(tmp_path):
         torch.no_grad(),
         pytest.warns(CertificationWarning, match="keeps no votes of this"),
     ):
-        source_of(clf, X[:5]).key()
+        source_of(clf, X[:5])._name()
 
 
 def test_settings_of_torch_are_part_of_it(tmp_path, drawn):

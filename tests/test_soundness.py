@@ -4,24 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from conftest import Threshold, frozen, make_net
+from conftest import NOISES, Threshold, frozen, make_net
+from every import one_of_each
 from scipy import stats
 
 from rs4a import SmoothedClassifier
 from rs4a.attacks import PGD
 from rs4a.bounds import ClopperPearson
 from rs4a.noises import (
-    Exp1,
-    Exp2,
-    ExpInf,
-    Expp,
     Gaussian,
     Laplace,
-    Pareto,
-    Pow2,
-    PowInf,
     Uniform,
-    UniformBall,
 )  # fmt: skip
 
 QUANTILES = {
@@ -123,11 +116,7 @@ def test_no_attack_within_the_certified_radius(fitted, digits, name, norm):
     assert_no_attack_succeeds(fitted[name], digits[1][:60], norm)
 
 
-#: Of every other kind one.
-OTHER_KINDS = [
-    Pareto(0.3, a=5), Expp(0.3, p=0.7), Expp(0.3, p=3), UniformBall(0.3), Exp2(0.3, j=60),
-    Pow2(0.3, a=36), ExpInf(0.3, k=2, j=60), PowInf(0.3, a=80), Exp1(0.3, k=3),
-]  # fmt: skip
+OTHER_KINDS = [each for each in one_of_each(64, 0.3) if type(each) not in map(type, NOISES)]
 
 
 @pytest.mark.slow

@@ -16,34 +16,14 @@ from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from rs4a import SmoothedClassifier
+from rs4a import SmoothedClassifier, noises
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
-from rs4a.noises import (
-    Clean,
-    Exp1,
-    Exp2,
-    ExpInf,
-    Expp,
-    Gaussian,
-    Laplace,
-    Pareto,
-    Pow2,
-    PowInf,
-    Splitting,
-    Uniform,
-    UniformBall,
-)  # fmt: skip
 
 STORED = Path(__file__).parent / "data" / "stored_votes.json"
 
-NOISES = [
-    Clean(), Gaussian(sigma=0.3), Laplace(sigma=0.3), Uniform(sigma=0.3),
-    Pareto(sigma=0.3, a=3), Expp(sigma=0.3, p=0.5), Expp(sigma=0.3, p=4),
-    UniformBall(sigma=0.3), Exp1(sigma=0.3), Exp2(sigma=0.3), ExpInf(sigma=0.3),
-    Pow2(sigma=0.3), PowInf(sigma=0.3), Gaussian(sigma=0.3, exact=True, levels=16),
-    Uniform(sigma=0.3, exact=True, levels=16), Splitting(lambd=0.25, levels=16, seed=0),
-    Splitting(lambd=0.25, deterministic=False),
-]  # fmt: skip
+VOTES = json.loads(STORED.read_text())
+#: Names of the noises, as `repr` writes them.
+NOISES = sorted({name.rsplit(" ", 2)[0] for name in VOTES})
 BOUNDS = {"fixed": ClopperPearson(n=150), "sequential": ConfidenceSequence(max_n=300)}
 
 
@@ -79,10 +59,14 @@ def votes_of(base, noise, bound, X, y):
     }
 
 
+def noise_named(name):
+    return eval(name, vars(noises))
+
+
 def all_votes():
     X, y, models = bases()
     return {
-        f"{noise} {name} {kind}": votes_of(base, noise, bound, X, y)
+        f"{noise} {name} {kind}": votes_of(base, noise_named(noise), bound, X, y)
         for noise in NOISES
         for name, bound in BOUNDS.items()
         for kind, base in models.items()
@@ -90,13 +74,12 @@ def all_votes():
 
 
 @pytest.mark.parametrize("kind", ["net", "forest"])
-@pytest.mark.parametrize("noise", NOISES, ids=str)
+@pytest.mark.parametrize("noise", NOISES)
 def test_votes_are_those_that_are_stored(noise, kind):
     X, y, models = bases()
-    stored = json.loads(STORED.read_text())
     for name, bound in BOUNDS.items():
-        votes = votes_of(models[kind], noise, bound, X, y)
-        assert votes == stored[f"{noise} {name} {kind}"]
+        votes = votes_of(models[kind], noise_named(noise), bound, X, y)
+        assert votes == VOTES[f"{noise} {name} {kind}"]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pytest
 import sklearn
 import torch
 from conftest import make_net
+from every import quick_objectives
 from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.frozen import FrozenEstimator
@@ -23,9 +24,7 @@ from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
 from rs4a.noises import Gaussian
 from rs4a.objectives import (
-    MACER,
     Consistency,
-    Direct,
     NoiseAugmentation,
     Objective,
     SmoothAdv,
@@ -35,12 +34,8 @@ from rs4a.objectives.base import NoisyOutputs
 from rs4a.training.noisy_net import _weighted_loss
 
 OBJECTIVES = [
-    NoiseAugmentation(n_samples=2),
-    Stability(),
-    Consistency(),
-    Direct(n_samples=2),
-    MACER(n_samples=2),
-    SmoothAdv(radius=0.1, steps=1, objective=Consistency()),
+    each.set_params(objective=Consistency()) if isinstance(each, SmoothAdv) else each
+    for each in quick_objectives(n_samples=2, radius=0.1, steps=1)
 ]
 
 

@@ -22,15 +22,13 @@ from rs4a.datasets import DATASETS, load_dataset
 from rs4a.networks import NETWORKS, make_network, parse_checkpoint_name
 from rs4a.networks.dataset_shapes import dataset_shape
 from rs4a.noises import make_noise
-from rs4a.utils.params import to_json
+from rs4a.utils.params import known_classes, to_json
 
 NORMS = {"l1": 1, "l2": 2, "linf": math.inf}
 TEST_SETS = [name for name in DATASETS if name != "tiny_images_500k"]
 #: Data sets whose training images are shifted and mirrored; they are read as needed.
 AUGMENTED = ["cifar10", "svhn", "imagenet", "imagenet32"]
-OBJECTIVES = [
-    "NoiseAugmentation", "Stability", "Direct", "Consistency", "SmoothAdv", "MACER"
-]  # fmt: skip
+OBJECTIVES = list(known_classes(rs4a.objectives))
 #: The paper's multilayer perceptron.
 NET_PARAMS = {"MLP": {"hidden": [2048, 512]}}
 #: Released files are told apart by their folders.

@@ -7,8 +7,6 @@ import pandas as pd
 
 from rs4a.inputs.arrays import check_inputs, lost_by_rounding
 
-__all__ = ["Inputs"]
-
 
 class Inputs:
     """Checked inputs beside the X that the user gave.

@@ -24,17 +24,6 @@ from rs4a.inputs.datasets import (
 from rs4a.inputs.mapped import MappedRows, by_rows
 from rs4a.utils.checks import check_floating_point
 
-__all__ = [
-    "as_array",
-    "check_inputs",
-    "check_training_data",
-    "check_weights",
-    "labelled",
-    "lost_by_rounding",
-    "validation_set",
-]
-
-
 #: Columns from which on rows of nothing but whole numbers mean another scale.
 _WIDE = 16
 #: Numbers that are looked at together.

@@ -16,16 +16,6 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
 from rs4a.utils.checks import check_floating_point
 
-__all__ = [
-    "Check",
-    "KnownLabels",
-    "LabelledInputs",
-    "LazyInputs",
-    "dataset_labels",
-    "is_dataset",
-    "sample_inputs",
-]
-
 #: Inputs, and bytes of them, that stand for all of a dataset.
 _SAMPLE_SIZE, _SAMPLE_BYTES = 1000, 2**26
 #: Items that are tried for being the same at every reading.

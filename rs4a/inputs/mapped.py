@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from skorch.helper import SliceDataset
 from torch.utils.data import Dataset, Subset
 
-__all__ = ["MappedRows", "by_rows"]
-
 
 class MappedRows(Dataset):
     """Rows of a memory-mapped array; a pickle names the file, and holds no rows.

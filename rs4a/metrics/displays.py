@@ -1,41 +1,37 @@
-"""Figures: accuracy against radius, and radius against probability."""
+"""Figures of classifiers and noises: accuracy and radius, against radius or probability."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
-    common_norm,
-    draw_bands,
-    drawing_axes,
-    label_accuracy,
-    legend_beside,
-    line_style,
-    n_lines,
-    plot_accuracies,
+    Display,
+    ShareDisplay,
+    draw_accuracies,
+    draw_lines,
     radius_grid,
     radius_label,
 )
-from rs4a.metrics.scorers import certifiable
-from rs4a.metrics.scores import (
+from rs4a.metrics.predictions import (
     CertifiedPredictions,
-    certified_accuracy_score,
     check_certified,
-    check_confidence,
+    common_norm,
 )
+from rs4a.metrics.scorers import certifiable
+from rs4a.metrics.scores import certified_accuracy_score, check_confidence
 from rs4a.noises import Noise
 from rs4a.utils.checks import check_norm
 
 __all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
 
-_DEFAULT_POINTS = 201
 
-
-class CertifiedAccuracyDisplay:
+@dataclass(eq=False, repr=False)
+class CertifiedAccuracyDisplay(ShareDisplay):
     """Certified accuracy against radius, a line a classifier.
 
     Make one by :meth:`from_estimator` or :meth:`from_certifications`.
@@ -89,65 +85,23 @@ class CertifiedAccuracyDisplay:
     'l1 radius'
     """
 
-    def __init__(
-        self,
-        radii: NDArray[np.float64],
-        accuracies: Mapping[str, NDArray[np.float64]],
-        *,
-        norm: float | None = None,
-        n_inputs: int | None = None,
-        undefended: Mapping[str, float] | None = None,
-    ):
-        self.radii = radii
-        self.accuracies = accuracies
-        self.norm = norm
-        self.n_inputs = n_inputs
-        self.undefended = undefended
+    radii: NDArray[np.float64]
+    accuracies: Mapping[str, NDArray[np.float64]]
+    _: KW_ONLY
+    norm: float | None = None
+    n_inputs: int | None = None
+    undefended: Mapping[str, float] | None = None
 
-    def plot(
-        self, ax: Any = None, *, confidence: float | None = 0.95, **kwargs: Any
-    ) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        confidence : float, default=0.95
-            Probability of the band around each line, an interval at every radius that
-            allows for the choice of the inputs. None: no bands.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : CertifiedAccuracyDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = drawing_axes(self, ax)
-        self.lines_ = plot_accuracies(self.ax_, self.radii, self.accuracies, **kwargs)
-        self.bands_ = draw_bands(self.lines_, self.n_inputs, confidence)
-        for name, line in zip(self.accuracies, self.lines_, strict=True):
-            self._mark_undefended(name, line.get_color())
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
         label = "certified accuracy"
-        own = ax is None
-        label_accuracy(self.ax_, label, self.norm, self.radii[-1], own_figure=own)
-        return self
-
-    def _mark_undefended(self, name: str, color: Any) -> None:
-        if self.undefended is not None and name in self.undefended:
-            self.ax_.plot(
-                [0.0],
-                [self.undefended[name]],
-                marker="o",
-                fillstyle="none",
-                linestyle="none",
-                color=color,
-                clip_on=False,
-                label=f"{name}: net alone, undefended",
-            )
+        lines = draw_accuracies(ax, self.radii, self.accuracies, label, self.norm, **kwargs)
+        mark = {"marker": "o", "fillstyle": "none", "linestyle": "none", "clip_on": False}
+        for name, line in zip(self.accuracies, lines, strict=True):
+            if self.undefended and name in self.undefended:
+                label = f"{name}: net alone, undefended"
+                style = {**mark, "color": line.get_color(), "label": label}
+                ax.plot([0.0], [self.undefended[name]], **style)
+        return lines
 
     @classmethod
     def from_certifications(
@@ -287,7 +241,8 @@ class CertifiedAccuracyDisplay:
         )
 
 
-class RadiusDisplay:
+@dataclass(eq=False, repr=False)
+class RadiusDisplay(Display):
     """Certified radius against the probability of the top class, a line a noise.
 
     Make one by :meth:`from_noises`.
@@ -324,46 +279,20 @@ class RadiusDisplay:
     ['Laplace(sigma=1.0)', 'Uniform(sigma=1.0)']
     """
 
-    def __init__(
-        self,
-        prob_lower: NDArray[np.float64],
-        radii: Mapping[str, NDArray[np.float64]],
-        *,
-        norm: float | None = None,
-    ):
-        self.prob_lower = prob_lower
-        self.radii = radii
-        self.norm = norm
+    prob_lower: NDArray[np.float64]
+    radii: Mapping[str, NDArray[np.float64]]
+    _: KW_ONLY
+    norm: float | None = None
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : RadiusDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = drawing_axes(self, ax)
-        self.lines_ = []
-        for name, radius in self.radii.items():
-            style = {**line_style(n_lines(self.ax_)), **kwargs}
-            self.lines_ += self.ax_.plot(self.prob_lower, radius, label=name, **style)
-        self.ax_.set(
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        lines = draw_lines(ax, self.prob_lower, self.radii, **kwargs)
+        ax.set(
             xlabel="probability of the top class",
             ylabel=f"certified {radius_label(self.norm)}",
             xlim=(self.prob_lower[0], self.prob_lower[-1]),
         )
-        self.ax_.set_ylim(bottom=0)
-        legend_beside(self.ax_, own_figure=ax is None)
-        return self
+        ax.set_ylim(bottom=0)
+        return lines
 
     @classmethod
     def from_noises(
@@ -407,7 +336,7 @@ class RadiusDisplay:
         if isinstance(noises, Noise):
             noises = [noises]
         if prob_lower is None:
-            prob_lower = np.linspace(0.5, 0.999, _DEFAULT_POINTS)
+            prob_lower = np.linspace(0.5, 0.999, 201)
         probabilities = np.asarray(prob_lower, dtype=np.float64)
         radii = {str(n): n.radius(probabilities, norm=norm, dim=dim) for n in noises}
         return cls(probabilities, radii, norm=norm).plot(ax=ax, **kwargs)

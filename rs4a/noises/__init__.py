@@ -4,11 +4,8 @@ from rs4a.noises.additive import AdditiveNoise
 from rs4a.noises.base import Noise
 from rs4a.noises.by_name import make_noise
 from rs4a.noises.clean import Clean
-from rs4a.noises.cross_polytope import Exp1
-from rs4a.noises.cubical import ExpInf, PowInf
 from rs4a.noises.iid import Expp, Gaussian, Laplace, Pareto, Uniform
-from rs4a.noises.radial import RadialNoise
-from rs4a.noises.spherical import Exp2, Pow2, UniformBall
+from rs4a.noises.radial import Exp1, Exp2, ExpInf, Pow2, PowInf, RadialNoise, UniformBall
 from rs4a.noises.splitting import Splitting
 
 __all__ = [

@@ -6,24 +6,25 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from rs4a.bounds import Bound
+from rs4a.bounds import Bound, ClopperPearson
 from rs4a.noises import Noise
 from rs4a.records.files import read_certification, write_certification
 from rs4a.records.log import CertificationLog, log_of
-from rs4a.records.reading import Reading
 from rs4a.records.summary import summarize
-from rs4a.records.votes import joined
-from rs4a.utils.checks import check_norm, format_norm
+from rs4a.records.votes import Votes, check_counts, joined, selection_votes
+from rs4a.utils.arrays import plain_labels
+from rs4a.utils.checks import check_norm
 
 __all__ = ["Certification"]
 
 
-@dataclass(frozen=True, eq=False, repr=False, init=False)
-class Certification(Reading):
+@dataclass(frozen=True, eq=False, repr=False)
+class Certification(Votes):
     """Votes on a batch of inputs, and the certificates that they prove.
 
     The record keeps the votes. Labels, probabilities, radii and abstentions are derived
@@ -132,14 +133,13 @@ class Certification(Reading):
     array([0.952, 0.   ])
     """
 
+    @property
+    def _conclusions(self) -> str:
+        how = f"bound={self.bound}, alpha={self.alpha}"
+        return ", deterministic" if self.deterministic else f", {how}"
+
     def __repr__(self) -> str:
-        drawn = f"bound={self.bound}, alpha={self.alpha}"
-        how = "deterministic" if self.deterministic else drawn
-        return (
-            f"Certification(n={len(self)}, noise={self.noise}, {how}, "
-            f"norm={format_norm(self.norm)}{self._within}, "
-            f"abstained={int(self.abstained.sum())}, votes={int(self.n_votes.sum())})"
-        )
+        return f"{super().__repr__()[:-1]}, votes={int(self.n_votes.sum())})"
 
     def __str__(self) -> str:
         return self.summary()
@@ -330,3 +330,104 @@ class Certification(Reading):
             given.
         """
         return cls(**read_certification(path, noise=noise, bound=bound))
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: ArrayLike,
+        *,
+        noise: Noise,
+        dim: int,
+        selection_counts: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        bound: Bound | None = None,
+        alpha: float = 0.001,
+        norm: float | None = None,
+        adaptive: bool | None = None,
+        tokens: ArrayLike | None = None,
+        box: tuple[float, float] | None = None,
+    ) -> Self:
+        """Certificates from votes that were counted elsewhere.
+
+        Parameters
+        ----------
+        counts : array-like of shape (n, n_classes), int
+            Estimation votes.
+
+        noise : Noise
+            Noise under which the votes were drawn.
+
+        dim : int
+            Number of coordinates of one input.
+
+        selection_counts : array-like of shape (n, n_classes), int, default=None
+            Votes, independent of the estimation votes, that choose the class.
+
+        labels : array-like of shape (n,), default=None
+            Classes that selection votes chose. Exactly one of `selection_counts` and
+            `labels` must be given: a class that is read off the estimation votes has no
+            certificate. With deterministic noise, whose views all vote, neither is needed.
+
+        classes : array-like of shape (n_classes,), default=None
+            Labels of the columns. None: 0, 1, ...
+
+        bound : Bound, default=None
+            How votes become a probability. None: ``ClopperPearson()``.
+
+        alpha : float, default=0.001
+            Failure probability of each certificate.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the noise's own.
+
+        adaptive : bool, default=None
+            Whether the votes may have decided when their drawing stopped. None: where
+            the bound allows for it.
+
+        tokens : ndarray of shape (n,), uint64, default=None
+            Random numbers for randomised bounds, drawn independently of the votes and
+            uniform on all of [0, 2^64).
+
+        box : tuple of two floats, default=None
+            Smallest and largest value of a coordinate, if the inputs did and attacks must
+            respect them. ``recompute(box=..., X=X)`` uses the inputs as well.
+
+        Returns
+        -------
+        certification : Certification
+            The record.
+
+        Raises
+        ------
+        ValueError
+            If not exactly one of `selection_counts` and `labels` is given, the selection
+            votes are the estimation votes again, or an argument is not as described.
+
+        Examples
+        --------
+        >>> from rs4a import Certification
+        >>> from rs4a.noises import Uniform
+        >>> votes = [[99_000, 1_000], [52_000, 48_000]]
+        >>> certification = Certification.from_counts(
+        ...     votes, labels=[0, 0], noise=Uniform(lambd=1.0), dim=784
+        ... )
+        >>> certification.radius(norm=1).round(3)
+        array([0.978, 0.03 ])
+        """
+        counts = check_counts("counts", counts)
+        names = range(counts.shape[1]) if classes is None else classes
+        columns = plain_labels("classes", names)
+        selection = selection_votes(noise, columns, counts, selection_counts, labels)
+        bound = bound or ClopperPearson()
+        if adaptive is None:
+            adaptive = bound.anytime
+            totals = np.unique(counts.sum(axis=1))
+            if len(totals) > 1 and not (adaptive or noise.deterministic):
+                raise ValueError(
+                    f"counts have from {totals[0]} to {totals[-1]} votes per input, but "
+                    f"bound={bound} needs numbers that were fixed beforehand: confirm it "
+                    "by adaptive=False, or use ConfidenceSequence."
+                )
+        drawn: dict[str, Any] = {"adaptive": adaptive, "tokens": tokens, "box": box}
+        return cls(columns, selection, counts, noise, dim, bound, alpha, norm, **drawn)

@@ -1,90 +1,91 @@
-"""The votes on a batch of inputs: checks, rows, and votes from several records."""
+"""Votes on a batch of inputs: checks, conclusions, rows, and votes of several records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
+from rs4a.bounds import Bound, ClopperPearson, top_votes
 from rs4a.inputs.arrays import as_array
 from rs4a.nets.inference import Inference
 from rs4a.nets.provenance import merge_runs
 from rs4a.noises import Noise
 from rs4a.noises.streams import stream_keys
-from rs4a.records.box import Box, coordinate_reach, widened
-from rs4a.records.predictions import CertifiedPredictions, check_classes, check_noise, store
+from rs4a.records.box import Box, as_box, coordinate_reach, widened
+from rs4a.records.predictions import CertifiedPredictions, check_classes, check_shape, store
 from rs4a.utils.arrays import read_only
-from rs4a.utils.checks import check_dim
+from rs4a.utils.checks import check_in_range
 from rs4a.utils.params import to_json
 
-__all__ = ["Votes", "check_counts", "joined", "selection_votes", "to_uniforms"]
+__all__ = ["Votes", "check_counts", "joined", "selection_votes"]
 
-#: All of so many tokens are below this number with probability 2^-64 at most.
+#: The largest of so many tokens is below this number with probability 2^-64 at most.
 _FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
 #: So many inputs with split votes do not get the same votes twice by chance.
 _TOO_MANY = 10
+#: Fields that records of one classifier under the same parameters share.
+_SETTINGS = (
+    "noise", "dim", "bound", "alpha", "norm", "adaptive", "inference", "net_digest",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Votes(CertifiedPredictions):
-    """Votes on a batch of inputs, and how they were drawn.
+    """Votes on a batch of inputs, how they were drawn, and the conclusions from them.
 
-    :class:`~rs4a.Certification` describes the fields. Its parent `Reading` adds what the
-    votes prove.
+    :class:`~rs4a.Certification` describes the fields and the attributes.
     """
 
+    # The order of the fields is public: pickles hold them by position.
     classes: NDArray
     selection_counts: NDArray[np.int64]
     counts: NDArray[np.int64]
     noise: Noise
     dim: int
-    seconds: float
-    adaptive: bool
-    tokens: NDArray[np.uint64] | None
-    inference: Inference | None
-    net_digest: str | None
-    runs: tuple[dict[str, Any], ...]
-    index: pd.Index | None
+    bound: Bound | None = None
+    alpha: float = 0.001
+    norm: Any = None
+    seconds: float = 0.0
+    adaptive: bool = False
+    tokens: NDArray[np.uint64] | None = None
+    inference: Inference | None = None
+    net_digest: str | None = None
+    box: Any = None
+    runs: tuple[dict[str, Any], ...] = ()
+    index: pd.Index | None = None
 
     _PER_INPUT = ("selection_counts", "counts", "tokens", "index")
+    _COLUMNS = ("prob_lower", "n_votes")
 
     def __post_init__(self) -> None:
-        store(self, classes=check_classes(self.classes), dim=check_dim(self.dim))
-        for name in ("selection_counts", "counts"):
-            counts = check_counts(name, getattr(self, name))
-            store(self, **{name: read_only(counts)})
-        self._check_shapes()
-        store(self, noise=check_noise(self.noise, self.dim))
-        if self.deterministic:
-            self._check_all_voted()
+        store(self, classes=check_classes(self.classes))
+        for name in ("counts", "selection_counts"):
+            counts = read_only(check_counts(name, getattr(self, name)))
+            store(self, **{name: counts})
+            check_shape(name, counts, len(self), len(self.classes))
+        self._settle()
+        if self.index is not None:
+            check_shape("index", self.index, len(self))
         if self.inference is not None:
             self.inference._validate_params()
             store(self, inference=clone(self.inference))
         if self.tokens is not None:
             store(self, tokens=read_only(_check_tokens(self.tokens, len(self))))
-
-    def _check_shapes(self) -> None:
-        if self.counts.shape != self.selection_counts.shape:
-            raise ValueError(
-                "counts and selection_counts must have one shape, (n, n_classes), got "
-                f"{self.counts.shape} and {self.selection_counts.shape}."
-            )
-        if self.counts.shape[1] != len(self.classes):
-            raise ValueError(
-                f"counts must have a column for each of the {len(self.classes)} classes, "
-                f"got shape {self.counts.shape}."
-            )
-        if self.index is not None and len(self.index) != len(self):
-            raise ValueError(
-                f"index must have {len(self)} entries, one per input, got "
-                f"{len(self.index)}."
-            )
+        if self.deterministic:
+            self._check_all_voted()
+            store(self, bound=None, alpha=0.0)
+        else:
+            check_in_range("alpha", self.alpha, 0.0, 1.0, why="a probability")
+            bound = clone(self.bound or ClopperPearson())
+            store(self, bound=bound, alpha=float(self.alpha))
+            self._check_bound(bound)
 
     def _check_all_voted(self) -> None:
         """Refuse votes on some of the views only."""
@@ -99,6 +100,23 @@ class Votes(CertifiedPredictions):
                 f"selection_counts must be the counts themselves under {self.noise}: all "
                 "votes choose the class. Give from_counts neither them nor labels."
             )
+
+    def _check_bound(self, bound: Bound) -> None:
+        """Refuse a bound whose conditions are not met."""
+        _ = bound.votes_per_input  # refuses bad parameters
+        if self.adaptive and not bound.anytime:
+            raise ValueError(
+                f"bound={bound} needs a number of votes that was fixed beforehand, but "
+                "these votes decided when their drawing stopped. Use a bound that holds "
+                "at any time, as ConfidenceSequence does."
+            )
+        if bound.randomized and self.tokens is None:
+            raise ValueError(
+                f"bound={bound} needs a random number an input, drawn with the votes: "
+                "give tokens, an array of uint64, got None."
+            )
+        if bound.runner_up:
+            self.noise.check_two_bounds()
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -153,44 +171,143 @@ class Votes(CertifiedPredictions):
         """Number of estimation votes of every input."""
         return self.counts.sum(axis=1)
 
-    def _check_range(self, box: Box) -> None:
-        """Refuse a box that the inputs were not in, as far as the record knows them."""
-        low, high = widened(box.interval)
+    @cached_property
+    def _top_two(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        votes = top_votes(self.counts, self._columns)
+        if self.bound is None:
+            lower, others = votes.top / votes.total, votes.runner_up / votes.total
+        else:
+            lower, others = self.bound.top_two(
+                votes,
+                n_others=len(self.classes) - 1,
+                alpha=self.alpha,
+                uniforms=None if self.tokens is None else _to_uniforms(self.tokens),
+            )
+        return read_only(lower), read_only(others)
+
+    @property
+    def prob_lower(self) -> NDArray[np.float64]:
+        """Lower confidence bound on the probability of every label."""
+        return self._top_two[0]
+
+    @property
+    def prob_runner_up(self) -> NDArray[np.float64]:
+        """Upper confidence bound on the probability of every other class."""
+        return self._top_two[1]
+
+    @property
+    def abstained(self) -> NDArray[np.bool_]:
+        """Where the label has no certificate."""
+        if self.bound is None:
+            return np.zeros(len(self), dtype=bool)
+        return self.prob_lower <= (self.prob_runner_up if self.bound.runner_up else 0.5)
+
+    def _radius(self, norm: float) -> NDArray[np.float64]:
+        if self.bound is None:
+            return self.noise.exact_radius(self.counts, self._columns, norm, self.dim)
+        return self.noise.radius(
+            self.prob_lower,
+            norm=norm,
+            dim=self.dim,
+            prob_runner_up=self.prob_runner_up if self.bound.runner_up else None,
+            reach=None if self.box is None else self.box.lengths,
+        )
+
+    def recompute(
+        self,
+        *,
+        alpha: float | None = None,
+        norm: float | None = None,
+        bound: Bound | None = None,
+        box: tuple[float, float] | None = None,
+        X: Any = None,
+    ) -> Self:
+        """Draw other conclusions from the same votes.
+
+        Each record is valid at its own `alpha`. To choose among several after seeing
+        them, for example the best bound, voids the stated failure probability.
+
+        Parameters
+        ----------
+        alpha : float, default=None
+            Failure probability of each certificate. None: as it was.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: as it was.
+
+        bound : Bound, default=None
+            How votes become a probability; the number of votes that it would draw is
+            ignored. None: as it was.
+
+        box : tuple of two floats, default=None
+            Smallest and largest value of a coordinate, which the inputs did and attacks
+            must respect. None: as it was. ``dataclasses.replace(record, box=None)`` drops
+            the box.
+
+        X : array-like of shape (n, ...), default=None
+            The inputs, which make radii in a new box larger. None: they are not used.
+
+        Returns
+        -------
+        certification : Certification
+            A new record; this one stays as it is. With deterministic noise, `alpha` and
+            `bound` are ignored.
+
+        Raises
+        ------
+        ValueError
+            If `alpha` is outside (0, 1), the votes decided when their drawing stopped
+            and `bound` does not allow that, the noise has no radius in a box, or, as far
+            as the record knows the inputs, they were not in the box or `X` holds others.
+        """
+        return replace(
+            self,
+            alpha=self.alpha if alpha is None else alpha,
+            norm=self.norm if norm is None else norm,
+            bound=self.bound if bound is None else bound,
+            box=self._box_for(box, X),
+        )
+
+    def _box_for(self, box: tuple[float, float] | None, X: Any) -> Box | None:
+        """The box of a new record, with the reach of the inputs if they are given."""
+        wanted = self.box if box is None else as_box(box)
+        if X is not None:
+            if wanted is None:
+                raise ValueError("X needs a box, got box=None.")
+            inputs = self._check_same_inputs(X)
+            reach = coordinate_reach(inputs, wanted.interval, self.noise.scale(self.dim))
+            return replace(wanted, reach=reach)
+        if wanted is None or (self.box and self.box.interval == wanted.interval):
+            return self.box  # which may know the inputs
+        low, high = widened(wanted.interval)
         for run in self.runs:
             known = run.get("input_range")
             if known and not (low <= known[0] and known[1] <= high):
                 raise ValueError(
                     f"box must hold the inputs, which were from {known[0]:.9g} to "
-                    f"{known[1]:.9g}, got {box.interval}."
+                    f"{known[1]:.9g}, got {wanted}."
                 )
+        return wanted
 
-    def _box_around(self, X: Any, box: Box) -> Box:
-        """The box with the reach of the inputs; refuse other inputs than those voted on."""
+    def _check_same_inputs(self, X: Any) -> NDArray[np.float32]:
+        """Refuse other inputs than those of the votes, as far as the record knows them."""
         inputs = np.asarray(as_array(X), dtype=np.float32)
         if inputs.reshape(len(inputs), -1).shape != (len(self), self.dim):
             raise ValueError(
                 f"X must hold the {len(self)} inputs of the record, of {self.dim} "
                 f"coordinates, got shape {inputs.shape}."
             )
-        self._check_same_inputs(inputs)
-        lambd = self.noise.scale(self.dim)
-        return replace(box, reach=coordinate_reach(inputs, box.interval, lambd))
-
-    def _check_same_inputs(self, inputs: NDArray[np.float32]) -> None:
-        """Refuse other inputs than those voted on, as far as the record knows them."""
-        seeds = {run["seed"] for run in self.runs}
-        if self.tokens is None or not seeds:
-            return
         # A joined record does not know which of its inputs has which seed.
-        differs = np.all(
-            [stream_keys(inputs, seed)[:, 2] != self.tokens for seed in sorted(seeds)],
-            axis=0,
-        )
-        if differs.any():
-            raise ValueError(
-                "X must hold the inputs of the record in its order, got others, number "
-                f"{int(differs.argmax())} to begin with."
-            )
+        seeds = sorted({run["seed"] for run in self.runs})
+        if self.tokens is not None and seeds:
+            keys = [stream_keys(inputs, seed)[:, 2] for seed in seeds]
+            differs = np.all(np.array(keys) != self.tokens, axis=0)
+            if differs.any():
+                raise ValueError(
+                    "X must hold the inputs of the record in its order, got others, "
+                    f"number {int(differs.argmax())} to begin with."
+                )
+        return inputs
 
 
 # Several records
@@ -213,43 +330,32 @@ def joined(records: Sequence[Any]) -> Any:
         for name in ("selection_counts", "counts", "tokens")
         if getattr(records[0], name) is not None
     }
+    box, indices = records[0].box, [record.index for record in records]
+    if box is not None and box.reach is not None:
+        box = replace(box, reach=np.concatenate([record.box.reach for record in records]))
     return replace(
         records[0],
         **arrays,
-        box=_joined_box([record.box for record in records]),
+        box=box,
         # Parts of one record have the same runs.
         runs=tuple(run for i, run in enumerate(runs) if run not in runs[:i]),
-        index=_joined_index([record.index for record in records]),
+        index=None if any(i is None for i in indices) else indices[0].append(indices[1:]),
         seconds=sum(record.seconds for record in records),
     )
 
 
 def _settings(record: Any) -> dict[str, Any]:
-    """Settings that records of one classifier under the same parameters share."""
-    objects = {name: getattr(record, name) for name in ("noise", "bound", "inference")}
+    """Settings as values that can be compared."""
+    settings = {name: getattr(record, name) for name in _SETTINGS}
+    for name, value in settings.items():
+        if isinstance(value, BaseEstimator):
+            settings[name] = type(value), to_json(value)
     return {
+        **settings,
         "classes": record.classes.tolist(),
         "tokens": record.tokens is not None,
         "box": record.box and (record.box.interval, record.box.reach is not None),
-        **{name: each and (type(each), to_json(each)) for name, each in objects.items()},
-        **{
-            name: getattr(record, name)
-            for name in ("dim", "alpha", "norm", "adaptive", "net_digest")
-        },
     }
-
-
-def _joined_box(boxes: list[Any]) -> Box | None:
-    """The box of all inputs, with the reach of each if it is known."""
-    if boxes[0] is None or boxes[0].reach is None:
-        return boxes[0]
-    return replace(boxes[0], reach=np.concatenate([box.reach for box in boxes]))
-
-
-def _joined_index(parts: list[pd.Index | None]) -> pd.Index | None:
-    """The index of all inputs, if it is known of all."""
-    known = [part for part in parts if part is not None]
-    return known[0].append(known[1:]) if len(known) == len(parts) else None
 
 
 # Arrays
@@ -273,7 +379,7 @@ def selection_votes(
     selection_counts: ArrayLike | None,
     labels: ArrayLike | None,
 ) -> NDArray[np.int64]:
-    """Votes that chose the class, from themselves or from the labels that they chose."""
+    """Selection votes as given, or one vote per input for each given label."""
     if noise.deterministic and labels is None and selection_counts is None:
         return counts  # all views voted, and choose the class as well
     if (selection_counts is None) == (labels is None):
@@ -283,50 +389,37 @@ def selection_votes(
             f"that chose the class or the classes that they chose, got {got}."
         )
     if selection_counts is None:
-        return _one_vote_each(labels, classes, len(counts))
+        chosen = np.asarray(labels)
+        is_label = chosen[..., np.newaxis] == classes
+        if chosen.shape != (len(counts),) or not is_label.any(axis=1).all():
+            raise ValueError(
+                f"labels must be an array of shape ({len(counts)},) with entries in "
+                f"{classes.tolist()}, got {labels!r}."
+            )
+        return is_label.astype(np.int64)  # one vote per input
     selection = check_counts("selection_counts", selection_counts)
-    if not noise.deterministic:
-        _refuse_same_votes(counts, selection)
-    return selection
-
-
-def _one_vote_each(labels: ArrayLike | None, classes: NDArray, n: int) -> NDArray[np.int64]:
-    """Selection votes that choose the labels: one vote per input."""
-    chosen = np.asarray(labels)
-    is_label = chosen[..., np.newaxis] == classes
-    if chosen.shape != (n,) or not is_label.any(axis=1).all():
-        raise ValueError(
-            f"labels must be an array of shape ({n},) with entries in "
-            f"{classes.tolist()}, got {labels!r}."
-        )
-    return is_label.astype(np.int64)
-
-
-def _refuse_same_votes(
-    counts: NDArray[np.int64], selection_counts: NDArray[np.int64]
-) -> None:
-    """Refuse votes that were given twice; those of a few inputs may agree by chance."""
+    # Both votes of a few inputs may agree by chance.
     are_split = counts.max(axis=1, initial=0) < counts.sum(axis=1)
-    if are_split.sum() >= _TOO_MANY and np.array_equal(counts, selection_counts):
+    many = are_split.sum() >= _TOO_MANY and not noise.deterministic
+    if many and np.array_equal(counts, selection):
         raise ValueError(
             "selection_counts must be other votes than counts, independent of them, got "
             "the same numbers. A class that is read off the estimation votes has no "
             "certificate: let some votes choose it, and give the others as counts."
         )
+    return selection
 
 
-def to_uniforms(tokens: NDArray[np.uint64]) -> NDArray[np.float64]:
+def _to_uniforms(tokens: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Numbers in (0, 1), from the first 53 bits of the tokens."""
     return ((tokens >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
 def _check_tokens(tokens: ArrayLike, n: int) -> NDArray[np.uint64]:
     values = np.asarray(tokens)
-    if values.shape != (n,) or values.dtype != np.uint64:
-        raise ValueError(
-            f"tokens must be an array of uint64, of shape ({n},), got dtype "
-            f"{values.dtype} and shape {values.shape}."
-        )
+    check_shape("tokens", values, n)
+    if values.dtype != np.uint64:
+        raise ValueError(f"tokens must be an array of uint64, got dtype {values.dtype}.")
     if n >= _FEW_TOKENS and values.max() < _SMALL_TOKEN:
         raise ValueError(
             "tokens must be uniform on all of [0, 2^64), as rng.integers(2**64, "

@@ -7,8 +7,8 @@ from rs4a.exceptions import CertificationWarning
 
 __all__ = ["warn_user"]
 
-#: Packages that call each other on a user's behalf.
-_BETWEEN = {__name__.partition(".")[0], "skorch", "sklearn", "torch", "joblib"}
+#: Packages that call each other for the user.
+_BETWEEN = {__name__.partition(".")[0], "skorch", "sklearn", "torch", "joblib", "functools"}
 
 
 def warn_user(message: str, category: type[Warning] = CertificationWarning) -> None:

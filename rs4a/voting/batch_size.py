@@ -18,8 +18,6 @@ from rs4a.noises.streams import stream_keys
 from rs4a.voting.blocks import Phase
 from rs4a.voting.voters import Voters
 
-__all__ = ["find_batch_size"]
-
 #: Sizes that are tried, and the gain in speed that is worth a larger one.
 _AUTO_SIZES = tuple(2**k for k in range(6, 17))
 _WORTH = 1.05

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from rs4a.voting.blocks import Block, Drawer, tuning_of
 
-__all__ = ["Job", "noisy_batches"]
-
 
 class Job(NamedTuple):
     """What every thread needs to know."""

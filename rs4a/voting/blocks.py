@@ -1,7 +1,7 @@
 """Blocks of noisy copies: which votes, and the noise that each block draws."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -13,54 +13,37 @@ from rs4a.noises import Noise
 from rs4a.noises.streams import block_key, generator
 from rs4a.voting.stopping import look_schedule
 
-__all__ = [
-    "Block",
-    "Drawer",
-    "Phase",
-    "Queue",
-    "Requests",
-    "Tuning",
-    "dim_of",
-    "fixed_blocks",
-    "random_drawer",
-    "requested_blocks",
-    "sent",
-    "tuning_of",
-    "view_blocks",
-    "view_drawer",
-]
 
-
-class Tuning(NamedTuple):
-    """What depends on the kind of device alone, since votes depend on some of it."""
+class _Tuning(NamedTuple):
+    """Sizes that fit a kind of device; votes depend on some of them."""
 
     #: Numbers in a block, and votes.
     block_numbers: int
     block_votes: int
     #: Size of the batches in which inputs with nearly tied outputs are classified again.
     tie_batch: int
-    #: Numbers of inputs that are copied to it at a time, at least those of one input.
+    #: Numbers that are copied to the device at a time, at least those of one input.
     copied_numbers: int
-    #: Groups of blocks that are drawn ahead, and batches whose ties are looked for late: a
-    #: device that works on its own is given the next before it has done the last.
+    #: Groups of blocks that are drawn ahead, and batches whose ties are read late: a GPU
+    #: gets the next work before it has done the last.
     ahead: int
 
 
-#: Blocks that hide their seeding and stay in the cache; each thread works on its own.
-_ON_CPU = Tuning(2**19, 512, tie_batch=64, copied_numbers=0, ahead=0)
-#: Blocks that hide the launch of their kernels.
-_ON_GPU = Tuning(2**23, 8192, tie_batch=256, copied_numbers=2**20, ahead=1)
+#: Blocks that outweigh their seeding and stay in the cache; each thread works alone.
+_ON_CPU = _Tuning(2**19, 512, tie_batch=64, copied_numbers=0, ahead=0)
+#: Blocks that outweigh the launch of their kernels.
+_ON_GPU = _Tuning(2**23, 8192, tie_batch=256, copied_numbers=2**20, ahead=1)
 
 
 class Phase(IntEnum):
-    """Which votes: those that choose the class, or those that bound its probability."""
+    """Votes that choose the class, or votes that bound its probability."""
 
     SELECTION = 0
     ESTIMATION = 1
 
 
 class Requests(NamedTuple):
-    """Votes that are asked for: of the input in `rows`, numbers `starts` to `stops`."""
+    """Votes to draw: of each input in `rows` the numbers from `starts` up to `stops`."""
 
     rows: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -71,7 +54,7 @@ class Block(NamedTuple):
     """Noisy copies of one input: draws that come from one generator, or views in order.
 
     `origin` is the key of the generator, or the number of the first view. Only the copies
-    number `first` to `last` are counted, in the row `row`.
+    from number `first` up to `last` are counted, in the row `row`.
     """
 
     row: int
@@ -92,24 +75,28 @@ def fixed_blocks(
     phase: Phase,
     keys: NDArray[np.uint64],
     device: torch.device,
-) -> Iterator[Block]:
+) -> Generator[Block, None, None]:
     """Blocks of the first `n_votes` votes of each input."""
-    largest = _largest_block(dim_of(X), device)
-    for row, x in enumerate(_on_device(X, np.arange(len(X)), device)):
-        for index, start in enumerate(range(0, n_votes, largest)):
-            size = min(largest, n_votes - start)
-            yield Block(row, x, size, block_key(keys[row], 2 * index + phase), 0, size)
+    for row, x, index, _, size in _even_blocks(X, n_votes, device):
+        yield Block(row, x, size, block_key(keys[row], 2 * index + phase), 0, size)
 
 
 def view_blocks(
     X: NDArray[np.float32], n_views: int, device: torch.device
-) -> Iterator[Block]:
+) -> Generator[Block, None, None]:
     """Blocks of all views of each input."""
+    for row, x, _, start, size in _even_blocks(X, n_views, device):
+        yield Block(row, x, size, start, 0, size)
+
+
+def _even_blocks(
+    X: NDArray[np.float32], n: int, device: torch.device
+) -> Iterator[tuple[int, torch.Tensor, int, int, int]]:
+    """Row and input, number, start and size of each block of `n` copies."""
     largest = _largest_block(dim_of(X), device)
     for row, x in enumerate(_on_device(X, np.arange(len(X)), device)):
-        for start in range(0, n_views, largest):
-            size = min(largest, n_views - start)
-            yield Block(row, x, size, start, 0, size)
+        for index, start in enumerate(range(0, n, largest)):
+            yield row, x, index, start, min(largest, n - start)
 
 
 def requested_blocks(
@@ -117,8 +104,8 @@ def requested_blocks(
     requests: Requests,
     keys: NDArray[np.uint64],
     device: torch.device,
-) -> Iterator[Block]:
-    """Blocks that hold the votes: as long as the steps of `look_schedule` at most."""
+) -> Generator[Block, None, None]:
+    """Blocks that hold the votes, at most as long as the steps of `look_schedule`."""
     if not len(requests.rows):
         return
     largest = _largest_block(dim_of(X), device)
@@ -137,7 +124,7 @@ def requested_blocks(
 def _on_device(
     X: NDArray[np.float32], rows: NDArray[np.int64], device: torch.device
 ) -> Iterator[torch.Tensor]:
-    """Inputs in the order of `rows`; to be read first, maybe, and to be copied."""
+    """Inputs in the order of `rows`, which are read and copied some at a time."""
     step = max(1, tuning_of(device).copied_numbers // dim_of(X))
     for start in range(0, len(rows), step):
         some = [np.asarray(X[row]) for row in rows[start : start + step]]
@@ -145,14 +132,14 @@ def _on_device(
 
 
 def sent(values: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """On the device, which need not have done before what it was given before."""
+    """Values on a device, without waiting for earlier work of the device."""
     tensor = torch.from_numpy(values)
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def tuning_of(device: torch.device) -> Tuning:
+def tuning_of(device: torch.device) -> _Tuning:
     """Sizes that fit a device."""
     return _ON_CPU if device.type == "cpu" else _ON_GPU
 
@@ -199,21 +186,11 @@ def view_drawer(noise: Noise, X: NDArray[np.float32]) -> Drawer:
     return draw
 
 
-class Queue:
-    """Iterator that threads may share."""
-
-    def __init__(self, items: Iterator[Block]):
-        self._items = items
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> Iterator[Block]:
-        return self
-
-    def __next__(self) -> Block:
-        with self._lock:
-            return next(self._items)
-
-    def close(self) -> None:
-        """Leave nothing in it."""
-        with self._lock:
-            self._items = iter(())
+def shared_blocks(blocks: Iterator[Block], lock: threading.Lock) -> Iterator[Block]:
+    """The share of one thread in blocks of several threads."""
+    while True:
+        with lock:
+            block = next(blocks, None)
+        if block is None:
+            return
+        yield block

@@ -10,8 +10,6 @@ from rs4a.bounds import TopVotes, top_votes
 from rs4a.voting.blocks import Requests
 from rs4a.voting.stopping import StoppingRule, look_schedule
 
-__all__ = ["Outcome", "sequential_votes"]
-
 #: Votes until a decision, of an input without votes: a guess that budgets are planned by.
 _UNSEEN = 128
 #: Batches beyond this size are not filled up: the votes drawn ahead may come to nothing.

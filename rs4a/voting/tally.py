@@ -5,15 +5,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rs4a.nets.outputs import (
-    infer_scores,
-    net_device,
-)
+from rs4a.nets.outputs import infer_scores, net_device
 from rs4a.utils.user_warnings import warn_user
 from rs4a.voting.batches import Job
 from rs4a.voting.blocks import tuning_of
-
-__all__ = ["Tally", "pad"]
 
 
 class _Unread(NamedTuple):

@@ -1,19 +1,20 @@
 """Votes: how often a net assigns each class to noisy copies of every input.
 
-Noise comes in blocks. A block's generator depends on the caller's seed, the bytes of
-its input, the phase (selection or estimation) and its position, so that the votes of an
-input depend neither on the batch size, nor on the other inputs, nor on their order.
-Blocks of several inputs share forward passes. Deterministic noise has views in their place,
-all of which vote.
+Noise comes in blocks. The generator of a block depends on the caller's seed, the bytes of
+the input, the phase (selection or estimation) and the position of the block. So the votes
+of an input depend neither on the batch size, nor on the other inputs, nor on their order.
+Blocks of several inputs share forward passes. Under deterministic noise blocks hold views,
+and every view votes.
 
-On a CPU every core draws blocks and classifies them with a copy of the net that shares
-its weights: torch draws on one thread only, and so no core waits for another.
+On a CPU every core draws blocks and classifies them with a copy of the net that shares its
+weights. torch draws on one thread only: like this no core waits for another.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -36,26 +37,24 @@ from rs4a.voting.blocks import (
     Block,
     Drawer,
     Phase,
-    Queue,
     Requests,
     dim_of,
     fixed_blocks,
     random_drawer,
     requested_blocks,
     sent,
+    shared_blocks,
     tuning_of,
     view_blocks,
     view_drawer,
 )
 from rs4a.voting.tally import Tally, pad
 
-__all__ = ["Voters"]
-
-
-#: Fewest votes for which another thread is worth starting.
+#: Another thread starts from this number of votes on.
 _VOTES_PER_THREAD = 512
 
 
+@dataclass(eq=False)
 class Voters:
     """A net that is ready to vote, in several threads; a context manager.
 
@@ -63,13 +62,13 @@ class Voters:
     ----------
     net : skorch.NeuralNet
         Initialised net; its outputs are (batch, C) with C at least the number of classes.
-        It is switched to evaluation mode, and back when the context ends.
+        The context switches it to evaluation mode, and back at the end.
 
     noise : Noise
         Smoothing noise, drawn on the net's device.
 
     inference : Inference or None
-        How the net is run. None: as it is.
+        Settings of the forward passes. None: the net runs as it is.
 
     n_classes : int
         Only the first `n_classes` outputs are compared.
@@ -78,8 +77,8 @@ class Voters:
         Noisy inputs in the forward passes that run at a time. The votes do not depend
         on it.
 
-    watch : ChangeDetector, default=None
-        Notices whether the nets of this process change while they vote. None: nobody asks.
+    detector : ChangeDetector, default=None
+        Detects whether the nets of this process change while they vote.
 
     Warns
     -----
@@ -87,24 +86,15 @@ class Voters:
         If a batch did not fit into memory and smaller ones are used.
     """
 
-    def __init__(
-        self,
-        net: Any,
-        noise: Noise,
-        inference: Inference | None,
-        *,
-        n_classes: int,
-        batch_size: int,
-        watch: ChangeDetector | None = None,
-    ):
-        self.net = net
-        self.noise = noise
-        self.inference = inference
-        self.n_classes = n_classes
-        self.batch_size = batch_size
-        self.watch = watch
-        #: Size of the largest forward pass that fits into memory, once one did not.
-        self._largest_pass: list[int] = []
+    net: Any
+    noise: Noise
+    inference: Inference | None
+    _: KW_ONLY
+    n_classes: int
+    batch_size: int
+    detector: ChangeDetector | None = None
+    #: Size of the largest forward pass that fits into memory, once one did not.
+    _largest_pass: list[int] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         compiled = self.inference is not None and self.inference.compile
@@ -117,26 +107,26 @@ class Voters:
             if len(self._nets) > 1:
                 self._pool = stack.enter_context(_single_threads(len(self._nets)))
             self._stack = stack.pop_all()
-        #: Answers to what is watched, of the nets that were to vote so far.
+        #: Answers of each net that has voted, before its votes.
         self._before: list[torch.Tensor] = []
         return self
 
     def __exit__(self, kind: type[BaseException] | None = None, *error: object) -> None:
         try:
-            if self.watch is not None and kind is None:
+            if self.detector is not None and kind is None:
                 for net, before in zip(self._nets, self._before, strict=False):
-                    self.watch.compare(before, self._watched_answers(net, self.watch))
+                    self.detector.compare(before, self._answers(net, self.detector))
         finally:
             self._stack.close()
             del self._nets, self._before
 
-    def _watched_answers(self, net: Any, watch: ChangeDetector) -> torch.Tensor:
-        batch = watch.copies
+    def _answers(self, net: Any, detector: ChangeDetector) -> torch.Tensor:
+        batch = detector.copies
         if self.inference is not None and self.inference.compile:
-            # A shape that is compiled anyway.
+            # Of the size of tie batches, which is compiled anyway.
             batch = pad(batch, tuning_of(net_device(net)).tie_batch)
         with _voting(net):
-            return infer_scores(net, batch, self.n_classes)[: len(watch.copies)]
+            return infer_scores(net, batch, self.n_classes)[: len(detector.copies)]
 
     def fixed(
         self,
@@ -158,13 +148,13 @@ class Voters:
             From `stream_keys`.
 
         n_votes : int
-            Votes an input.
+            Votes per input.
 
         phase : Phase
             Selection and estimation votes come from different streams.
 
         progress : callable, default=None
-            Called after every forward pass with the number of votes that it gave.
+            Called after every forward pass with its number of votes.
 
         Returns
         -------
@@ -181,10 +171,7 @@ class Voters:
         return self._count(blocks, draw, len(X) * n_votes, len(X), progress)
 
     def all_views(
-        self,
-        X: NDArray[np.float32],
-        *,
-        progress: Callable[[int], object] | None = None,
+        self, X: NDArray[np.float32], *, progress: Callable[[int], object] | None = None
     ) -> NDArray[np.int64]:
         """Count the classes that the net gives to all views of deterministic noise.
 
@@ -194,7 +181,7 @@ class Voters:
             Inputs.
 
         progress : callable, default=None
-            Called after every forward pass with the number of votes that it gave.
+            Called after every forward pass with its number of votes.
 
         Returns
         -------
@@ -212,12 +199,12 @@ class Voters:
         return self._count(blocks, draw, len(X) * n_views, len(X), progress)
 
     def requested(
-        self, X: NDArray[np.float32], keys: NDArray[np.uint64], *, requests: Requests
+        self, X: NDArray[np.float32], keys: NDArray[np.uint64], requests: Requests
     ) -> NDArray[np.int64]:
         """Count some of the estimation votes of some inputs.
 
-        A vote depends on its input, the seed and its number alone, so that votes can be
-        drawn in parts, and a part that was drawn need not be drawn again.
+        A vote depends on its input, the seed and its number alone: so votes can be drawn
+        in parts, and a part that was drawn need not be drawn again.
 
         Parameters
         ----------
@@ -228,7 +215,7 @@ class Voters:
             From `stream_keys`.
 
         requests : Requests
-            Which votes.
+            Numbers of the votes.
 
         Returns
         -------
@@ -247,13 +234,13 @@ class Voters:
 
     def _count(
         self,
-        blocks: Iterator[Block],
+        blocks: Generator[Block, None, None],
         draw: Drawer,
         n_votes: int,
         n_rows: int,
         progress: Callable[[int], object] | None,
     ) -> NDArray[np.int64]:
-        """Share the blocks among threads, and add up what they count."""
+        """Share the blocks among threads, and add up the counts of the threads."""
         inference = self.inference or Inference()
         batch_size = self.batch_size
         if not inference.compile:
@@ -269,20 +256,21 @@ class Voters:
             largest_pass=self._largest_pass,
             progress=progress,
         )
-        if self.watch is not None:
+        if self.detector is not None:
             for net in self._nets[len(self._before) : n_threads]:
-                self._before.append(self._watched_answers(net, self.watch))
+                self._before.append(self._answers(net, self.detector))
         if n_threads == 1:
             return _count_blocks(self._nets[0], blocks, work)
-        queue = Queue(blocks)
+        lock = threading.Lock()
         futures = [
-            self._pool.submit(_count_blocks, net, queue, work)
+            self._pool.submit(_count_blocks, net, shared_blocks(blocks, lock), work)
             for net in self._nets[:n_threads]
         ]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            queue.close()  # after an error, the other threads end with their batch
+            with lock:  # after an error, the other threads end with their batch
+                blocks.close()
             wait(futures)
         return np.sum([future.result() for future in futures], axis=0)
 
@@ -296,7 +284,7 @@ def _single_threads(n_threads: int) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(n_threads, initializer=_configure, initargs=(get_config(),))
     all_there = threading.Barrier(n_threads)
     list(pool.map(lambda _: all_there.wait(), range(n_threads)))
-    torch.set_num_threads(cores)  # the last setting is also what later threads get
+    torch.set_num_threads(cores)  # the last setting is also that of later threads
     return pool
 
 
@@ -307,14 +295,14 @@ def _configure(config: dict[str, Any]) -> None:
 
 @contextmanager
 def _voting(net: Any) -> Iterator[None]:
-    """Modes of a thread. How the net is run is for `inference` to say."""
+    """Modes of a thread; `inference` alone decides about half precision."""
     unmixed = torch.autocast(net_device(net).type, enabled=False)
     with without_gradients(), unmixed:
         yield
 
 
 def _count_blocks(net: Any, blocks: Iterable[Block], work: Job) -> NDArray[np.int64]:
-    """Draw and classify blocks, in full batches, until there are no more."""
+    """Draw and classify all blocks, in full batches."""
     with _voting(net):
         tally = Tally(net, work)
         for rows, noisy in noisy_batches(work, blocks):

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from rs4a import Certification, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.metrics import jointly_certified
-from rs4a.metrics.scores import certified_hits
+from rs4a.metrics.predictions import certified_hits
 from rs4a.noises import Gaussian, Splitting, Uniform
 from rs4a.records import BoundRecord
 

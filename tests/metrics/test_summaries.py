@@ -42,7 +42,7 @@ def test_labels_and_radii(record):
     assert "  l1 radius 0.5: 60.0% (14.6% to 94.8%)" in text
     with pytest.raises(ValueError, match="y_true must have 5 entries"):
         record.summary([0, 0])
-    with pytest.raises(ValueError, match="radii need y_true"):
+    with pytest.raises(ValueError, match="radii must be None without y_true"):
         record.summary(radii=[0.5])
     with pytest.raises(ValueError, match="radius must be at least 0"):
         record.summary(LABELS, radii=[-1.0])
@@ -170,7 +170,7 @@ def test_rows_of_classes_and_a_warning_of_one_answer():
         weighted = record.summary(y, radii=[0.5], sample_weight=[1.0] * 97 + [97 / 3] * 3)
     assert "weighted, without an interval" in weighted
     assert weighted.splitlines()[8] == "  l1 radius 0.5: 50.0%"
-    with pytest.raises(ValueError, match="sample_weight needs y_true"):
+    with pytest.raises(ValueError, match="sample_weight must be None without y_true"):
         record.summary(sample_weight=[1.0] * 100)
     assert "each class" not in record.summary(["paid"] * 100)
 

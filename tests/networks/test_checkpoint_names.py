@@ -6,11 +6,7 @@ import pytest
 
 from rs4a import noises
 from rs4a.networks import parse_checkpoint_name
-
-NOISES = [
-    "Gaussian", "Laplace", "Uniform", "Pareto", "Expp", "UniformBall", "Exp2", "Pow2",
-    "ExpInf", "PowInf", "Exp1",
-]  # fmt: skip
+from rs4a.networks.published_names import _NOISES
 
 
 @pytest.mark.parametrize(
@@ -50,7 +46,7 @@ def test_published_names(path, dataset, noise, sigma):
     assert parse_checkpoint_name(Path(path)) == (dataset, noise, sigma)
 
 
-@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("noise", _NOISES.values())
 def test_names_are_those_of_the_noises(noise):
     assert parse_checkpoint_name(f"cifar_{noise.lower()}_050.pt")[1] == noise
     assert noise in noises.__all__

@@ -7,6 +7,7 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
+from every import added_noises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -23,7 +24,6 @@ from rs4a.noises import (
     Pow2,
     PowInf,
     Uniform,
-    UniformBall,
 )  # fmt: skip
 
 REFERENCE = json.loads(
@@ -31,19 +31,8 @@ REFERENCE = json.loads(
 )
 NORMS = [1, 2, math.inf]
 DIMS = [2, 3, 64, 3072, 150_528]
-#: One of each kind in d coordinates.
-SHAPES = {
-    "Gaussian": lambda d: Gaussian(), "Laplace": lambda d: Laplace(),
-    "Uniform": lambda d: Uniform(), "Pareto": lambda d: Pareto(a=3),
-    "Expp 0.5": lambda d: Expp(p=0.5), "Expp 4": lambda d: Expp(p=4),
-    "UniformBall": lambda d: UniformBall(),
-    "Exp2": lambda d: Exp2(k=2, j=d - 1.5), "Exp2 k=1": lambda d: Exp2(k=1),
-    "Pow2": lambda d: Pow2(a=d / 2 + 2),
-    "ExpInf": lambda d: ExpInf(k=1, j=d - 1.5), "ExpInf k=10": lambda d: ExpInf(k=10),
-    "ExpInf k=2": lambda d: ExpInf(k=2, j=d / 3), "PowInf": lambda d: PowInf(a=d + 4),
-    "Exp1": lambda d: Exp1(k=10), "Exp1 k=0.5": lambda d: Exp1(k=0.5),
-}  # fmt: skip
-UNBOUNDED = [name for name in SHAPES if not name.startswith("Uniform")]
+NAMES = [str(noise) for noise in added_noises(64)]
+UNBOUNDED = [name for name in NAMES if not name.startswith("Uniform")]
 
 probabilities = st.floats(0.5, 1.0, exclude_max=True)
 
@@ -130,10 +119,11 @@ def test_closed_forms_never_exceed_the_truth(name, norm, rho, dim):
 
 
 def shaped(name, dim, **scale):
-    return SHAPES[name](dim).set_params(**scale)
+    noise = added_noises(dim)[NAMES.index(name)]
+    return noise.set_params(**{"sigma": None, "lambd": None, **scale})
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=30)
 @given(rho=st.lists(probabilities, min_size=2, max_size=20), dim=st.sampled_from(DIMS))
 def test_monotone_in_the_probability(name, rho, dim):
@@ -144,7 +134,7 @@ def test_monotone_in_the_probability(name, rho, dim):
         assert (np.diff(radius) >= -1e-10 * radius[1:]).all()
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
 @given(
     rho=probabilities,
     sigmas=st.tuples(st.floats(1e-3, 1e3), st.floats(1.01, 1e3)),
@@ -162,7 +152,7 @@ def test_monotone_and_equivariant_in_sigma(name, rho, sigmas, dim):
         assert by_lambd == pytest.approx(by_small, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
 @given(rho=probabilities, dim=st.sampled_from(DIMS))
 def test_larger_norms_have_smaller_radii(name, rho, dim):
     noise = shaped(name, dim, sigma=1.0)
@@ -174,7 +164,7 @@ def test_larger_norms_have_smaller_radii(name, rho, dim):
     assert l2 >= l1 / math.sqrt(dim) * (1 - 1e-10)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("dim", DIMS)
 def test_nothing_is_certified_up_to_one_half(name, norm, dim):
