@@ -11,13 +11,7 @@ from skorch import NeuralNet
 from torch.distributions import Distribution
 from torch.utils.data import Dataset
 
-from rs4a.nets.modules import (
-    NO_SETTINGS,
-    learned_criteria,
-    own_state,
-    recomputed_attributes,
-    roots,
-)
+from rs4a.nets.modules import NO_SETTINGS, learned_criteria, own_state, roots
 from rs4a.noises import Noise
 from rs4a.utils.describe import Describer, closed_over, codes_in
 
@@ -83,12 +77,7 @@ def different_settings(net: Any, other: Any) -> list[str]:
         As in "module_.0.scale".
     """
     ours, theirs = _digests_of_settings(net), _digests_of_settings(other)
-    return sorted(
-        f"{path}.{name}"
-        for path in ours.keys() & theirs.keys()
-        for name in {*ours[path], *theirs[path]}
-        if ours[path].get(name) != theirs[path].get(name)
-    )
+    return sorted({name for name, _ in {*ours.items()} ^ {*theirs.items()}})
 
 
 def remember_noise(net: NeuralNet, noise: Noise) -> None:
@@ -123,15 +112,13 @@ def noise_of_training(net: Any) -> Noise | None:
     return noise if digest is not None and digest == fingerprint(net) else None
 
 
-def _digests_of_settings(net: Any) -> dict[str, dict[str, str]]:
-    """Digests of the settings of modules, by the path of the module."""
+def _digests_of_settings(net: Any) -> dict[str, str]:
+    """Digests of the settings of modules, by the paths of module and setting."""
     return {
-        f"{prefix}_.{path}".rstrip("."): {
-            name: _WithoutModules().digest(value)
-            for name, value in _settings(module).items()
-        }
+        ".".join(filter(None, (f"{prefix}_", path, name))): _WithoutModules().digest(value)
         for prefix in net._modules
         for path, module in getattr(net, f"{prefix}_").named_modules()
+        for name, value in _settings(module).items()
     }
 
 
@@ -186,7 +173,7 @@ def _package(kind: type) -> str:
 
 def _settings(module: torch.nn.Module) -> dict[str, Any]:
     """Attributes of a module that are neither weights nor parts nor of torch alone."""
-    recomputed = recomputed_attributes(module)
+    recomputed = _recomputed_attributes(module)
     settings: dict[str, Any] = {
         f"hook of {name}": (
             type(hook).__qualname__,
@@ -207,6 +194,20 @@ def _settings(module: torch.nn.Module) -> dict[str, Any]:
     if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "_c"):
         settings["script"] = _script(module)
     return settings
+
+
+def _recomputed_attributes(module: torch.nn.Module) -> dict[str, Any]:
+    """Hooks of torch that recompute attributes from weights, by the attributes' names.
+
+    A module that is pruned has them, or one with the weight_norm or spectral_norm of
+    `torch.nn.utils`.
+    """
+    hooks = {
+        str(getattr(hook, "_tensor_name", getattr(hook, "name", None))): hook
+        for hook in module._forward_pre_hooks.values()
+        if type(hook).__module__.startswith("torch.nn.utils.")
+    }
+    return {name: hook for name, hook in hooks.items() if name not in module._parameters}
 
 
 def _script(module: Any) -> list[Any]:

@@ -16,7 +16,6 @@ __all__ = [
     "learned_criteria",
     "modules_in",
     "own_state",
-    "recomputed_attributes",
     "roots",
 ]
 
@@ -107,27 +106,6 @@ def learned_criteria(net: Any) -> dict[str, torch.nn.Module]:
         for name, each in criteria.items()
         if isinstance(each, torch.nn.Module) and each.state_dict()
     }
-
-
-def recomputed_attributes(module: torch.nn.Module) -> dict[str, Any]:
-    """Attributes that torch's hooks recompute from weights in front of every call.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Pruned, or with the weight_norm or spectral_norm of `torch.nn.utils`.
-
-    Returns
-    -------
-    attributes : dict
-        Hooks, by the names of the attributes, which are no weights themselves.
-    """
-    hooks = {
-        str(getattr(hook, "_tensor_name", getattr(hook, "name", None))): hook
-        for hook in module._forward_pre_hooks.values()
-        if type(hook).__module__.startswith("torch.nn.utils.")
-    }
-    return {name: hook for name, hook in hooks.items() if name not in module._parameters}
 
 
 def modules_in(thing: Any) -> list[torch.nn.Module]:
