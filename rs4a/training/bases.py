@@ -52,6 +52,9 @@ class TrainingSet:
     owner : TrainsUnderNoise
         Estimator that checks inputs, knows their shape, and says how its base is trained.
 
+    method : {"fit", "partial_fit"}
+        Method of the estimator.
+
     X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
         Inputs.
 
@@ -61,8 +64,8 @@ class TrainingSet:
     sample_weight : array-like of shape (n,) or None
         Weights of the inputs.
 
-    reset : bool
-        Whether the estimator takes over the shape of the inputs.
+    fit_params : dict
+        Further arguments of the method.
 
     Attributes
     ----------
@@ -77,13 +80,23 @@ class TrainingSet:
 
     weights : ndarray of shape (n,), float64, or None
         Weights of the inputs.
+
+    who : str
+        Place that names all labels, for errors.
     """
 
-    def __init__(self, owner: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool):
-        self.owner = owner
+    def __init__(
+        self, owner: Any, method: str, X: Any, y: Any, sample_weight: Any, fit_params: Any
+    ):
+        self.owner, self.method, self.fit_params = owner, method, fit_params
+        is_fit = method == "fit"
+        reset = is_fit or not hasattr(owner, "estimator_")
         self.sample, self.X, self.y = check_training_data(owner, X, y, reset=reset)
         check_classification_targets(self.y)
         self.weights = check_weights(sample_weight, len(self.y))
+        self.who = (
+            "the net's list of classes" if is_fit else "the first call of partial_fit"
+        )
 
     @property
     def seed(self) -> int:
@@ -124,20 +137,6 @@ class NetBase:
             )
         return _output_classes(self.estimator, data)
 
-    def fit_params(
-        self, data: TrainingSet, method: str, given: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Arguments for the method of the net: none, since weights belong to the data."""
-        if given:
-            raise TypeError(
-                f"fit of a SmoothedClassifier takes no {', '.join(given)} for a "
-                "skorch net, which gets inputs alone where it votes. Give sample_weight, "
-                "or set parameters of the net."
-            )
-        if data.weights is not None:
-            data.owner._objective.check_weights()
-        return {}
-
     def start(
         self, data: TrainingSet, classes: ArrayLike | None = None, *, fitted: bool = False
     ) -> tuple[Any, NDArray | None, int]:
@@ -157,21 +156,23 @@ class NetBase:
             return clone(self.estimator), known, 0
         return _default_net(data, len(known)), known, 0
 
-    def train(
-        self,
-        base: Any,
-        data: TrainingSet,
-        classes: NDArray | None,
-        fit_params: dict[str, Any],
-        who: str,
-    ) -> NDArray:
-        """Train a net in place on indices of the labels, which `who` knows."""
+    def train(self, base: Any, data: TrainingSet, classes: NDArray | None) -> NDArray:
+        """Train a net in place on indices of the labels, and return the labels."""
         assert classes is not None
+        owner = data.owner
+        if data.fit_params:
+            raise TypeError(
+                f"fit of a SmoothedClassifier takes no {', '.join(data.fit_params)} for a "
+                "skorch net, which gets inputs alone where it votes. Give sample_weight, "
+                "or set parameters of the net."
+            )
+        if data.weights is not None:
+            owner._objective.check_weights()
 
         def indices(labels: NDArray) -> NDArray[np.int64]:
-            return class_indices(labels, classes, who)
+            return class_indices(labels, classes, data.who)
 
-        owner, targets = data.owner, indices(data.y)
+        targets = indices(data.y)
         folder = store_folder(owner.memory)
         train(
             base,
@@ -261,19 +262,6 @@ class ClassifierBase:
         check_fitted(self.estimator, getattr(data.owner, "feature_names_in_", None))
         return np.asarray(self.estimator.classes_)
 
-    def fit_params(
-        self, data: TrainingSet, method: str, given: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Arguments for the method of the classifier, weights of the inputs included."""
-        if _routing_enabled():
-            if data.weights is not None:
-                given = {"sample_weight": data.weights, **given}
-            routed = process_routing(data.owner, method, **given).estimator
-            return dict(routed[method])
-        if data.weights is None:
-            return given
-        return {_name_of_weights(self.estimator): data.weights, **given}
-
     def start(
         self, data: TrainingSet, classes: ArrayLike | None = None, *, fitted: bool = False
     ) -> tuple[Any, NDArray | None, int]:
@@ -287,17 +275,11 @@ class ClassifierBase:
         known = getattr(self.estimator, "classes_", given)
         return deepcopy(self.estimator), np.unique(as_array(known)), 0
 
-    def train(
-        self,
-        base: Any,
-        data: TrainingSet,
-        classes: NDArray | None,
-        fit_params: dict[str, Any],
-        who: str,
-    ) -> NDArray:
+    def train(self, base: Any, data: TrainingSet, classes: NDArray | None) -> NDArray:
         """Train a classifier in place on noisy copies; with `classes` by `partial_fit`."""
+        fit_params = _fit_params(self.estimator, data)
         if classes is not None:
-            check_known(data.y, classes, who)
+            check_known(data.y, classes, data.who)
         owner, X, y = data.owner, data.X, data.y
         if not isinstance(X, np.ndarray):
             X = np.asarray(check_inputs(owner, X, reset=False))
@@ -320,6 +302,19 @@ class ClassifierBase:
     def voter(self, fitted: Any, feature_names: NDArray | None) -> Any:
         """The classifier in the form of a net."""
         return predicting_net(fitted, feature_names)
+
+
+def _fit_params(classifier: Any, data: TrainingSet) -> dict[str, Any]:
+    """Arguments for the method of a classifier, weights of the inputs included."""
+    given = data.fit_params
+    if _routing_enabled():
+        if data.weights is not None:
+            given = {"sample_weight": data.weights, **given}
+        routed = process_routing(data.owner, data.method, **given).estimator
+        return dict(routed[data.method])
+    if data.weights is None:
+        return dict(given)
+    return {_name_of_weights(classifier): data.weights, **given}
 
 
 def _name_of_weights(classifier: Any) -> str:

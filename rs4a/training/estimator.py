@@ -151,7 +151,7 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
         """
         if hasattr(self, "estimator_"):  # no half fit is left after an error
             del self.estimator_
-        data = TrainingSet(self, X, y, sample_weight, reset=True)
+        data = TrainingSet(self, "fit", X, y, sample_weight, fit_params)
         base = base_of(self.estimator)
         if isinstance(self.estimator, FrozenEstimator):
             self._start(base, data.sample, base.estimator)
@@ -159,10 +159,8 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
             check_known(data.y, self.classes_, "the frozen net")
             return self._set_base(base, base.estimator)
         self._start(base, data.sample)
-        more = base.fit_params(data, "fit", fit_params)
         new, classes, _ = base.start(data)
-        who = "the net's list of classes"
-        self.classes_ = base.train(new, data, classes, more, who)
+        self.classes_ = base.train(new, data, classes)
         return self._set_base(base, new)
 
     @available_if(_trains_on)
@@ -212,7 +210,7 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
         if isinstance(self.estimator, FrozenEstimator):
             return self.fit(X, y, sample_weight)
         first = not hasattr(self, "estimator_")
-        data = TrainingSet(self, X, y, sample_weight, reset=first)
+        data = TrainingSet(self, "partial_fit", X, y, sample_weight, fit_params)
         base = base_of(self.estimator)
         if first:
             self._start(base, data.sample, base.estimator)
@@ -229,9 +227,7 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
             # A frozen base belongs to the user, and stays as it is.
             trained = deepcopy(self.estimator_) if self._was_frozen else self.estimator_
             known = self.classes_
-        more = base.fit_params(data, "partial_fit", fit_params)
-        who = "the first call of partial_fit"
-        self.classes_ = base.train(trained, data, known, more, who)
+        self.classes_ = base.train(trained, data, known)
         return self._set_base(base, trained)
 
     def get_metadata_routing(self) -> MetadataRouter:
