@@ -179,7 +179,7 @@ def certify(
             X,
             seed=procedure.seed,
             votes=n_selection + int(votes.counts.sum()) - n_before,
-            kept=source.n_found,
+            found=source.n_found,
             seconds=seconds,
             workers=effective_n_jobs(procedure.n_jobs),
         )

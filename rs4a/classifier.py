@@ -450,7 +450,7 @@ class SmoothedClassifier(ClassifierMixin, SavedToFiles, TrainsUnderNoise):
         if self.norm is not None:
             check_norm(self.norm)
         self._check_box()
-        base_of(self.estimator_).check_settings(self._objective, self.inference)
+        base_of(self.estimator_).check(self._objective, self.inference)
         return Inputs.checked(self, X, also=self.noise_.check_inputs)
 
     def _procedure(self) -> Procedure:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import datetime
 import decimal
+import importlib
 import logging
 import queue
 import re
@@ -14,14 +15,20 @@ import sys
 import threading
 import types
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.spatial
 import torch
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import BallTree, KDTree, KernelDensity
+from sklearn.svm import SVC
 from torch import nn
+from torch.nn import functional as F
 
+from rs4a.nets.fingerprint import digest_of_values
 from rs4a.utils.describe import _is_known, describe
 
 A, B = np.random.default_rng(0).random((2, 50, 3))
@@ -150,22 +157,23 @@ def test_sets_that_are_members_of_their_members():
 
 def output_of(code, *options):
     return subprocess.run(
-        [sys.executable, *options, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
+        [sys.executable, *options, "-c", code],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parent,
+    ).stdout  # fmt: skip
+
+
+def digests_of_functions_and_classifiers():
+    X, y = load_iris(return_X_y=True)
+    functions = F.relu, F.silu, F.softmax, F.mish, F.elu, F.selu, F.celu
+    forest = RandomForestClassifier(3, random_state=0)
+    return describe(dict.fromkeys(functions, 1)), describe(forest.fit(X, y), SVC())
 
 
 def test_the_same_in_another_process():
     """Also functions as keys, whose hashes are other ones in every process."""
-    code = (
-        "from sklearn.datasets import load_iris; from sklearn.svm import SVC;"
-        "from sklearn.ensemble import RandomForestClassifier as Forest;"
-        "import torch.nn.functional as F;"
-        "from rs4a.utils.describe import describe; X, y = load_iris(return_X_y=True);"
-        "functions = F.relu, F.silu, F.softmax, F.mish, F.elu, F.selu, F.celu;"
-        "print(describe({function: 1 for function in functions}));"
-        "print(describe(Forest(3, random_state=0).fit(X, y), SVC().fit(X, y)))"
-    )
-    assert len({output_of(code) for _ in range(2)}) == 1
+    code = "import test_description as t; print(*t.digests_of_functions_and_classifiers())"
+    here = digests_of_functions_and_classifiers()
+    assert output_of(code).split() == [*here]
 
 
 def test_the_second_time_as_the_first():
@@ -190,16 +198,15 @@ def test_files_with_names_of_the_library_are_described(tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r});"
         "import code, xdrlib, net_of_mine; from rs4a.utils.describe import describe;"
+        "print(*(describe(each.Net) for each in (code, xdrlib, net_of_mine)));"
+        "code.Net.forward = xdrlib.Net.forward = net_of_mine.Net.forward = lambda s, x: x;"
         "print(*(describe(each.Net) for each in (code, xdrlib, net_of_mine)))"
     )
-    found = []
-    for sign in "+-":
-        module = f"class Net:\n    def forward(self, X):\n        return {sign}X\n"
-        for name in ("code", "xdrlib", "net_of_mine"):
-            (tmp_path / f"{name}.py").write_text(module)
-        found.append(output_of(code, "-B").split())
-    for one, other in zip(*found, strict=True):
-        assert one != other
+    for name in ("code", "xdrlib", "net_of_mine"):
+        source = "class Net:\n    def forward(self, X):\n        return -X\n"
+        (tmp_path / f"{name}.py").write_text(source)
+    before, after = (line.split() for line in output_of(code, "-B").splitlines())
+    assert not {*before} & {*after}
 
 
 def test_what_python_has_itself_is_known():
@@ -356,7 +363,7 @@ def test_long_chains_of_references():
     assert describe(chain) != describe(chain.x)
 
 
-def test_modules_that_import_each_other(tmp_path):
+def test_modules_that_import_each_other(tmp_path, monkeypatch):
     """A package and its module, of which either is an attribute of the other."""
     package = tmp_path / "package_of_mine"
     package.mkdir()
@@ -366,10 +373,31 @@ def test_modules_that_import_each_other(tmp_path):
         "def helper(x):\n    return x\n"
         "def f(x):\n    return package_of_mine.part.package_of_mine.part.helper(x)\n"
     )
-    code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import package_of_mine;"
-        "from rs4a.utils.describe import describe; f = package_of_mine.part.f;"
-        "one = describe(f); package_of_mine.part.helper = len; print(one, describe(f))"
-    )
-    one, other = output_of(code).split()
-    assert one != other
+    monkeypatch.syspath_prepend(tmp_path)
+    part = importlib.import_module("package_of_mine.part")
+    before = describe(part.f)
+    monkeypatch.setattr(part, "helper", len)
+    assert describe(part.f) != before
+
+
+class Text(str):
+    """Text that refers to itself."""
+
+    __slots__ = ("__dict__",)
+
+
+def test_texts_with_attributes():
+    one, other = (with_attribute(Text("a"), each) for each in (1, 2))
+    assert describe(one) != describe(other)
+    assert describe(with_attribute(one, one)) != describe(other)
+
+
+def test_references_to_nothing():
+    module = nn.Linear(1, 1)
+    proxy, reference = weakref.proxy(module), weakref.ref(module)
+    digests = [digest_of_values(proxy), describe(reference)]
+    del module
+    assert digests[0] != digest_of_values(proxy)
+    assert digests[1] != describe(reference)
+    with pytest.raises(ValueError, match="cannot be described"):
+        describe(proxy)

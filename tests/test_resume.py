@@ -28,7 +28,7 @@ from rs4a.callbacks import ResumeTraining
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import SmoothAdv, Stability
 from rs4a.training.resume import _text_and_digest
-from rs4a.utils.sealed import seal, unseal
+from rs4a.utils.files import seal, unseal
 
 COSINE = ("rate", LRScheduler("CosineAnnealingLR", T_max=5, event_name="lr"))
 

@@ -464,11 +464,11 @@ BAD_OUTPUTS = {
         lambda X: torch.tensor([[torch.nan, 1.0]]).repeat(len(X), 1),
         "returned NaN",
     ),
-    "one logit": (lambda X: X[:, :1], "one output a class, at least 2"),
-    "flat": (lambda X: X[:, 0], r"outputs of shape \(batch, n_classes\)"),
-    "images": (lambda X: X[:, :, None], r"outputs of shape \(batch, n_classes\)"),
+    "one logit": (lambda X: X[:, :1], "one output per class, at least 2"),
+    "flat": (lambda X: X[:, 0], r"tensor of shape \(batch, n_classes\)"),
+    "images": (lambda X: X[:, :, None], r"tensor of shape \(batch, n_classes\)"),
     "dict": (lambda X: {"logits": X}, "must return a tensor"),
-    "other batch": (lambda X: X[:1, :2], r"outputs of shape \(batch, n_classes\)"),
+    "other batch": (lambda X: X[:1, :2], r"tensor of shape \(batch, n_classes\)"),
 }
 
 

@@ -28,8 +28,7 @@ from torch.nn.utils import prune
 from rs4a import Inference, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.certify import _source
-from rs4a.nets.fingerprint import fingerprint
-from rs4a.nets.trained_under import noise_of_training
+from rs4a.nets.fingerprint import fingerprint, noise_of_training
 from rs4a.networks import make_network
 from rs4a.noises import ExpInf, Gaussian, Laplace, Splitting, Uniform
 from rs4a.objectives import (

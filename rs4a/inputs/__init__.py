@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from rs4a.inputs.arrays import check_inputs, lost_by_rounding
-from rs4a.utils.arrays import given_index
 
 
 class Inputs:
@@ -60,7 +59,7 @@ class Inputs:
     @property
     def index(self) -> pd.Index | None:
         """Index of a DataFrame, or None."""
-        return given_index(self.given)
+        return self.given.index if isinstance(self.given, pd.DataFrame) else None
 
     def lost(self, order: float) -> tuple[float, float]:
         """How far float32 moves an input, in the norm of `order`, and one coordinate."""

@@ -1,4 +1,4 @@
-"""A digest of a net, the same on every machine."""
+"""A digest of a net, the same on every machine, and the noise that belongs to a net."""
 
 import dis
 import re
@@ -11,27 +11,28 @@ from skorch import NeuralNet
 from torch.distributions import Distribution
 from torch.utils.data import Dataset
 
-from rs4a.nets.modules import (
-    NO_SETTINGS,
-    learned_criteria,
-    own_state,
-    recomputed_attributes,
-    roots,
-)
+from rs4a.nets.modules import NO_SETTINGS, learned_criteria, own_state, roots
+from rs4a.noises import Noise
 from rs4a.utils.describe import Describer, closed_over, codes_in
 
-__all__ = ["different_settings", "digest_of_values", "fingerprint"]
+__all__ = [
+    "different_settings",
+    "digest_of_values",
+    "fingerprint",
+    "noise_of_training",
+    "remember_noise",
+]
 
 
 def fingerprint(net: Any) -> str:
     """Digest of a net: its modules' classes, weights and settings.
 
-    Settings are the attributes and arguments of the modules, and what the class of the net
-    or its user adds to it. Objects among them count by the name of their class and by all
-    their values. Classes and functions with a name count by it, without their code; a
-    lambda, or a function that another one makes, by its name, its defaults, and the names,
-    constants and operators in it. The values that a function closes over count too. Of
-    hooks their number counts.
+    Settings are the attributes and arguments of the modules, and attributes that the class
+    of the net, or its user, adds to the net. The digest depends on the class's name and all
+    values of an object; on the name of a class or function, not on its code; on the
+    values that a function closes over; and on the number of hooks. A lambda, or a function
+    that another function makes, adds its defaults, and the names, constants and operators
+    in its code.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def digest_of_values(*things: Any) -> str:
     Parameters
     ----------
     *things : object
-        Objects of any kind. Those that cannot be described count by their class.
+        Objects of any kind. Of one that cannot be described, only the class is known.
 
     Returns
     -------
@@ -76,23 +77,48 @@ def different_settings(net: Any, other: Any) -> list[str]:
         As in "module_.0.scale".
     """
     ours, theirs = _digests_of_settings(net), _digests_of_settings(other)
-    return sorted(
-        f"{path}.{name}"
-        for path in ours.keys() & theirs.keys()
-        for name in {*ours[path], *theirs[path]}
-        if ours[path].get(name) != theirs[path].get(name)
-    )
+    return sorted({name for name, _ in {*ours.items()} ^ {*theirs.items()}})
 
 
-def _digests_of_settings(net: Any) -> dict[str, dict[str, str]]:
-    """Digests of the settings of modules, by the path of the module."""
+def remember_noise(net: NeuralNet, noise: Noise) -> None:
+    """Let a net remember the template that it was trained under, for later uses.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Trained net.
+
+    noise : Noise
+        Noise of its training; only deterministic noise has a template.
+    """
+    if noise.deterministic:
+        net.trained_under_ = noise, fingerprint(net)
+
+
+def noise_of_training(net: Any) -> Noise | None:
+    """Noise whose template a net belongs to.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet or object
+        Any net.
+
+    Returns
+    -------
+    noise : Noise or None
+        None if there is none, or the net's weights have changed since.
+    """
+    noise, digest = getattr(net, "trained_under_", (None, None))
+    return noise if digest is not None and digest == fingerprint(net) else None
+
+
+def _digests_of_settings(net: Any) -> dict[str, str]:
+    """Digests of the settings of modules, by the paths of module and setting."""
     return {
-        f"{prefix}_.{path}".rstrip("."): {
-            name: _WithoutModules().digest(value)
-            for name, value in _settings(module).items()
-        }
-        for prefix, root in zip(net._modules, roots(net), strict=True)
-        for path, module in root.named_modules()
+        ".".join(filter(None, (f"{prefix}_", path, name))): _WithoutModules().digest(value)
+        for prefix in net._modules
+        for path, module in getattr(net, f"{prefix}_").named_modules()
+        for name, value in _settings(module).items()
     }
 
 
@@ -112,7 +138,7 @@ class _Values(Describer):
         kind = type(module)
         children = list(module._modules.items())
         if kind.__module__.startswith("torch._dynamo"):
-            return children  # all else in what torch compiles depends on the machine
+            return children  # other attributes of compiled nets depend on the machine
         tensors = list(module._parameters.items()), list(module._buffers.items())
         return kind, _settings(module), tensors, children
 
@@ -120,7 +146,7 @@ class _Values(Describer):
         return kind.__qualname__
 
     def _function(self, function: types.FunctionType) -> Any:
-        # A decorator may have copied the name: what it closes over counts also with a name.
+        # A decorator may have copied the name of the function that it closes over.
         told = function.__qualname__, closed_over(function)
         if "<" not in function.__qualname__:  # neither a lambda nor made by a function
             return told
@@ -129,7 +155,7 @@ class _Values(Describer):
 
 
 class _WithoutModules(_Values):
-    """A describer of settings, for which modules count by their class."""
+    """A describer of settings, which takes no modules apart."""
 
     def _module(self, module: torch.nn.Module) -> Any:
         return type(module)
@@ -147,7 +173,7 @@ def _package(kind: type) -> str:
 
 def _settings(module: torch.nn.Module) -> dict[str, Any]:
     """Attributes of a module that are neither weights nor parts nor of torch alone."""
-    recomputed = recomputed_attributes(module)
+    recomputed = _recomputed_attributes(module)
     settings: dict[str, Any] = {
         f"hook of {name}": (
             type(hook).__qualname__,
@@ -168,6 +194,20 @@ def _settings(module: torch.nn.Module) -> dict[str, Any]:
     if isinstance(module, torch.jit.ScriptModule) and hasattr(module, "_c"):
         settings["script"] = _script(module)
     return settings
+
+
+def _recomputed_attributes(module: torch.nn.Module) -> dict[str, Any]:
+    """Hooks of torch that recompute attributes from weights, by the attributes' names.
+
+    A module that is pruned has them, or one with the weight_norm or spectral_norm of
+    `torch.nn.utils`.
+    """
+    hooks = {
+        str(getattr(hook, "_tensor_name", getattr(hook, "name", None))): hook
+        for hook in module._forward_pre_hooks.values()
+        if type(hook).__module__.startswith("torch.nn.utils.")
+    }
+    return {name: hook for name, hook in hooks.items() if name not in module._parameters}
 
 
 def _script(module: Any) -> list[Any]:

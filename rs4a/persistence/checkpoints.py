@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from skorch import NeuralNetClassifier
 from torch import nn
 
-from rs4a.nets.trained_under import remember_noise
+from rs4a.nets.fingerprint import remember_noise
 from rs4a.networks import make_network, parse_checkpoint_name
 from rs4a.networks.dataset_shapes import DatasetShape, dataset_shape
 from rs4a.noises import Noise

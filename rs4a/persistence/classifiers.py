@@ -8,9 +8,8 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from skorch import NeuralNet
 
-from rs4a.nets.fingerprint import different_settings
+from rs4a.nets.fingerprint import different_settings, remember_noise
 from rs4a.nets.modules import hidden_modules, own_state
-from rs4a.nets.trained_under import remember_noise
 from rs4a.persistence import nets
 from rs4a.persistence.files import State
 from rs4a.persistence.values import (

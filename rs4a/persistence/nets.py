@@ -8,8 +8,7 @@ from skorch import NeuralNet
 from skorch.history import History
 from torch.nn.parameter import is_lazy
 
-from rs4a.nets.fingerprint import fingerprint
-from rs4a.nets.trained_under import noise_of_training
+from rs4a.nets.fingerprint import fingerprint, noise_of_training
 from rs4a.persistence.files import State
 from rs4a.persistence.values import JsonReader, JsonWriter, in_words, unknown_names
 

@@ -16,8 +16,7 @@ from rs4a.nets.fingerprint import digest_of_values
 from rs4a.nets.modules import own_state
 from rs4a.nets.outputs import net_device
 from rs4a.utils.describe import describe
-from rs4a.utils.files import whole_file
-from rs4a.utils.sealed import seal, unseal
+from rs4a.utils.files import seal, unseal, whole_file
 from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["KeptTraining", "ResumeTraining"]
@@ -29,12 +28,12 @@ _FREE_PARAMS = {
 #: Inputs by which a training is recognised.
 _N_KNOWN = 100
 _KEYS = {
-    "training", "before", "begin", "parts", "frozen", "history", "callbacks", "generators"
+    "training", "before", "begin", "parts", "fixed", "history", "callbacks", "generators"
 }  # fmt: skip
 
 
 class ResumeTraining(Callback):
-    """Save a training after every epoch, and continue from what was saved.
+    """Save a training after every epoch, and continue from the saved state.
 
     The file holds weights, optimizers, learning-rate schedules, the history and the state
     of the random generators: a training that continues after an interruption ends with
@@ -64,14 +63,14 @@ class ResumeTraining(Callback):
     -----
     It must be the last of the net's callbacks, so that the state includes the work of the
     other callbacks at the end of an epoch. Numbers and weights that these keep are saved,
-    for example the patience of early stopping. Not saved are: what a net of your own keeps
-    besides modules, criteria and optimizers, such as a scaler of gradients; a generator
-    of the loader's own; and workers of the loader that persist.
+    for example the patience of early stopping. The file does not hold other state of a net
+    of your own, such as a scaler of gradients, nor the state of a loader that has its own
+    generator or persistent workers.
 
     A training is recognised by its parameters and callbacks, its initial weights, the
     state of torch's and numpy's generators, so the seed, its targets and some of its
-    inputs; of a Dataset, whose inputs may be augmented, by the targets. Parameters that
-    cannot be told apart, as generators, count by their class.
+    inputs; of a Dataset, whose inputs may be augmented, by the targets. Of a parameter that
+    cannot be described, such as a generator, only the class is compared.
 
     Examples
     --------
@@ -105,7 +104,7 @@ class ResumeTraining(Callback):
         self.path = path
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Restore what was saved, if this training was begun before.
+        """Restore the saved state, if this training was begun before.
 
         Parameters
         ----------
@@ -140,18 +139,15 @@ class ResumeTraining(Callback):
         self.pending_: dict[str, Any] | None = None
         if state is not None:
             self._check_same(state["training"])
-            self._continue(net, state)
+            _restore(net, state)
+            self.before_, self.begin_ = state["before"], state["begin"]
+            # skorch draws the split into training and validation data now, as it did then.
+            _set_generators(self.begin_)
+            self.pending_ = state["generators"]
+            # skorch trains for this many epochs, whatever the history holds.
+            done = len(net.history) - self.before_
+            net.max_epochs = max(self.max_epochs_ - done, 0)
         self.complete_ = self._is_complete(net)
-
-    def _continue(self, net: Any, state: dict[str, Any]) -> None:
-        _restore(net, state)
-        self.before_, self.begin_ = state["before"], state["begin"]
-        # skorch draws the split into training and validation data now, as it did then.
-        _set_generators(self.begin_)
-        self.pending_ = state["generators"]
-        # skorch trains for this many epochs, whatever the history holds.
-        done = len(net.history) - self.before_
-        net.max_epochs = max(self.max_epochs_ - done, 0)
 
     def _is_complete(self, net: Any) -> bool:
         return len(net.history) - self.before_ >= self.max_epochs_
@@ -195,7 +191,7 @@ class ResumeTraining(Callback):
             "before": self.before_,
             "begin": self.begin_,
             "parts": {name: _state_of(part) for name, part in _parts(net).items()},
-            "frozen": [k for k, each in _parameters(net) if not each.requires_grad],
+            "fixed": [k for k, each in _parameters(net) if not each.requires_grad],
             "history": json.dumps(net.history.to_list(), default=float),
             "callbacks": {name: _saved_of(each) for name, each in _callbacks(net)},
             "generators": _generator_states(),
@@ -244,16 +240,9 @@ class ResumeTraining(Callback):
         return state
 
     def _check_same(self, saved: dict[str, list[str]]) -> None:
-        absent = ["None", ""]
-        pairs = {
-            name: (saved.get(name, absent), self.training_.get(name, absent))
-            for name in sorted({*saved, *self.training_})
-        }
-        differs = [
-            f"{name} was {then[0]}, is {now[0]}"
-            for name, (then, now) in pairs.items()
-            if then[1] != now[1]
-        ]
+        now, nothing = self.training_, ["None", ""]
+        pairs = [(k, saved.get(k, nothing), now.get(k, nothing)) for k in {*saved, *now}]
+        differs = sorted(f"{k} was {a[0]}, is {b[0]}" for k, a, b in pairs if a[1] != b[1])
         if differs:
             raise ValueError(
                 f"{self.path} is the state of another training: {'; '.join(differs)}. Give "
@@ -277,12 +266,12 @@ class KeptTraining(ResumeTraining):
     _WITH_FILES = (ResumeTraining, Checkpoint, LoadInitState)
 
     @classmethod
-    def of(cls, folder: Path, net: Any, X: Any, y: Any) -> "KeptTraining | None":
+    def of(cls, folder: Path | None, net: Any, X: Any, y: Any) -> "KeptTraining | None":
         """Callback that keeps a training, or None where it cannot be kept.
 
         Parameters
         ----------
-        folder : Path
+        folder : Path or None
             Folder of trainings.
 
         net : skorch.NeuralNet
@@ -297,14 +286,17 @@ class KeptTraining(ResumeTraining):
         Returns
         -------
         callback : KeptTraining or None
-            None also where a callback of the net has files already.
+            None where there is no folder, where inputs are not an array, and where a
+            callback of the net has files already.
 
         Warns
         -----
         CertificationWarning
             If something that the training depends on cannot be described.
         """
-        if any(isinstance(each, cls._WITH_FILES) for _, each in net.callbacks_):
+        in_memory = isinstance(getattr(X, "dataset", X), np.ndarray)
+        has_files = any(isinstance(each, cls._WITH_FILES) for _, each in net.callbacks_)
+        if folder is None or has_files or not in_memory:
             return None
         try:
             key = describe(_parts_of_training(net, y), X)
@@ -317,7 +309,7 @@ class KeptTraining(ResumeTraining):
         return cls(folder / f"{key}.pt")
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Restore what was kept, if this training was begun before.
+        """Restore the kept state, if this training was begun before.
 
         Parameters
         ----------
@@ -365,6 +357,7 @@ def _parts_of_training(net: Any, y: Any) -> dict[str, Any]:
     """All that a training depends on besides the inputs, by names for people."""
     smoothing = getattr(net, "smoothing_", None)
     modules = [getattr(net, f"{name}_") for name in (*net._modules, *net._criteria)]
+    begun = [getattr(net, f"{name}_").state_dict().get("state") for name in net._optimizers]
     states = _generator_states()
     if net_device(net).type != "cuda":
         del states["cuda"]
@@ -377,7 +370,7 @@ def _parts_of_training(net: Any, y: Any) -> dict[str, Any]:
         "class of the net": type(net),
         "generators (so the seed)": states,
         "targets": None if y is None else np.asarray(y),
-        "initial weights (so architecture or seed)": (modules, own_state(net)),
+        "initial weights (so architecture or seed)": (modules, begun, own_state(net)),
     }
 
 
@@ -419,7 +412,7 @@ def _restore(net: Any, state: dict[str, Any]) -> None:
     for name, part in _parts(net).items():
         part.load_state_dict(state["parts"][name])
     for name, weights in _parameters(net):
-        weights.requires_grad_(name not in state["frozen"])
+        weights.requires_grad_(name not in state["fixed"])
     net.history = History(json.loads(state["history"]))
     for name, each in _callbacks(net):
         for attribute, value in state["callbacks"][name].items():

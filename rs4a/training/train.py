@@ -1,4 +1,4 @@
-"""Training any skorch net under noise: the one place that changes what skorch does.
+"""Training any skorch net under noise: the one place that changes skorch's behaviour.
 
 While a net trains, its class is a subclass of the user's own. The subclass expands every
 batch into noisy copies and hands their outputs to the objective. The user's `train_step`,
@@ -6,7 +6,8 @@ batch into noisy copies and hands their outputs to the objective. The user's `tr
 or Ctrl-C, the class is the user's again.
 """
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,14 @@ import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
 
+from rs4a.nets.fingerprint import remember_noise
 from rs4a.nets.outputs import check_loss, probe
-from rs4a.nets.trained_under import remember_noise
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
 from rs4a.training.noisy_net import training_under_noise
 from rs4a.training.resume import KeptTraining
-from rs4a.training.seeds import cuda_devices, training_seed
 
-__all__ = ["train"]
+__all__ = ["train", "training_seed"]
 
 
 def train(
@@ -93,16 +93,14 @@ def train(
     -----
     Ctrl-C ends the training early and keeps the weights so far, as in skorch.
     """
-    with training_seed(seed, cuda_devices(net)):
+    with training_seed(seed, _cuda_devices(net)):
         _check_trainable(net)
         if not net.initialized_:
             net.initialize()
         first = X[:8] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
         check_loss(net, probe(net, first, n_classes))
         with training_under_noise(net, noise, objective, epochs_before, translate):
-            keeper = None
-            if folder is not None and isinstance(getattr(X, "dataset", X), np.ndarray):
-                keeper = KeptTraining.of(folder, net, X, y)
+            keeper = KeptTraining.of(folder, net, X, y)
             with _with_callback(net, keeper):
                 net.partial_fit(X, y)
     remember_noise(net, noise)
@@ -135,3 +133,42 @@ def _with_callback(net: NeuralNet, callback: KeptTraining | None) -> Iterator[No
         yield
     finally:
         net.callbacks_, net.max_epochs = callbacks, max_epochs
+
+
+# Seeds of torch's global generators
+
+# torch's default generators are global: two trainings in threads would share them.
+_TRAINING_LOCK = threading.RLock()
+
+
+@contextmanager
+def training_seed(seed: int, cuda_devices: Sequence[int] = ()) -> Iterator[None]:
+    """Seed the global generators: torch's, and numpy's, which skorch's splits read.
+
+    Only one training at a time; afterwards the generators are as before.
+
+    Parameters
+    ----------
+    seed : int
+        Any seed of at most 63 bits.
+
+    cuda_devices : sequence of int, default=()
+        CUDA devices whose generators are seeded and restored, too.
+    """
+    with _TRAINING_LOCK, torch.random.fork_rng(cuda_devices):
+        numpy_state = np.random.get_state()  # noqa: NPY002
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def _cuda_devices(net: NeuralNet) -> list[int]:
+    """CUDA devices whose generators a net's training uses."""
+    usual = "cuda" if torch.cuda.is_available() else "cpu"  # the choice of accelerate
+    device = torch.device(net.device or usual)
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if device.index is None else device.index]

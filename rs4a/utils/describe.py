@@ -43,7 +43,7 @@ _NOT_CODE = {
     "__orig_bases__", "__parameters__", "__annotate_func__", "__annotations_cache__",
     "__slotnames__",
 }  # fmt: skip
-#: Objects that change no answer. They count by their class and name alone.
+#: Objects that change no answer: only their class and name are described.
 _LOGGERS = (logging.Filterer, logging.LoggerAdapter)
 _COUNTED_BY_NAME = (
     type(threading.Lock()), type(threading.RLock()), io.IOBase,
@@ -142,7 +142,7 @@ class Describer(Hasher):
         self._holder = ""
 
     def digest(self, *things: Any) -> str:
-        """Digest of some objects; a describer gives only one."""
+        """Digest of some objects; another digest needs another describer."""
         return str(self.hash(things))
 
     def dump(self, thing: Any) -> None:
@@ -154,7 +154,7 @@ class Describer(Hasher):
 
     def save(self, thing: Any) -> None:
         """Write a value, or the class of an object whose parts follow later."""
-        if isinstance(thing, np.generic):
+        if issubclass(type(thing), np.generic):  # isinstance would ask behind a proxy
             thing = thing.item()
         if type(thing) in _KNOWN_TO_JOBLIB or id(thing) in self.memo:
             super().save(thing)
@@ -164,9 +164,9 @@ class Describer(Hasher):
         super().save(type(thing).__name__)
 
     def memoize(self, thing: Any) -> None:
-        """Number an object; the compiler decides whether equal tuples are one object."""
-        if type(thing) is not tuple:
-            super().memoize(thing)
+        """Number an object; Python decides whether equal tuples or texts are one object."""
+        if type(thing) not in (tuple, str, bytes):
+            super(Hasher, self).memoize(thing)
 
     def _batch_setitems(self, items: Any, *args: Any) -> None:
         """Write the items of a dict, in the order of their keys."""
@@ -184,14 +184,15 @@ class Describer(Hasher):
     def _all_parts(self, thing: Any, holder: str) -> Any:
         try:
             return self._parts(thing)
-        except Exception as error:  # what cannot be pickled fails in many ways
-            if isinstance(thing, _COUNTED_BY_NAME):
+        except Exception as error:  # objects without pickle fail in many ways
+            kind = type(thing)
+            if issubclass(kind, _COUNTED_BY_NAME):
                 return getattr(thing, "name", getattr(thing, "__qualname__", None))
             if self.strict:
-                name = type(thing).__name__ + (f" in {holder}" if holder else "")
+                name = kind.__name__ + (f" in {holder}" if holder else "")
                 raise ValueError(f"{name} cannot be described.") from error
-            inner = [kind(thing) for kind in _CONTAINERS if isinstance(thing, kind)]
-            return type(thing), object.__getstate__(thing), inner
+            inner = [each(thing) for each in _CONTAINERS if issubclass(kind, each)]
+            return kind, object.__getstate__(thing), inner
 
     def _parts(self, thing: Any) -> Any:
         """Parts of an object, of simpler kinds."""

@@ -1,4 +1,4 @@
-"""Warnings that point to the user's own line, however deep in the package they arise."""
+"""Warnings that point to the user's own line, from any depth of the package."""
 
 import sys
 import warnings
@@ -12,12 +12,12 @@ _BETWEEN = {__name__.partition(".")[0], "skorch", "sklearn", "torch", "joblib", 
 
 
 def warn_user(message: str, category: type[Warning] = CertificationWarning) -> None:
-    """Warn at the line that called the package, maybe by way of skorch or scikit-learn.
+    """Warn at the line that called the package, directly or through skorch or scikit-learn.
 
     Parameters
     ----------
     message : str
-        What the user must know.
+        Text for the user.
 
     category : type, default=CertificationWarning
         Class of the warning.

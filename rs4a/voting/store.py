@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs4a.utils.files import whole_file
-from rs4a.utils.sealed import seal, unseal
+from rs4a.utils.files import seal, unseal, whole_file
 from rs4a.utils.user_warnings import warn_user
 
 
