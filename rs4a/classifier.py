@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from rs4a.bounds import Bound
 from rs4a.certify import Procedure, batch_size_of, certify, selection_counts
 from rs4a.inputs import Inputs
-from rs4a.inputs.arrays import as_array
+from rs4a.inputs.arrays import as_array, check_inputs
 from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import (
     evaluating,
@@ -451,7 +451,8 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
             check_norm(self.norm)
         self._check_box()
         base_of(self.estimator_).check_settings(self._objective, self.inference)
-        return Inputs.checked(self, X, also=self.noise_.check_inputs)
+        also = self.noise_.check_inputs
+        return Inputs(check_inputs(self, X, reset=False, also=also), X)
 
     def _procedure(self) -> Procedure:
         """How votes are drawn; the key is `random_state`, or else drawn by `fit`."""

@@ -1,5 +1,6 @@
 """Blocks of noisy copies: which votes, and the noise that each block draws."""
 
+import math
 import threading
 from collections.abc import Callable, Generator, Iterator
 from enum import IntEnum
@@ -146,7 +147,7 @@ def tuning_of(device: torch.device) -> _Tuning:
 
 def dim_of(X: NDArray[np.float32]) -> int:
     """Number of coordinates of an input."""
-    return int(max(X[:1].size, 1))
+    return max(math.prod(X.shape[1:]), 1)
 
 
 def _largest_block(dim: int, device: torch.device) -> int:
