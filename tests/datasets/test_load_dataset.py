@@ -2,8 +2,6 @@
 
 import doctest
 import inspect
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -93,11 +91,3 @@ def test_digits_need_no_download():
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="name must be one of digits, .*500k, got 'cifar'"):
         load_dataset("cifar")
-
-
-def test_torchvision_is_imported_only_where_it_is_needed():
-    code = "import sys, rs4a.datasets; print(*({'torchvision', 'PIL'} & set(sys.modules)))"
-    output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert output.stdout.split() == []
