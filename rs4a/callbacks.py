@@ -146,7 +146,7 @@ class _CertifiedEpochScore:
             purpose=_PURPOSE,
         )
         certification = certify(
-            net, Inputs(images), smoothing.noise, np.arange(n_classes), procedure
+            net, Inputs(images, images), smoothing.noise, np.arange(n_classes), procedure
         )
         self._warn_if_out_of_reach(smoothing.noise, certification)
         return certified_accuracy_score(targets, certification, radius=self.radius)

@@ -32,7 +32,7 @@ from rs4a.voting.stopping import StoppingRule
 from rs4a.voting.store import VoteStore, store_folder
 from rs4a.voting.voters import Voters
 
-__all__ = ["Procedure", "batch_size_of", "certify", "selection_counts"]
+__all__ = ["Procedure", "certify", "selection_counts"]
 
 #: Batch size that requests are planned by where a store keeps their votes. The store finds
 #: votes by the request, so requests must not depend on the user's batch size.
@@ -152,7 +152,9 @@ def certify(
             net, X, noise, len(classes), procedure.inference
         )
         detector = ChangeDetector(X, noise)
-    box = _box_of(X, noise, procedure.box)
+    box = as_box(procedure.box)
+    if box is not None:
+        box = replace(box, reach=coordinate_reach(X, box.interval, noise.scale(dim)))
     start = time.perf_counter()
     so_far = None
     with _source(net, X, noise, len(classes), procedure, detector) as source:
@@ -236,33 +238,6 @@ def selection_counts(
         return source.votes(_selection(noise, X[0].size, procedure)).selection
 
 
-def batch_size_of(net: NeuralNet, X: Any, noise: Noise, procedure: Procedure) -> int:
-    """Noisy copies per forward pass, as a number.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised net.
-
-    X : ndarray of shape (n, ...), float32, or LazyInputs
-        Inputs.
-
-    noise : Noise
-        Smoothing noise.
-
-    procedure : Procedure
-        Settings of drawing votes.
-
-    Returns
-    -------
-    batch_size : int
-        At least 1.
-    """
-    if not isinstance(procedure.batch_size, str):
-        return int(procedure.batch_size)
-    return find_batch_size(net, noise, procedure.inference, X)
-
-
 # Drawing
 
 
@@ -274,14 +249,10 @@ def _source(
     procedure: Procedure,
     detector: ChangeDetector | None = None,
 ) -> VoteSource:
-    voters = Voters(
-        net,
-        noise,
-        procedure.inference,
-        n_classes=n_classes,
-        batch_size=batch_size_of(net, X, noise, procedure),
-        detector=detector,
-    )
+    size, inference = procedure.batch_size, procedure.inference
+    if isinstance(size, str):
+        size = find_batch_size(net, noise, inference, X)
+    voters = Voters(net, noise, inference, n_classes, int(size), detector)
     folder = store_folder(procedure.memory)
     store = VoteStore(None if folder is None else folder / "votes")
     keys = stream_keys(X, procedure.seed, purpose=procedure.purpose)
@@ -331,14 +302,6 @@ def _votes(
             progress=bar.show,
         )
         return Votes(selection, outcome.counts, outcome.interrupted)
-
-
-def _box_of(X: Any, noise: Noise, interval: tuple[float, float] | None) -> Box | None:
-    box = as_box(interval)
-    if box is None:
-        return None
-    reach = coordinate_reach(X, box.interval, noise.scale(X[0].size))
-    return replace(box, reach=reach)
 
 
 # Checks
@@ -411,7 +374,7 @@ def _check_previous(
             run.get("input_shape") == list(source.X.shape[1:]) for run in previous.runs
         ),
         "selection votes": (n_selection == procedure.n_selection).all(),
-        "inference": _params(previous.inference) == _params(procedure.inference),
+        "inference": str(previous.inference) == str(procedure.inference),
         "net": previous.net_digest == digest,
     }
     other = [name for name, is_same in same.items() if not is_same]
@@ -421,7 +384,3 @@ def _check_previous(
             "same net, noise, inputs, n_selection and random_state, got a record with "
             f"other {', '.join(other)}."
         )
-
-
-def _params(inference: Inference | None) -> Any:
-    return None if inference is None else to_json(inference)

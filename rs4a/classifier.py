@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
@@ -16,17 +16,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from rs4a.bounds import Bound
-from rs4a.certify import Procedure, batch_size_of, certify, selection_counts
+from rs4a.certify import Procedure, certify, selection_counts
 from rs4a.inputs import Inputs
-from rs4a.inputs.arrays import as_array
+from rs4a.inputs.arrays import as_array, check_inputs
 from rs4a.nets.inference import Inference
-from rs4a.nets.outputs import (
-    evaluating,
-    infer_scores,
-    voting_nets,
-    without_gradients,
-)
-from rs4a.noises import Noise
+from rs4a.noises import Clean, Noise
 from rs4a.objectives import Objective
 from rs4a.persistence.estimator import SavedToFiles
 from rs4a.records.certification import Certification
@@ -260,8 +254,8 @@ class SmoothedClassifier(ClassifierMixin, SavedToFiles, TrainsUnderNoise):
         ValueError
             If X is not as in `fit`, or the net returns NaN.
         """
-        check_is_fitted(self, "estimator_")
-        return self.classes_[self._selection_counts(X).argmax(axis=1)]
+        counts = self._counts(X)
+        return self.classes_[counts.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Share of the selection votes for every class.
@@ -281,8 +275,7 @@ class SmoothedClassifier(ClassifierMixin, SavedToFiles, TrainsUnderNoise):
         ValueError
             If X is not as in `fit`, or the net returns NaN.
         """
-        check_is_fitted(self, "estimator_")
-        counts = self._selection_counts(X)
+        counts = self._counts(X)
         return counts / counts.sum(axis=1, keepdims=True)
 
     def predict_or_abstain(self, X: Any, radius: Any = 0.0, abstain: Any = -1) -> NDArray:
@@ -432,16 +425,8 @@ class SmoothedClassifier(ClassifierMixin, SavedToFiles, TrainsUnderNoise):
         ValueError
             If X is not as in `fit`.
         """
-        X = self._checked(X).values
-        labels = []
-        with evaluating(self._net), without_gradients():
-            (net,) = voting_nets(self._net, self.inference, 1)
-            batch_size = batch_size_of(self._net, X, self.noise_, self._procedure())
-            for start in range(0, len(X), batch_size):
-                batch = np.array(X[start : start + batch_size])
-                scores = infer_scores(net, torch.from_numpy(batch), len(self.classes_))
-                labels.append(scores.argmax(dim=1).cpu().numpy())
-        return float(accuracy_score(as_array(y), self.classes_[np.concatenate(labels)]))
+        counts = self._counts(X, Clean(), n_selection=1, memory=None)
+        return float(accuracy_score(as_array(y), self.classes_[counts.argmax(axis=1)]))
 
     def _checked(self, X: Any) -> Inputs:
         """Validated inputs of a fitted estimator; parameters may have been set since."""
@@ -451,7 +436,8 @@ class SmoothedClassifier(ClassifierMixin, SavedToFiles, TrainsUnderNoise):
             check_norm(self.norm)
         self._check_box()
         base_of(self.estimator_).check(self._objective, self.inference)
-        return Inputs.checked(self, X, also=self.noise_.check_inputs)
+        also = self.noise_.check_inputs
+        return Inputs(check_inputs(self, X, reset=False, also=also), X)
 
     def _procedure(self) -> Procedure:
         """How votes are drawn; the key is `random_state`, or else drawn by `fit`."""
@@ -470,6 +456,8 @@ class SmoothedClassifier(ClassifierMixin, SavedToFiles, TrainsUnderNoise):
             verbose=self.verbose,
         )
 
-    def _selection_counts(self, X: Any) -> NDArray[np.int64]:
+    def _counts(self, X: Any, noise: Noise | None = None, **changes: Any) -> NDArray:
+        """Selection votes for every class, under another noise or procedure if given."""
         X, n_classes = self._checked(X).values, len(self.classes_)
-        return selection_counts(self._net, X, self.noise_, n_classes, self._procedure())
+        procedure = replace(self._procedure(), **changes)
+        return selection_counts(self._net, X, noise or self.noise_, n_classes, procedure)

@@ -454,7 +454,7 @@ def test_votes_that_stopped_by_themselves_need_an_anytime_bound():
 
 def test_the_random_bound_needs_random_numbers():
     random = ClopperPearson(n=1000, randomized=True)
-    with pytest.raises(ValueError, match="needs a random number an input"):
+    with pytest.raises(ValueError, match="needs one random number per input"):
         make(bound=random)
     ordinary = make().prob_lower
     smallest = make(bound=random, tokens=np.full(4, 2**48, dtype=np.uint64)).prob_lower
@@ -607,7 +607,7 @@ def test_parts_make_the_whole():
 )
 def test_parts_of_different_runs_are_refused(change, named):
     votes = [[990, 10]]
-    with pytest.raises(ValueError, match=f"some that differ in {named}\\."):
+    with pytest.raises(ValueError, match=f"records that differ in {named}\\."):
         Certification.concatenate([part(votes), part(votes, **change)])
 
 
@@ -626,7 +626,7 @@ def test_classes_with_the_name_of_another_one(tmp_path):
     mine = part(votes, noise=Uniform(lambd=1.0))
     with pytest.raises(ValueError, match="another name than rs4a's Uniform to be saved"):
         mine.save(tmp_path / "record.npz")
-    with pytest.raises(ValueError, match="some that differ in noise"):
+    with pytest.raises(ValueError, match="records that differ in noise"):
         Certification.concatenate([part(votes), mine])
 
 

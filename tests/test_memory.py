@@ -66,7 +66,7 @@ def make(memory=None, **params):
 def drawn(monkeypatch):
     """Numbers of inputs of which votes were drawn, call by call."""
     calls = []
-    for name in ("fixed", "requested", "all_views"):
+    for name in ("fixed", "requested"):
         original = getattr(Voters, name)
 
         def counted(self, inputs, *args, _original=original, **kwargs):

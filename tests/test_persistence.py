@@ -115,7 +115,7 @@ def test_objects_of_own_classes_must_be_what_a_record_states(tmp_path):
         ("bound", OwnBound(n=2000)),
         ("bound", ClopperPearson(n=1000)),
     ):
-        with pytest.raises(ValueError, match=f"{name} must be what the record states, Own"):
+        with pytest.raises(ValueError, match=f"{name} must be the record's own, Own"):
             Certification.load(path, **{**given, name: wrong})
 
 
@@ -129,7 +129,7 @@ def test_bound_of_a_record_that_an_older_version_wrote(tmp_path):
     with path.open("wb") as file:
         np.savez(file, metadata=json.dumps(metadata), **arrays)
     assert not Certification.load(path, bound=ClopperPearson()).bound.runner_up
-    with pytest.raises(ValueError, match="bound must be what the record states"):
+    with pytest.raises(ValueError, match="bound must be the record's own"):
         Certification.load(path, bound=ClopperPearson(runner_up=True))
 
 

@@ -154,7 +154,7 @@ class StabilityOfOnesOwn(Stability):
 def test_objectives_that_heed_no_weights_are_refused(data, objective):
     X, _, y, _ = data
     for each in (objective, SmoothAdv(objective=objective)):
-        with pytest.raises(ValueError, match="not known to heed weights"):
+        with pytest.raises(ValueError, match="not known to use weights"):
             smoothed(small_net(), objective=each).fit(X, y, np.arange(1, 201))
 
 
@@ -214,21 +214,20 @@ def test_memory_tells_weights_apart(data, tmp_path):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.ones(3), r"one number for each of the 200 inputs in X, .* got shape \(3,\)"),
-        (np.ones((200, 1)), r"got shape \(200, 1\)"),
-        (["heavy"] * 200, "one number for each"),
-        (1.0, r"got shape \(\)"),
-        ([1.0] * 199 + [np.nan], "finite and at least 0, got nan for input number 199"),
-        ([1.0] * 199 + [np.inf], "finite and at least 0, got inf"),
-        ([-1.0] + [1.0] * 199, "finite and at least 0, got -1 for input number 0"),
-        (np.zeros(200), "must not be zero for all inputs"),
+        (np.ones(3), r"sample_weight.shape == \(3,\), expected \(200,\)"),
+        (np.ones((200, 1)), "Sample weights must be 1D array"),
+        (["heavy"] * 200, "could not convert string to float"),
+        ([1.0] * 199 + [np.nan], "Input sample_weight contains NaN"),
+        ([1.0] * 199 + [np.inf], "Input sample_weight contains infinity"),
+        ([-1.0] + [1.0] * 199, "Negative values in data passed to `sample_weight`"),
+        (np.zeros(200), "Sample weights must contain at least one non-zero number"),
     ],
 )
 @pytest.mark.parametrize("base", [None, LogisticRegression()])
 def test_bad_weights_are_refused(data, base, weights, message):
     X, _, y, _ = data
     for method in ("fit", "partial_fit") if base is None else ("fit",):
-        with pytest.raises(ValueError, match=f"sample_weight must.*{message}|{message}"):
+        with pytest.raises(ValueError, match=message):
             getattr(smoothed(base), method)(X, y, sample_weight=weights)
 
 
@@ -287,7 +286,9 @@ def test_what_is_frozen_ignores_weights(data):
     base = FrozenEstimator(LogisticRegression().fit(X, y))
     clf = smoothed(base).fit(X, y, np.arange(200)).partial_fit(X, y, None, np.arange(200))
     assert clf.estimator_ is base.estimator
-    with pytest.raises(ValueError, match="finite and at least 0"):
+    with pytest.raises(
+        ValueError, match="Negative values in data passed to `sample_weight`"
+    ):
         smoothed(base).fit(X, y, -np.ones(200))
 
 

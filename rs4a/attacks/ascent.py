@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import torch
+from torch import Tensor
 
 from rs4a.noises import AdditiveNoise, Noise
 
@@ -15,7 +16,7 @@ _L1_SHARE = 16
 
 
 class Ball(NamedTuple):
-    """Perturbations that an attack may make, flat, a row an input.
+    """Perturbations that an attack may make, flat, one row per input.
 
     Parameters
     ----------
@@ -30,19 +31,19 @@ class Ball(NamedTuple):
     """
 
     norm: float
-    radius: torch.Tensor
-    low: torch.Tensor
-    high: torch.Tensor
+    radius: Tensor
+    low: Tensor
+    high: Tensor
 
     @classmethod
     def around(
         cls,
-        X: torch.Tensor,
+        X: Tensor,
         norm: float,
-        radius: torch.Tensor,
+        radius: Tensor,
         box: tuple[float, float] | None,
     ) -> Self:
-        """Ball around inputs, in a box of values; those outside of it may only go in.
+        """Ball around inputs in a box of values; inputs outside may only move towards it.
 
         Parameters
         ----------
@@ -69,7 +70,7 @@ class Ball(NamedTuple):
 
 
 def check_additive(noise: Noise, who: str) -> None:
-    """Refuse noise that an attack by gradients cannot see through.
+    """Refuse noise through which no gradient flows.
 
     Parameters
     ----------
@@ -92,21 +93,21 @@ def check_additive(noise: Noise, who: str) -> None:
 
 
 def ascend(
-    loss: Callable[[torch.Tensor], torch.Tensor],
-    X: torch.Tensor,
+    loss: Callable[[Tensor], Tensor],
+    X: Tensor,
     ball: Ball,
     *,
     steps: int,
-    step_size: torch.Tensor,
-    start: torch.Tensor | None = None,
-) -> torch.Tensor:
+    step_size: Tensor,
+    start: Tensor | None = None,
+) -> Tensor:
     """Perturbation after some steps of steepest ascent, each projected onto the ball.
 
     Parameters
     ----------
     loss : callable
-        Takes perturbed inputs (n, ...), gives their losses (n,), of which only the
-        direction of the gradients counts.
+        Takes perturbed inputs, (n, ...), and gives their losses, (n,). The attack uses only
+        the direction of the gradients.
 
     X : torch.Tensor of shape (n, ...)
         Inputs.
@@ -121,7 +122,7 @@ def ascend(
         Length of a step, in the ball's norm.
 
     start : torch.Tensor of shape (n, d), default=None
-        Perturbation to start from. None: none.
+        First perturbation. None: 0.
 
     Returns
     -------
@@ -131,12 +132,12 @@ def ascend(
     Raises
     ------
     ValueError
-        If torch knows no gradient of the losses.
+        If torch has no gradient of the losses.
     """
     delta = torch.zeros_like(X.flatten(1)) if start is None else start
     for _ in range(steps):
         gradient = _gradient(loss, X, delta)
-        # Where the box stops a coordinate, a step would be lost.
+        # A coordinate that the box stops would waste its share of the step.
         stopped = ((delta >= ball.high) & (gradient > 0)) | (
             (delta <= ball.low) & (gradient < 0)
         )
@@ -145,9 +146,7 @@ def ascend(
     return delta.view_as(X)
 
 
-def _gradient(
-    loss: Callable[[torch.Tensor], torch.Tensor], X: torch.Tensor, delta: torch.Tensor
-) -> torch.Tensor:
+def _gradient(loss: Callable[[Tensor], Tensor], X: Tensor, delta: Tensor) -> Tensor:
     with torch.enable_grad():
         delta = delta.detach().requires_grad_()
         total = loss(X + delta.view_as(X)).sum()
@@ -163,17 +162,17 @@ def _gradient(
 
 
 def soft_vote_loss(
-    log_proba: Callable[[torch.Tensor], torch.Tensor],
-    X: torch.Tensor,
-    draws: torch.Tensor,
-    y: torch.Tensor,
-) -> torch.Tensor:
+    log_proba: Callable[[Tensor], Tensor],
+    X: Tensor,
+    draws: Tensor,
+    y: Tensor,
+) -> Tensor:
     """Minus the logarithm of the soft vote for a class, up to a constant.
 
     Parameters
     ----------
     log_proba : callable
-        Net: takes k inputs, gives logarithms of probabilities, (k, n_classes).
+        Net: takes k inputs, and gives logarithms of probabilities, (k, n_classes).
 
     X : torch.Tensor of shape (n, ...)
         Inputs.
@@ -187,23 +186,23 @@ def soft_vote_loss(
     Returns
     -------
     loss : torch.Tensor of shape (n,)
-        The larger, the fewer soft votes the class has.
+        Larger for fewer soft votes for the class.
     """
     votes = log_proba((X + draws).flatten(0, 1)).unflatten(0, (len(draws), len(X)))
     of_class = votes.gather(2, y.expand(len(draws), -1)[..., None])
     return -torch.logsumexp(of_class[..., 0], dim=0)
 
 
-def steepest(gradient: torch.Tensor, norm: float) -> torch.Tensor:
+def steepest(gradient: Tensor, norm: float) -> Tensor:
     """Direction of length 1 in which a loss grows fastest; 0 where there is no gradient.
 
-    In l1 that would be a single coordinate. As in Yang et al. (2020), the sixteenth part
-    of the coordinates that have the largest gradients shares the step.
+    In l1 that direction is a single coordinate. Here, as in Yang et al. (2020), the
+    sixteenth part of the coordinates with the largest gradients shares the step.
 
     Parameters
     ----------
     gradient : torch.Tensor of shape (n, d)
-        Gradients. What is not finite in them counts as 0.
+        Gradients; values that are not finite are replaced by 0.
 
     norm : {1.0, 2.0, inf}
         Norm of the length.
@@ -228,13 +227,13 @@ def steepest(gradient: torch.Tensor, norm: float) -> torch.Tensor:
     return signs / signs.abs().sum(dim=1, keepdim=True).clamp_min(1.0)
 
 
-def project(delta: torch.Tensor, ball: Ball) -> torch.Tensor:
-    """Nearest perturbation, in Euclidean distance, that is allowed.
+def project(delta: Tensor, ball: Ball) -> Tensor:
+    """Nearest allowed perturbation, in Euclidean distance.
 
     It has the signs of `delta`. In l1 and l2 it depends on a single number, at which a
-    piecewise linear, or quadratic, function of it has the value of the radius. That is
-    found exactly: in l1 by sorting where the pieces end, in l2 by going from piece to
-    piece.
+    piecewise linear, or quadratic, function has the value of the radius. The number is
+    found exactly: in l1 by sorting the ends of the pieces, in l2 by an iteration from piece
+    to piece.
 
     Parameters
     ----------
@@ -260,24 +259,20 @@ def project(delta: torch.Tensor, ball: Ball) -> torch.Tensor:
     return delta.sign() * size.to(delta.dtype)
 
 
-def _soft_threshold(
-    size: torch.Tensor, limits: torch.Tensor, radius: torch.Tensor
-) -> torch.Tensor:
+def _soft_threshold(size: Tensor, limits: Tensor, radius: Tensor) -> Tensor:
     """min(max(size - t, 0), limits), which sums to radius, or to less at t = 0."""
     total = size.minimum(limits).sum(dim=1, keepdim=True)
     if not (total > radius).any():
         return size.minimum(limits)
-    # Most coordinates were never moved: they need not be sorted.
+    # Most coordinates never moved, and need not be sorted.
     moved = size.topk(int((size > 0.0).sum(dim=1).max()), dim=1).indices
     threshold = _threshold(size.gather(1, moved), limits.gather(1, moved), radius)
     return (size - threshold.where(total > radius, 0.0)).clamp_min(0.0).minimum(limits)
 
 
-def _threshold(
-    size: torch.Tensor, limits: torch.Tensor, radius: torch.Tensor
-) -> torch.Tensor:
+def _threshold(size: Tensor, limits: Tensor, radius: Tensor) -> Tensor:
     """The t of `_soft_threshold`, (n, 1), for rows whose sum is above radius."""
-    # As t grows, a coordinate begins to shrink at size - limit and is gone at size.
+    # As t grows, a coordinate begins to shrink at size - limit, and is 0 at size.
     begins = (size - limits).clamp_min(0.0)
     ends, order = torch.cat([begins, size], dim=1).sort(dim=1, stable=True)
     sign = torch.ones_like(ends)
@@ -292,12 +287,10 @@ def _threshold(
     return ends.gather(1, piece) + beyond.clamp_min(0.0) / rate
 
 
-def _scaling(
-    size: torch.Tensor, limits: torch.Tensor, radius: torch.Tensor
-) -> torch.Tensor:
+def _scaling(size: Tensor, limits: Tensor, radius: Tensor) -> Tensor:
     """min(s size, limits), of l2 norm radius, or of less at s = 1."""
-    # The more coordinates are at their limits, the larger s, and the other way round: the
-    # iteration goes up, and ends as soon as no further coordinate meets its limit.
+    # More coordinates at their limits make s larger, and a larger s brings more coordinates
+    # to their limits: the iteration ends when no further coordinate meets its limit.
     limited = torch.zeros_like(size, dtype=torch.bool)
     while True:
         room = radius.square() - limits.where(limited, 0.0).square().sum(1, keepdim=True)

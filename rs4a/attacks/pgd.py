@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, column_or_1d
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from rs4a.attacks.ascent import (
@@ -32,12 +33,17 @@ from rs4a.nets.outputs import (
     net_device,
 )
 from rs4a.noises.streams import stream_keys
+from rs4a.radii.rounding import FloatArray
 from rs4a.utils.checks import check_box, check_norm, format_norm
 
 __all__ = ["PGD"]
 
-#: A move with which float32 can still calculate.
+Float32Array = NDArray[np.float32]
+
+#: Largest distance with which float32 can calculate.
 _LONGEST = 1e30
+#: Rows of a forward pass with batch_size="auto".
+_AUTO_BATCH_SIZE = 1024
 
 
 class PGD(BaseEstimator):
@@ -45,14 +51,14 @@ class PGD(BaseEstimator):
 
     The attack moves an input, within a distance, to where the mean of the net's
     probabilities over some draws of the noise is smallest for the true class [1]_. The
-    draws stay the same through the steps. l1 steps move the sixteenth part of the
-    coordinates that has the largest gradients [2]_. A failed attack proves nothing; a
-    successful one bounds the accuracy that any certificate can reach.
+    draws are the same in all steps. l1 steps move the sixteenth part of the coordinates
+    with the largest gradients [2]_. A failed attack proves nothing; a successful one bounds
+    the accuracy that any certificate can reach.
 
     Parameters
     ----------
     norm : {1, 2, inf}, default=None
-        Norm of the distance. None: the classifier's, or else its noise's own.
+        Norm of the distance. None: the norm of the classifier, or else of its noise.
 
     radius : float, default=0.5
         Largest distance, in units of X.
@@ -64,19 +70,19 @@ class PGD(BaseEstimator):
         Length of a step, in the same norm. None: 2 radius / steps.
 
     n_samples : int, default=32
-        Draws of the noise over which the soft votes are taken.
+        Draws of the noise in the mean of the soft votes.
 
     restarts : int, default=1
-        How often the attack is tried. The first starts from the input, others from
-        random places within the distance, with other draws; the one that lowers the
-        soft votes most, under draws of its own, counts.
+        Number of tries. The first one starts from the input, further ones from random
+        places within the distance, with other draws. The result is the try with the fewest
+        soft votes under one more set of draws.
 
     box : tuple of two floats, default=None
-        Smallest and largest value of a coordinate, which the inputs must respect too.
-        (0, 1) for images. None: no limit.
+        Smallest and largest value of a coordinate, of the inputs too. (0, 1) for images.
+        None: no limit.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws. Those of an input depend on it and on the input alone.
+        Seed of the draws. The draws of an input depend on the seed and the input alone.
 
     References
     ----------
@@ -140,28 +146,28 @@ class PGD(BaseEstimator):
         y: ArrayLike,
         *,
         radius: ArrayLike | None = None,
-    ) -> NDArray[np.float32]:
-        """Inputs, at most the radius away, to which the votes for `y` are fewest.
+    ) -> Float32Array:
+        """Inputs within the radius at which `y` has few votes.
 
         Parameters
         ----------
         classifier : SmoothedClassifier
-            Fitted classifier; it stays as it is. Forward passes are of its `batch_size`,
-            or of `n_samples` where that is more.
+            Fitted classifier, which does not change. A forward pass takes its `batch_size`,
+            or `n_samples` if that is larger.
 
         X : array-like of shape (n, ...)
-            Inputs; those of a Dataset are all read.
+            Inputs; all inputs of a Dataset are read.
 
         y : array-like of shape (n,)
-            Labels to be attacked: the true ones, or those that were certified.
+            Labels under attack: the true ones, or the certified ones.
 
         radius : float or array-like of shape (n,), default=None
-            Largest distance, of every input. None: that of the attack.
+            Largest distance, one number or one per input. None: the attack's `radius`.
 
         Returns
         -------
         attacked : ndarray of shape (n, ...), float32
-            Their distance, computed in float64, is at most the radius: it is checked.
+            Their distance, computed and checked in float64, is at most the radius.
 
         Raises
         ------
@@ -170,60 +176,57 @@ class PGD(BaseEstimator):
             the inputs, or the net has no gradients or returns NaN.
         TypeError
             If the criterion of the net does not say what its outputs are, or the
-            classifier is smoothed from a base that is no net.
+            base of the classifier is no net.
         """
         check_is_fitted(classifier, "estimator_")
         check_is_net(classifier.estimator_, "PGD, which follows gradients,")
         classifier._validate_params()
         self._validate_params()
         check_additive(classifier.noise_, "PGD")
-        inputs: NDArray[np.float32] = np.asarray(check_inputs(classifier, X, reset=False))
+        inputs: Float32Array = np.asarray(check_inputs(classifier, X, reset=False))
         targets = _targets(classifier, y, len(inputs))
         radii = self._radii(radius, len(inputs))
         norm = self._resolved_norm(classifier)
         box = _checked_box(self.box, inputs)
         random_state = check_random_state(self.random_state)
-        seeds = random_state.randint(2**62, size=self.restarts + 1, dtype=np.int64)
+        seeds = random_state.randint(2**62, size=self.restarts + 1, dtype=np.int64).tolist()
         attacked = inputs.copy()
-        per_batch = max(1, _batch_size(classifier) // self.n_samples)
+        size = classifier.batch_size
+        size = _AUTO_BATCH_SIZE if size == "auto" else int(size)
+        per_batch = max(1, size // self.n_samples)
         starts = range(0, len(inputs), per_batch)
         with evaluating(classifier.estimator_), torch.inference_mode(False):
             for start in tqdm(starts, "attack", disable=not classifier.verbose):
                 rows = slice(start, start + per_batch)
                 x = torch.from_numpy(inputs[rows]).double()
                 ball = Ball.around(x, norm, torch.from_numpy(radii[rows]), box)
-                delta = self._attack(classifier, inputs[rows], targets[rows], ball, seeds)
+                labels = torch.from_numpy(targets[rows])
+                delta = self._attack(classifier, inputs[rows], labels, ball, seeds)
                 attacked[rows] = _moved(inputs[rows], delta, ball)
-        if box is not None:  # whose ends float32 may have rounded
+        if box is not None:  # float32 may have rounded its ends
             attacked = attacked.clip(*box)
         _check_distance(attacked, inputs, norm, radii)
         return attacked
 
     def _attack(
-        self,
-        classifier: Any,
-        X: NDArray[np.float32],
-        targets: NDArray[np.int64],
-        ball: Ball,
-        seeds: NDArray[np.int64],
-    ) -> torch.Tensor:
-        """The best perturbation of some inputs that share forward passes, in float32."""
+        self, classifier: Any, X: Float32Array, y: Tensor, ball: Ball, seeds: list[int]
+    ) -> Tensor:
+        """The best perturbation, in float32, of inputs that share forward passes."""
         net = classifier.estimator_
         device = net_device(net)
         ball = Ball(ball.norm, *(each.to(device).float() for each in ball[1:]))
-        x = torch.from_numpy(np.array(X)).to(device)
-        y = torch.from_numpy(targets).to(device)
+        x, y = torch.from_numpy(np.array(X)).to(device), y.to(device)
         votes = _log_proba_of(net, len(classifier.classes_))
         step = ball.radius * (2.0 / self.steps)
         if self.step_size is not None:
             step = torch.full_like(step, self.step_size)
 
-        def loss_under(seed: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        def loss_under(seed: int) -> Callable[[Tensor], Tensor]:
             draws = _draws(classifier.noise_, X, self.n_samples, seed, device)
             return lambda moved: soft_vote_loss(votes, moved, draws, y)
 
         tried = []
-        for number, seed in enumerate(seeds[:-1].tolist()):
+        for number, seed in enumerate(seeds[:-1]):
             start = None if number == 0 else _random_start(X, ball, seed)
             delta = ascend(
                 loss_under(seed), x, ball, steps=self.steps, step_size=step, start=start
@@ -231,40 +234,32 @@ class PGD(BaseEstimator):
             tried.append(delta)
         if len(tried) == 1:
             return tried[0]
-        judge = loss_under(int(seeds[-1]))
+        judge = loss_under(seeds[-1])
         with torch.no_grad():
             losses = torch.stack([judge(x + delta) for delta in tried])
         return torch.stack(tried)[losses.argmax(dim=0), torch.arange(len(x))]
 
-    def _radii(self, radius: ArrayLike | None, n: int) -> NDArray[np.float64]:
+    def _radii(self, radius: ArrayLike | None, n: int) -> FloatArray:
         radius = self.radius if radius is None else radius
-        if isinstance(radius, torch.Tensor):
+        if isinstance(radius, Tensor):
             radius = radius.detach().double().cpu()
         try:
             given = np.asarray(radius, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"radius must hold floats, got {radius!r}.") from error
-        if given.ndim > 1 or (given.ndim == 1 and len(given) != n):
-            raise ValueError(
-                f"radius must be a float or have shape ({n},), got shape {given.shape}."
-            )
+        fits = given.shape in ((), (n,))
         wrong = given[~((given >= 0.0) & (given <= _LONGEST))]  # NaN compares false
-        if len(wrong):
+        if len(wrong) or not fits:
+            got = wrong[0] if fits else f"shape {given.shape}"
             raise ValueError(
-                f"radius must be in the range [0, {_LONGEST:g}], got {wrong[0]}."
+                f"radius must be a float in the range [0, {_LONGEST:g}], or have shape "
+                f"({n},) and hold such floats, got {got}."
             )
         return np.broadcast_to(given, (n,)).copy()
 
     def _resolved_norm(self, classifier: Any) -> float:
-        for norm in (self.norm, classifier.norm):
-            if norm is not None:
-                return check_norm(norm)
-        return float(classifier.noise_.norms[0])
-
-
-def _batch_size(classifier: Any) -> int:
-    given = classifier.batch_size
-    return 1024 if isinstance(given, str) else int(given)
+        norm = classifier.norm if self.norm is None else self.norm
+        return float(classifier.noise_.norms[0]) if norm is None else check_norm(norm)
 
 
 def _targets(classifier: Any, y: ArrayLike, n: int) -> NDArray[np.int64]:
@@ -277,7 +272,7 @@ def _targets(classifier: Any, y: ArrayLike, n: int) -> NDArray[np.int64]:
     return class_indices(labels, classifier.classes_, "the classifier")
 
 
-def _checked_box(box: Any, X: NDArray[np.float32]) -> tuple[float, float] | None:
+def _checked_box(box: Any, X: Float32Array) -> tuple[float, float] | None:
     checked = check_box(box)
     if checked is not None and not (X.min() >= checked[0] and X.max() <= checked[1]):
         raise ValueError(
@@ -287,19 +282,17 @@ def _checked_box(box: Any, X: NDArray[np.float32]) -> tuple[float, float] | None
     return checked
 
 
-def _log_proba_of(net: Any, n_classes: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    def log_proba(noisy: torch.Tensor) -> torch.Tensor:
+def _log_proba_of(net: Any, n_classes: int) -> Callable[[Tensor], Tensor]:
+    def log_proba(noisy: Tensor) -> Tensor:
         votes = infer_log_proba(net, noisy, n_classes).float()
-        if votes.isnan().any():  # they would stop the attack without a word
+        if votes.isnan().any():  # NaN would stop the attack silently
             raise ValueError("The net returned NaN for an input under attack.")
         return votes
 
     return log_proba
 
 
-def _draws(
-    noise: Any, X: NDArray[np.float32], n: int, seed: int, device: torch.device
-) -> torch.Tensor:
+def _draws(noise: Any, X: Float32Array, n: int, seed: int, device: torch.device) -> Tensor:
     """Noise for every input from a generator of its own, (n, n_inputs, ...)."""
     draws = torch.zeros((len(X), n, *X.shape[1:]), device=device)
     for row, generator in enumerate(_generators(X, seed, device)):
@@ -307,7 +300,7 @@ def _draws(
     return draws.transpose(0, 1)
 
 
-def _random_start(X: NDArray[np.float32], ball: Ball, seed: int) -> torch.Tensor:
+def _random_start(X: Float32Array, ball: Ball, seed: int) -> Tensor:
     """A perturbation of random direction and length for every input."""
     device = ball.radius.device
     start = torch.empty((len(X), X[0].size), device=device)
@@ -320,24 +313,22 @@ def _random_start(X: NDArray[np.float32], ball: Ball, seed: int) -> torch.Tensor
 
 
 def _generators(
-    X: NDArray[np.float32], seed: int, device: torch.device
+    X: Float32Array, seed: int, device: torch.device
 ) -> Iterator[torch.Generator]:
     for first, *_ in stream_keys(X, seed).tolist():
         yield torch.Generator(device).manual_seed(first % 2**63)
 
 
-def _moved(X: NDArray[np.float32], delta: torch.Tensor, ball: Ball) -> NDArray[np.float32]:
+def _moved(X: Float32Array, delta: Tensor, ball: Ball) -> Float32Array:
     """X + delta in float32, within the ball although float32 rounded delta and radius."""
-    if ball.norm != math.inf:  # a sum is rounded too
+    if ball.norm != math.inf:  # the sum over coordinates is rounded as well
         ball = ball._replace(radius=ball.radius * (1.0 - 1e-12))
     within = project(delta.flatten(1).cpu().double(), ball)
     return _rounded_inwards(X, within.view(delta.shape).numpy())
 
 
-def _rounded_inwards(
-    X: NDArray[np.float32], delta: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """X + delta in float32, no coordinate of which is farther from X than delta says."""
+def _rounded_inwards(X: Float32Array, delta: FloatArray) -> Float32Array:
+    """X + delta in float32; each coordinate moves at most as far as in delta."""
     exact = X.astype(np.float64) + delta
     rounded = exact.astype(np.float32)
     farther = np.abs(rounded.astype(np.float64) - X) > np.abs(delta)
@@ -345,12 +336,9 @@ def _rounded_inwards(
 
 
 def _check_distance(
-    attacked: NDArray[np.float32],
-    X: NDArray[np.float32],
-    norm: float,
-    radii: NDArray[np.float64],
+    attacked: Float32Array, X: Float32Array, norm: float, radii: FloatArray
 ) -> None:
-    """An attack that went too far would prove certificates wrong that are right."""
+    """An attack beyond the radius would refute certificates that are right."""
     moved = (attacked.astype(np.float64) - X).reshape(len(X), -1)
     distance = np.linalg.norm(moved, norm, axis=1) if len(X) else np.zeros(0)
     if not (distance <= radii).all():

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -114,15 +114,30 @@ class Request:
         return dataset.arrays() if self.as_arrays else dataset
 
 
+class Loader(Protocol):
+    """The call that all loaders share."""
+
+    def __call__(
+        self,
+        root: Root = None,
+        *,
+        split: str = ...,
+        download: bool = False,
+        as_arrays: bool = ...,
+        augment: bool = False,
+    ) -> Any:
+        """Return images and labels, as arrays or as a Dataset."""
+
+
 def loader(
     name: str,
     splits: tuple[str, ...] = ("train", "test"),
     by_hand: str = "",
     arrays_by_default: bool = True,
-) -> Callable[[Callable[[Request], Any]], Callable[..., Any]]:
+) -> Callable[[Callable[[Request], Any]], Loader]:
     """Make a loader of a function of its request: all loaders have the same parameters."""
 
-    def decorate(read: Callable[[Request], Any]) -> Callable[..., Any]:
+    def decorate(read: Callable[[Request], Any]) -> Loader:
         def load(
             root: Root = None,
             *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -16,28 +16,17 @@ from sklearn.utils.validation import _get_feature_names, check_is_fitted
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.inputs.arrays import as_array, check_inputs
 from rs4a.inputs.datasets import is_dataset
-from rs4a.metrics.drawing import ShareDisplay, draw_accuracies, draw_lines
+from rs4a.metrics.drawing import ShareDisplay, draw_lines, label_radii
 from rs4a.metrics.predictions import comparable_labels
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import certified_accuracy_score, check_confidence
 from rs4a.utils.checks import check_norm, format_norm
 
-__all__ = ["Attack", "AttackDisplay", "attack_score"]
+__all__ = ["AttackDisplay", "attack_score"]
 
 _MAX_VOTES = 1000
 #: Probability of the top class at which a label is certain.
 _CERTAIN = 0.501
-
-
-class Attack(Protocol):
-    """Interface of an attack: a `PGD`, or an attack of a user's own."""
-
-    norm: float | None
-
-    def perturb(
-        self, classifier: Any, X: Any, y: Any, *, radius: Any
-    ) -> NDArray[np.float32]:
-        """Attacked inputs, at most the radius away from X."""
 
 
 def attack_score(
@@ -45,7 +34,7 @@ def attack_score(
     X: ArrayLike,
     y: ArrayLike,
     *,
-    attack: Attack,
+    attack: Any,
     radius: Any,
     bound: Bound | None = None,
 ) -> Any:
@@ -62,13 +51,13 @@ def attack_score(
         Fitted classifier; it stays as it is.
 
     X : array-like of shape (n, ...)
-        Inputs; those of a Dataset are all read.
+        Inputs; all inputs of a Dataset are read.
 
     y : array-like of shape (n,)
         True labels.
 
     attack : PGD
-        Attack. Its own radius is ignored.
+        Attack, or an object with its `norm` and its `perturb`. Its radius is ignored.
 
     radius : float or array-like of shape (n_radii,)
         Distances, in units of X.
@@ -110,32 +99,27 @@ def attack_score(
     classifier = certifiable(estimator)
     check_is_fitted(classifier)
     radii = _check_radii(radius)
-    inputs: Any = _with_names(as_array(X))
+    inputs: Any = as_array(X)
     if is_dataset(X):
         inputs = np.asarray(check_inputs(classifier, X, reset=False))
+    names = _get_feature_names(inputs)  # of a DataFrame; certify wants them again
     labels = comparable_labels("y", y, classifier.classes_, len(inputs))
     judge = _judge(classifier, bound)
     standing = np.ones(len(inputs), dtype=bool)
-    accuracy = {}
-    for distance in np.unique(np.append(radii, 0.0)).tolist():
+    accuracies = []
+    distances = np.unique(np.append(radii, 0.0))
+    for distance in distances.tolist():
         rows = np.flatnonzero(standing)
         if len(rows):
             some: Any = _safe_indexing(inputs, rows)
             if distance > 0.0:
                 some = attack.perturb(classifier, some, labels[rows], radius=distance)
-            if isinstance(inputs, pd.DataFrame):  # certify wants the names of the columns
-                some = pd.DataFrame(some, columns=inputs.columns)
+                some = some if names is None else pd.DataFrame(some, columns=names)
             record = judge.certify(some)
             standing[rows] = (record.labels == labels[rows]) | record.abstained
-        accuracy[distance] = float(standing.mean())
-    scores = np.array([accuracy[each] for each in radii.ravel().tolist()])
-    return float(scores[0]) if radii.ndim == 0 else scores.reshape(radii.shape)
-
-
-def _with_names(X: Any) -> Any:
-    """Return a DataFrame of any library as a pandas DataFrame; leave other inputs."""
-    names = None if isinstance(X, pd.DataFrame) else _get_feature_names(X)
-    return X if names is None else pd.DataFrame(np.asarray(X), columns=names)
+        accuracies.append(standing.mean())
+    scores = np.array(accuracies)[np.searchsorted(distances, radii)]
+    return float(scores) if radii.ndim == 0 else scores
 
 
 def _check_radii(radius: Any) -> NDArray[np.float64]:
@@ -222,13 +206,13 @@ class AttackDisplay(ShareDisplay):
     n_inputs: int | None = None
 
     def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
-        # Between two radii, the certificates of the larger one and the attacks of the
-        # smaller one are known.
+        # Between two radii, the certificates of the larger radius and the attacks of the
+        # smaller radius are known.
         below = {"certified accuracy": self.certified}
         above = {"accuracy under attack": self.attacked}
-        lines = draw_accuracies(ax, self.radii, below, "accuracy", self.norm, **kwargs)
+        lines = draw_lines(ax, self.radii, below, drawstyle="steps-pre", **kwargs)
         lines += draw_lines(ax, self.radii, above, drawstyle="steps-post", **kwargs)
-        # Between the lines; hatched, since bands lie on it.
+        # The area between the lines is hatched, since bands lie on it.
         ax.fill_between(
             np.repeat(self.radii, 2)[1:-1],
             np.repeat(self.certified[1:], 2),
@@ -239,6 +223,7 @@ class AttackDisplay(ShareDisplay):
             linewidth=0.0,
             label="not known",
         )
+        label_radii(ax, "accuracy", self.norm, self.radii[-1])
         return lines
 
     @classmethod
@@ -248,7 +233,7 @@ class AttackDisplay(ShareDisplay):
         X: ArrayLike,
         y: ArrayLike,
         *,
-        attack: Attack,
+        attack: Any,
         radii: ArrayLike,
         norm: float | None = None,
         confidence: float | None = 0.95,
@@ -269,7 +254,7 @@ class AttackDisplay(ShareDisplay):
             True labels.
 
         attack : PGD
-            Attack. Its own radius is ignored.
+            Attack, or an object with its `norm` and its `perturb`. Its radius is ignored.
 
         radii : array-like of shape (n_radii,)
             Distances to certify and to attack at; 0 is added.

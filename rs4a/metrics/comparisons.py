@@ -13,12 +13,11 @@ from scipy.special import ndtri
 from rs4a.metrics.predictions import (
     CertifiedPredictions,
     certified_hits,
-    check_certified,
     common_norm,
 )
 from rs4a.utils.checks import check_in_range, format_norm
 
-__all__ = ["CertifiedComparison", "compare_certified", "paired_interval"]
+__all__ = ["CertifiedComparison", "compare_certified"]
 
 #: Columns of a table, and their names where it is printed.
 _SHOWN = {
@@ -161,7 +160,7 @@ def compare_certified(
 
     a, b : Certification, BoundRecord or CertificationLog
         Certified predictions of the two classifiers for the same inputs in the same
-        order. The inputs are drawn at random from those that the statement is about.
+        order. The inputs are a random sample of the inputs that the statement is about.
 
     radius : float or array-like of shape (n_radii,), default=0.0
         Distance of the adversary, in units of X. Several are tested together.
@@ -191,8 +190,8 @@ def compare_certified(
     ``p_adjusted <= 0.05`` is there by chance is at most 0.05. The test is exact for any
     number of discordant inputs. The interval of the difference, by Bonett and Price
     [3]_, is an approximation: its coverage is near `confidence`, not above it by proof.
-    Both are about the choice of the inputs. The failure probability `alpha` of the
-    certificates comes on top.
+    Test and interval allow for the choice of the inputs. The failure probability `alpha`
+    of the certificates comes on top.
 
     References
     ----------
@@ -226,8 +225,8 @@ def compare_certified(
     from statsmodels.stats.multitest import multipletests
 
     check_in_range("confidence", confidence, 0.0, 1.0, why="a probability")
-    _refuse_other_inputs(a, b)
     norm = common_norm([a, b], norm)
+    _refuse_other_inputs(a, b)
     radii = np.ravel(np.asarray(radius, dtype=np.float64))
     if not len(radii):
         raise ValueError(f"radius must hold at least one radius, got {radius!r}.")
@@ -236,7 +235,7 @@ def compare_certified(
     only_a, only_b = (hits_a & ~hits_b).sum(axis=1), (hits_b & ~hits_a).sum(axis=1)
     tests = [mcnemar([[0, i], [j, 0]]) for i, j in zip(only_a, only_b, strict=True)]
     p_value = np.array([test.pvalue for test in tests])
-    low, high = paired_interval(only_a, only_b, n, confidence)
+    low, high = _paired_interval(only_a, only_b, n, confidence)
     fields: dict[str, Any] = {
         "radius": radii,
         "accuracy_a": hits_a.mean(axis=1),
@@ -255,7 +254,7 @@ def compare_certified(
     return CertifiedComparison(**fields, norm=norm, n_inputs=n, confidence=confidence)
 
 
-def paired_interval(
+def _paired_interval(
     only_a: NDArray[np.int64], only_b: NDArray[np.int64], n: int, confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Intervals of Bonett and Price for differences of two shares of the same n inputs."""
@@ -268,8 +267,6 @@ def paired_interval(
 
 def _refuse_other_inputs(a: CertifiedPredictions, b: CertifiedPredictions) -> None:
     """Refuse records of which a field says that their inputs differ."""
-    for each in (a, b):
-        check_certified(each)
     got = _difference_of_inputs(a, b)
     if got:
         raise ValueError(

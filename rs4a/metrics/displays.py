@@ -10,18 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
+    AccuracyDisplay,
     Display,
-    ShareDisplay,
-    draw_accuracies,
     draw_lines,
     radius_grid,
     radius_label,
 )
-from rs4a.metrics.predictions import (
-    CertifiedPredictions,
-    check_certified,
-    common_norm,
-)
+from rs4a.metrics.predictions import CertifiedPredictions, common_norm
 from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import certified_accuracy_score, check_confidence
 from rs4a.noises import Noise
@@ -31,8 +26,8 @@ __all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
 
 
 @dataclass(eq=False, repr=False)
-class CertifiedAccuracyDisplay(ShareDisplay):
-    """Certified accuracy against radius, a line a classifier.
+class CertifiedAccuracyDisplay(AccuracyDisplay):
+    """Certified accuracy against radius, one line per classifier.
 
     Make one by :meth:`from_estimator` or :meth:`from_certifications`.
 
@@ -51,8 +46,8 @@ class CertifiedAccuracyDisplay(ShareDisplay):
         Number of inputs that the accuracies are shares of. None: no bands.
 
     undefended : mapping of str to float, default=None
-        Accuracy of the net alone, without noise. It is no certificate and holds at
-        radius 0 only, where it is marked.
+        Accuracy of the net alone, without noise, which is marked at radius 0. It is no
+        certificate.
 
     Attributes
     ----------
@@ -85,16 +80,11 @@ class CertifiedAccuracyDisplay(ShareDisplay):
     'l1 radius'
     """
 
-    radii: NDArray[np.float64]
-    accuracies: Mapping[str, NDArray[np.float64]]
     _: KW_ONLY
-    norm: float | None = None
-    n_inputs: int | None = None
     undefended: Mapping[str, float] | None = None
 
     def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
-        label = "certified accuracy"
-        lines = draw_accuracies(ax, self.radii, self.accuracies, label, self.norm, **kwargs)
+        lines = super()._draw(ax, **kwargs)
         mark = {"marker": "o", "fillstyle": "none", "linestyle": "none", "clip_on": False}
         for name, line in zip(self.accuracies, lines, strict=True):
             if self.undefended and name in self.undefended:
@@ -124,8 +114,8 @@ class CertifiedAccuracyDisplay(ShareDisplay):
             True labels.
 
         certifications : Certification, CertificationLog, or mapping of str to these
-            Certified predictions, with the name of each line. A single one is named by its
-            noise.
+            Certified predictions, with the name of each line. The noise names the line of
+            a single certification.
 
         radii : array-like of shape (n_radii,), default=None
             Distances to evaluate at. None: up to the largest certified radius.
@@ -162,8 +152,6 @@ class CertifiedAccuracyDisplay(ShareDisplay):
             certifications = {str(noise or "smoothed"): certifications}
         if not certifications:
             raise ValueError("certifications must hold at least one, got none.")
-        for each in certifications.values():
-            check_certified(each)
         norm = common_norm(certifications.values(), norm)
         grid = radius_grid(certifications.values(), norm, radii)
         accuracies = {
@@ -243,7 +231,7 @@ class CertifiedAccuracyDisplay(ShareDisplay):
 
 @dataclass(eq=False, repr=False)
 class RadiusDisplay(Display):
-    """Certified radius against the probability of the top class, a line a noise.
+    """Certified radius against the probability of the top class, one line per noise.
 
     Make one by :meth:`from_noises`.
 
@@ -290,8 +278,8 @@ class RadiusDisplay(Display):
             xlabel="probability of the top class",
             ylabel=f"certified {radius_label(self.norm)}",
             xlim=(self.prob_lower[0], self.prob_lower[-1]),
+            ylim=(0, None),
         )
-        ax.set_ylim(bottom=0)
         return lines
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -15,9 +16,9 @@ from rs4a.metrics.scores import binomial_interval
 from rs4a.utils.checks import format_norm
 
 __all__ = [
-    "Display", "ShareDisplay", "draw_accuracies", "draw_bands", "draw_lines",
-    "label_panels", "line_style", "marker_style", "n_lines", "panel_axes", "radius_grid",
-    "radius_label",
+    "AccuracyDisplay", "Display", "ShareDisplay", "draw_bands", "draw_lines",
+    "label_panels", "label_radii", "line_style", "marker_style", "n_lines", "panel_axes",
+    "radius_grid", "radius_label",
 ]  # fmt: skip
 
 #: Dashes of lines, so that lines differ in black and white.
@@ -97,8 +98,29 @@ class ShareDisplay(Display):
         return self
 
 
+@dataclass(eq=False, repr=False)
+class AccuracyDisplay(ShareDisplay):
+    """Accuracies against radius. `_label` names the axis of the accuracies."""
+
+    radii: NDArray[np.float64]
+    accuracies: Mapping[str, NDArray[np.float64]]
+    _: KW_ONLY
+    norm: float | None = None
+    n_inputs: int | None = None
+
+    _label = "certified accuracy"
+
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        # A certificate holds up to its radius: between two radii, the accuracy at the
+        # larger radius is known.
+        steps = {"drawstyle": "steps-pre", **kwargs}
+        lines = draw_lines(ax, self.radii, self.accuracies, **steps)
+        label_radii(ax, self._label, self.norm, self.radii[-1])
+        return lines
+
+
 def _pyplot(display: Any) -> Any:
-    """pyplot, or an error that says how to install matplotlib."""
+    """The module pyplot, or an error that tells how to install matplotlib."""
     check_matplotlib_support(f"{type(display).__name__}.plot")
     import matplotlib.pyplot as plt
 
@@ -181,20 +203,9 @@ def radius_label(norm: float | None) -> str:
     return "radius" if norm is None else f"{format_norm(norm)} radius"
 
 
-def draw_accuracies(
-    ax: Any,
-    radii: NDArray[np.float64],
-    accuracies: Mapping[str, NDArray[np.float64]],
-    label: str,
-    norm: float | None,
-    **kwargs: Any,
-) -> list[Any]:
-    """Draw and label accuracies against radius; return the lines."""
-    # A certificate holds up to its radius: between two radii, the accuracy of the larger
-    # one is known.
-    lines = draw_lines(ax, radii, accuracies, **{"drawstyle": "steps-pre", **kwargs})
-    ax.set(xlabel=radius_label(norm), ylabel=label, xlim=(0, radii[-1]), ylim=(0, 1.02))
-    return lines
+def label_radii(ax: Any, ylabel: str, norm: float | None, largest: float) -> None:
+    """Label axes of shares against radius."""
+    ax.set(xlabel=radius_label(norm), ylabel=ylabel, xlim=(0, largest), ylim=(0, 1.02))
 
 
 def radius_grid(
@@ -203,7 +214,7 @@ def radius_grid(
     radii: ArrayLike | None,
     n_points: int = 201,
 ) -> NDArray[np.float64]:
-    """Return the radii that were given, or else some up to the largest certified one."""
+    """Return the given radii, or else equally spaced ones up to the largest certificate."""
     if radii is not None:
         return np.unique(radii).astype(np.float64)
     largest = max(float(np.max(each.radius(norm))) for each in records)
@@ -234,13 +245,11 @@ def _n_columns(n_panels: int) -> int:
 def _new_panels(display: Any, n_panels: int, sharex: bool) -> NDArray:
     n_columns = _n_columns(n_panels)
     n_rows = -(-n_panels // n_columns)
-    (width, height), wspace = _PANEL_SIZE, 0.06  # numbers below neighbours do not meet
-    figure = _pyplot(display).figure(
-        layout="constrained",
-        figsize=(width * n_columns + _MARGIN, height * n_rows + _MARGIN),
-    )
-    grid = {"squeeze": False, "sharex": sharex, "sharey": True}
-    axes = figure.subplots(n_rows, n_columns, gridspec_kw={"wspace": wspace}, **grid)
+    size = np.multiply(_PANEL_SIZE, (n_columns, n_rows)) + _MARGIN
+    figure = _pyplot(display).figure(layout="constrained", figsize=size)
+    grid = {"wspace": 0.06}  # numbers below neighbours do not meet
+    shared: dict[str, Any] = {"sharex": sharex, "sharey": True, "gridspec_kw": grid}
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, **shared)
     panels: NDArray = axes.ravel()
     for unused in panels[n_panels:]:
         unused.set_visible(False)

@@ -18,7 +18,7 @@ from rs4a.utils.checks import check_norm
 __all__ = [
     "CertifiedPredictions", "NamedResult", "Result", "certified_hits", "check_average",
     "check_certified", "check_results", "common_norm", "comparable_labels",
-    "mean_over_inputs", "noise_name", "rows_by_class", "true_labels",
+    "input_weights", "mean_over_inputs", "noise_name", "rows_by_class", "true_labels",
 ]  # fmt: skip
 
 
@@ -119,10 +119,13 @@ def certified_hits(
 def check_average(average: Any) -> None:
     """Refuse a value other than "micro" and "macro"."""
     if not (isinstance(average, str) and average in ("micro", "macro")):
-        raise ValueError(
-            f"average must be 'micro', the mean over inputs, or 'macro', the mean over "
-            f"classes, got {average!r}."
-        )
+        raise ValueError(f"average must be 'micro' or 'macro', got {average!r}.")
+
+
+def input_weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64]:
+    """Return the weights of n inputs; None means that all weigh the same."""
+    weights = np.ones(n) if sample_weight is None else check_weights(sample_weight, n)
+    return np.asarray(weights)
 
 
 def rows_by_class(y_true: NDArray) -> dict[Any, NDArray[np.intp]]:
@@ -147,7 +150,7 @@ def mean_over_inputs(
         True labels; "micro" ignores them.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs. None: all weigh the same.
+        Weights of the inputs. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes.
@@ -159,9 +162,8 @@ def mean_over_inputs(
     """
     check_average(average)
     n = values.shape[-1]
-    weights = check_weights(np.ones(n) if sample_weight is None else sample_weight, n)
-    assert weights is not None
-    weights /= weights.max()  # sums stay finite
+    weights = input_weights(sample_weight, n)
+    weights = weights / weights.max()  # sums stay finite
     groups = [np.arange(n)] if average == "micro" else rows_by_class(y_true).values()
     # An infinite radius without weight would make NaN.
     weighted = [rows[weights[rows] > 0.0] for rows in groups]
@@ -271,6 +273,9 @@ def check_results(
 
 def common_norm(records: Iterable[CertifiedPredictions], norm: float | None) -> float:
     """Return the norm that was given, or else the norm that all records have."""
+    records = list(records)
+    for each in records:
+        check_certified(each)
     if norm is not None:
         return check_norm(norm)
     norms = {each.norm for each in records}

@@ -36,7 +36,7 @@ def noise_propagation(
     layers: Sequence[str] | None = None,
     random_state: Any = None,
 ) -> pd.Series:
-    """Distance between noisy copies of one input, relative to those of different inputs.
+    """Distance between noisy copies of one input, relative to copies of different inputs.
 
     In every layer it is the mean l2 distance between the activations of two noisy copies
     of one input, divided by the mean distance between noisy copies of two different
@@ -49,11 +49,11 @@ def noise_propagation(
     Parameters
     ----------
     estimator : SmoothedClassifier, or search over one
-        Fitted classifier, under whose noise its net is measured. For a net under another
-        noise, fit one with the net in a FrozenEstimator.
+        Fitted classifier, whose net is measured under the noise of the fit. For another
+        noise, fit a classifier of that noise with the net in a FrozenEstimator.
 
     X : array-like of shape (n, ...)
-        Inputs, at least two; those of a Dataset are all read.
+        Inputs, at least two; all inputs of a Dataset are read.
 
     n_copies : int, default=64
         Noisy copies of every input, at least two.
@@ -80,7 +80,7 @@ def noise_propagation(
     NotFittedError
         If the classifier is not fitted.
     TypeError
-        If it is smoothed from a base that is no net.
+        If the base of the classifier is no net.
 
     Examples
     --------
@@ -104,8 +104,8 @@ def noise_propagation(
     inputs = torch.from_numpy(np.asarray(check_inputs(classifier, X, reset=False)))
     if min(len(inputs), n_copies) < 2:
         raise ValueError(
-            "Distances need two at least: X must have 2 inputs and n_copies must be 2 or "
-            f"more, got {len(inputs)} and {n_copies}."
+            "X must have at least 2 inputs and n_copies must be at least 2, got "
+            f"{len(inputs)} and {n_copies}."
         )
     net = classifier.estimator_
     check_is_net(net, "noise_propagation")
@@ -125,7 +125,7 @@ def noise_propagation(
 
 
 def _modules(net: Any, layers: Sequence[str] | None) -> dict[str, torch.nn.Module]:
-    """Modules to look at, by name: the leaves, or those that are asked for."""
+    """Modules that are measured, by name: all leaves, or the given layers."""
     named = dict(net.module_.named_modules())
     if layers is None:
         return {
@@ -243,10 +243,10 @@ class NoisePropagationDisplay(Display):
         ----------
         estimators : SmoothedClassifier, search over one, or mapping of str to these
             Fitted classifiers whose nets have the same layers, with the name of each
-            line. A single one is named by its noise.
+            line. The noise names the line of a single classifier.
 
         X : array-like of shape (n, ...)
-            Inputs, at least two; those of a Dataset are all read.
+            Inputs, at least two; all inputs of a Dataset are read.
 
         n_copies : int, default=64
             Noisy copies of every input, at least two.
@@ -288,6 +288,6 @@ class NoisePropagationDisplay(Display):
             if own != names:
                 raise ValueError(
                     f"estimators must have nets with the same layers, got {own} for "
-                    f"{name!r} and {names} for the first. Name common ones by layers=."
+                    f"{name!r} and {names} for the first. Give common layers by layers=."
                 )
         return cls(names, measured).plot(ax=ax, **kwargs)

@@ -24,6 +24,8 @@ from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["certifiable", "make_certified_scorer", "warn_of_one_answer"]
 
+#: Steps of a pipeline that leave the inputs as they are.
+_NOTHING = (None, "passthrough")
 _AVERAGING = (certified_accuracy_score, average_certified_radius, abstention_rate)
 
 
@@ -146,7 +148,15 @@ def certifiable(estimator: Any) -> Any:
         return certifiable(estimator.best_estimator_)
     if isinstance(estimator, Pipeline):
         *before, (_, last) = estimator.steps
-        _refuse_transformers(before)
+        transformers = [f"{name}={step}" for name, step in before if step not in _NOTHING]
+        if transformers:
+            raise ValueError(
+                f"A certified scorer cannot take a Pipeline with {', '.join(transformers)} "
+                "in front of the classifier: its radii are in units of the transformed "
+                "inputs and prove nothing about the original inputs. Put the "
+                "transformation into the net, as its first layer, or smooth the pipeline: "
+                "SmoothedClassifier(make_pipeline(transformer, classifier))."
+            )
         return certifiable(last)
     if not hasattr(estimator, "certify"):
         raise TypeError(
@@ -154,19 +164,3 @@ def certifiable(estimator: Any) -> Any:
             f"{type(estimator).__name__}."
         )
     return estimator
-
-
-#: Steps of a pipeline that leave the inputs as they are.
-_NOTHING = (None, "passthrough")
-
-
-def _refuse_transformers(steps: list[tuple[str, Any]]) -> None:
-    transformers = [f"{name}={step}" for name, step in steps if step not in _NOTHING]
-    if transformers:
-        raise ValueError(
-            f"A certified scorer cannot take a Pipeline with {', '.join(transformers)} in "
-            "front of the classifier: its radii are in units of the transformed inputs "
-            "and say nothing certain about the original ones. Put the transformation "
-            "into the net, as its first layer, or smooth the pipeline: "
-            "SmoothedClassifier(make_pipeline(transformer, classifier))."
-        )

@@ -52,12 +52,12 @@ def certified_accuracy_score(
         Norm of the adversary. None: the certification's own.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs, of at least 0. None: all weigh the same.
+        Weights of the inputs, of at least 0. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         "micro" is the mean over inputs. "macro" is the mean over the classes of `y_true`
-        of each class's own score: rare classes count as much as frequent ones. A class
-        without an input of positive weight is left out.
+        of the score of each class: all classes have the same weight. A class without an
+        input of positive weight is left out.
 
     Returns
     -------
@@ -97,7 +97,6 @@ def certified_accuracy_interval(
     radius: Any,
     norm: float | None = None,
     confidence: float = 0.95,
-    sample_weight: ArrayLike | None = None,
     average: str = "micro",
 ) -> tuple[Any, Any]:
     """Confidence interval of certified accuracy, for inputs that are a random sample.
@@ -124,9 +123,6 @@ def certified_accuracy_interval(
     confidence : float, default=0.95
         Probability with which the interval holds the accuracy, at each radius.
 
-    sample_weight : None, default=None
-        Weights are refused: the interval does not hold for weighted inputs.
-
     average : {"micro", "macro"}, default="micro"
         "macro" is the interval of the mean over classes. It is made of an interval for
         each class at ``1 - (1 - confidence) / n_classes``, so that all hold at once.
@@ -140,7 +136,11 @@ def certified_accuracy_interval(
     ------
     ValueError
         If the lengths differ, a radius is negative or NaN, `confidence` is outside
-        (0, 1), `average` is not as described, or there are weights.
+        (0, 1), or `average` is not as described.
+
+    Notes
+    -----
+    There is no `sample_weight`: weighted inputs are no binomial sample.
 
     References
     ----------
@@ -163,12 +163,6 @@ def certified_accuracy_interval(
     """
     check_average(average)
     check_confidence(confidence)
-    if sample_weight is not None:
-        raise ValueError(
-            "sample_weight must be None: weighted inputs are no binomial sample, and the "
-            "interval of Clopper and Pearson does not hold for their accuracy. "
-            "certified_accuracy_score takes weights."
-        )
     y, hits = certified_hits(y_true, certification, radius, norm)
     rows = [slice(None)] if average == "micro" else list(rows_by_class(y).values())
     each = 1.0 - (1.0 - confidence) / len(rows)
@@ -218,7 +212,7 @@ def average_certified_radius(
         Norm of the adversary. None: the certification's own.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs, of at least 0. None: all weigh the same.
+        Weights of the inputs, of at least 0. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -268,7 +262,7 @@ def abstention_rate(
         Certified predictions for the same inputs.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs, of at least 0. None: all weigh the same.
+        Weights of the inputs, of at least 0. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -307,8 +301,8 @@ def jointly_certified(
     Parameters
     ----------
     y_true : array-like of shape (n,)
-        Labels of the statements: the true ones, or ``certification.labels`` where the
-        statement is that the answers stay the same, right or wrong.
+        Labels of the statements: the true labels, or ``certification.labels`` for the
+        statement that the answers stay the same, right or wrong.
 
     certification : Certification
         Record of the votes on these inputs.
@@ -327,13 +321,13 @@ def jointly_certified(
     Returns
     -------
     marked : ndarray of shape (n,), bool
-        Inputs that the joint statement is about. All inputs of deterministic records
-        whose certificate is large enough, since none of these can be wrong.
+        Inputs that the joint statement is about. Of a deterministic record, all inputs
+        with a large enough certificate, since its certificates cannot be wrong.
 
     Raises
     ------
     TypeError
-        If the record keeps no votes, as a CertificationLog or a BoundRecord.
+        If the record holds no votes, as a CertificationLog or a BoundRecord.
     ValueError
         If the length of `y_true` differs, `radius` is no single number of at least 0, or
         `alpha` is outside (0, 1).

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
-    ShareDisplay,
-    draw_accuracies,
+    AccuracyDisplay,
     draw_bands,
     label_panels,
     line_style,
@@ -110,9 +109,8 @@ class _BestAccuracies:
         return best_accuracies(named, radii, norm)
 
 
-@dataclass(eq=False, repr=False)
-class EnvelopeDisplay(_BestAccuracies, ShareDisplay):
-    """Best certified accuracy over all sigmas against radius, a line a noise or name.
+class EnvelopeDisplay(_BestAccuracies, AccuracyDisplay):
+    """Best certified accuracy over all sigmas against radius, a line per noise or name.
 
     The figure of :func:`certified_accuracy_table`. Make one by :meth:`from_results`.
 
@@ -157,15 +155,7 @@ class EnvelopeDisplay(_BestAccuracies, ShareDisplay):
     'best certified accuracy over sigma'
     """
 
-    radii: NDArray[np.float64]
-    accuracies: Mapping[str, NDArray[np.float64]]
-    _: KW_ONLY
-    norm: float | None = None
-    n_inputs: int | None = None
-
-    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
-        label = "best certified accuracy over sigma"
-        return draw_accuracies(ax, self.radii, self.accuracies, label, self.norm, **kwargs)
+    _label = "best certified accuracy over sigma"
 
 
 class _SigmaPanels(ABC):
@@ -225,7 +215,7 @@ class _SigmaPanels(ABC):
 class SigmaCurvesDisplay(_BestAccuracies, _SigmaPanels):
     """Certified accuracy against radius: a panel per sigma, a line per noise or name.
 
-    Every panel ends where nothing is certified any more. Make one by
+    Every panel ends at the radius from which on nothing is certified. Make one by
     :meth:`from_results`.
 
     Parameters
@@ -279,7 +269,7 @@ class SigmaCurvesDisplay(_BestAccuracies, _SigmaPanels):
     n_inputs: int | None = None
 
     def _contents(self) -> tuple[Mapping[float, _Values], str, str, bool]:
-        # Radii grow with sigma: on one scale, small sigmas would be squeezed.
+        # Radii grow with sigma: on one scale, curves of small sigmas would be narrow.
         return self.accuracies, radius_label(self.norm), "certified accuracy", False
 
     def _draw(self, panel: Any, values: _Values, styles: Any) -> tuple[list[Any], float]:
@@ -304,8 +294,8 @@ class SigmaCurvesDisplay(_BestAccuracies, _SigmaPanels):
 class PredictionDisplay(_SigmaPanels):
     """Cumulative distribution of predictions: a panel per sigma, a line per noise or name.
 
-    Every line says, for each value, which share of the inputs has at most this value: it
-    is good to be low. Make one by :meth:`from_results`.
+    Every line states, for each value, the share of the inputs that have at most this
+    value: a low line is good. Make one by :meth:`from_results`.
 
     Parameters
     ----------
@@ -313,7 +303,7 @@ class PredictionDisplay(_SigmaPanels):
         By sigma, the value of every input under each kind of noise, or other name.
 
     target : {"prob_lower", "prob_correct", "radius"}, default="prob_lower"
-        What the values are, for the labels of the axes.
+        Kind of the values, for the labels of the axes.
 
     norm : {1, 2, inf}, default=None
         Norm of radii, for the labels of the axes.
@@ -358,7 +348,7 @@ class PredictionDisplay(_SigmaPanels):
 
     def _contents(self) -> tuple[Mapping[float, _Values], str, str, bool]:
         xlabel = _target_label(self.target).format(radius_label(self.norm))
-        # Radii grow with sigma: on one scale, small sigmas would be squeezed.
+        # Radii grow with sigma: on one scale, curves of small sigmas would be narrow.
         return self.values, xlabel, "share of inputs", self.target != "radius"
 
     def _draw(self, panel: Any, values: _Values, styles: Any) -> tuple[list[Any], float]:
@@ -388,7 +378,7 @@ class PredictionDisplay(_SigmaPanels):
             sigma.
 
         target : {"prob_lower", "prob_correct", "radius"}, default="prob_lower"
-            What is drawn: the lower bound on the probability of the predicted class, the
+            Values to draw: the lower bound on the probability of the predicted class, the
             share of the selection votes for the true class, or the certified radius.
 
         norm : {1, 2, inf}, default=None
@@ -454,7 +444,7 @@ def _predictions(
         return np.asarray(record.radius(norm))
     if not hasattr(record, "prob_lower"):
         raise ValueError(
-            f"target must be 'radius' for a {type(record).__name__}, which knows no votes "
+            f"target must be 'radius' for a {type(record).__name__}, which has no votes "
             f"and no probabilities, got {target!r}."
         )
     if target == "prob_lower":

@@ -48,7 +48,7 @@ def certified_accuracy_frame(
         None: the kinds of the noise.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs. None: all weigh the same.
+        Weights of the inputs. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -97,7 +97,7 @@ def _check_guarantees(named: Sequence[NamedResult]) -> None:
     first: dict[tuple[str, str], Any] = {}
     for name, record, _, _ in named:
         stated = {"box": record.box and record.box.interval}
-        # A log knows no alpha, and that of deterministic noise is 0.
+        # A log has no alpha, and the alpha of deterministic noise is 0.
         if alpha := getattr(record, "alpha", None):
             stated["alpha"] = float(f"{alpha:.6g}")  # 1 - 0.95 is 0.05
         for field, value in stated.items():
@@ -144,14 +144,14 @@ def certified_accuracy_table(
         Norm of the adversary. None: the certifications' own.
 
     with_sigma : bool, default=False
-        Whether to state the sigma that is best, the smallest where several are.
+        Whether to state the best sigma, the smallest of several equally good sigmas.
 
     names : sequence of str of length n_results, default=None
         Names of the rows, such as objectives or seeds; several results may share one.
         None: the kinds of the noise.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs. None: all weigh the same.
+        Weights of the inputs. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -169,7 +169,7 @@ def certified_accuracy_table(
         If a certification does not know its noise, as a log that was read without it.
     ValueError
         If there is no certification, they are not of the same inputs, there is not a name
-        for each, those of one name differ in alpha or box, their own norms differ and
+        for each, results of one name differ in alpha or box, their own norms differ and
         `norm` is not given, or a radius is negative.
 
     References
@@ -256,7 +256,7 @@ def format_accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     text : pandas.DataFrame of shape (n_rows, n_radii)
-        Accuracies in percent, rounded down, "70.5", or with the sigma that is best, "70.5
+        Accuracies in percent, rounded down, "70.5", or with the best sigma, "70.5
         (0.75)"; "-" where nothing is certified. Its `to_markdown` and `to_latex` make the
         table of a paper; they need ``pip install 'rs4a[tables]'``.
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rs4a.metrics.drawing import (
     Display,
+    draw_lines,
     label_panels,
-    line_style,
     marker_style,
     n_lines,
     panel_axes,
@@ -96,12 +96,11 @@ class AccuracyAgainstSigmaDisplay:
         scores = {"training inputs": self.train, "test inputs": self.test}
         for panel, (title, accuracies) in zip(self.axes_, scores.items(), strict=True):
             lines: list[Any] = []
-            for number, (name, accuracy) in enumerate(accuracies.items()):
-                style = {**marker_style(number), **line_style(number), **kwargs}
-                lines += panel.plot(self.sigmas[name], accuracy, label=name, **style)
+            for name, accuracy in accuracies.items():
+                line, sigmas = {name: accuracy}, self.sigmas[name]
+                lines += draw_lines(panel, sigmas, line, markers=True, **kwargs)
             self.lines_.append(lines)
-            panel.set(title=title, ylim=(0, 1.02))
-            panel.set_xlim(left=0)
+            panel.set(title=title, xlim=(0, None), ylim=(0, 1.02))
         own = ax is None
         label_panels(self.axes_, "sigma", "accuracy", self.lines_, own_figure=own)
         return self
@@ -158,12 +157,12 @@ class TrainingLossDisplay(Display):
         Training loss of every training by epoch.
 
     validation : mapping of str to ndarray of shape (n_epochs,), default=None
-        Validation loss of those trainings that have one.
+        Validation loss of every training that has a validation loss.
 
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
-        Lines of training losses, each followed by that of its validation loss.
+        Lines of training losses, each followed by the line of its validation loss.
 
     ax_ : matplotlib Axes
         Axes of the figure.
@@ -237,21 +236,16 @@ class TrainingLossDisplay(Display):
         """
         if not histories:
             raise ValueError("histories must hold at least one, got none.")
-        train, validation = (
-            {name: _losses(history, column) for name, history in histories.items()}
-            for column in ("train_loss", "valid_loss")
-        )
-        for name, losses in train.items():
-            if np.isnan(losses).all():
+        train, validation = {}, {}
+        for name, history in histories.items():
+            losses = pd.DataFrame(list(history), columns=["train_loss", "valid_loss"])
+            if losses["train_loss"].isna().all():
                 raise ValueError(
                     f"histories must have train_loss, the history {name!r} has none."
                 )
+            # An interrupted epoch may have no validation.
+            train[name], validation[name] = losses.to_numpy(dtype=np.float64).T
         known = {
             name: each for name, each in validation.items() if not np.isnan(each).all()
         }
         return cls(train, known).plot(ax=ax, **kwargs)
-
-
-def _losses(history: Iterable[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
-    """Losses by epoch; NaN where there is none, as in an interrupted epoch."""
-    return np.array([epoch.get(name, np.nan) for epoch in history], dtype=np.float64)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 
 import torch
+from torch import Generator, Tensor
 
 from rs4a.noises.base import Noise
 
@@ -12,7 +13,7 @@ __all__ = ["AdditiveNoise"]
 class AdditiveNoise(Noise):
     """Base class of smoothing noise that is added to the input.
 
-    A subclass says what its distribution is at unit scale: `_unit_sigma`, `_fill_noise`,
+    A subclass states its distribution at unit scale: `_unit_sigma`, `_fill_noise`,
     `_unit_radius` for the norms in `norms`, and `_check_shape` if it has parameters
     besides its scale. The noise must be symmetric about 0.
 
@@ -35,9 +36,7 @@ class AdditiveNoise(Noise):
     """
 
     @abstractmethod
-    def _fill_noise(
-        self, out: torch.Tensor, generator: torch.Generator | None
-    ) -> float | torch.Tensor:
+    def _fill_noise(self, out: Tensor, generator: Generator | None) -> float | Tensor:
         """Overwrite `out` with noise, up to the factor that gives it scale 1.
 
         `out` is (n, ...), contiguous, in float32 or float64. The factor is returned: a
@@ -45,12 +44,8 @@ class AdditiveNoise(Noise):
         """
 
     def _sample_at_scale(
-        self,
-        scale: float,
-        x: torch.Tensor,
-        generator: torch.Generator | None,
-        out: torch.Tensor | None,
-    ) -> torch.Tensor:
+        self, scale: float, x: Tensor, generator: Generator | None, out: Tensor | None
+    ) -> Tensor:
         if x.numel() == 0:
             return x.clone() if out is None else out
         noise = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
@@ -62,7 +57,7 @@ class AdditiveNoise(Noise):
             )
         factor = self._fill_noise(draw, generator)
         result = None if x.requires_grad and out is None else noise
-        if isinstance(factor, torch.Tensor):
+        if isinstance(factor, Tensor):
             factor = (factor * scale).to(draw.dtype).view(-1, *[1] * (x.dim() - 1))
             noisy = torch.addcmul(x, draw, factor, out=result)
         else:

@@ -1,4 +1,4 @@
-"""What every smoothing noise has in common."""
+"""Base class of smoothing noise: scale, conversion of norms, checks and rounding."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from torch import Generator, Tensor
 
 from rs4a.noises.capabilities import InBox, Soft, TwoBounds, refuse
 from rs4a.radii import complement, conversion_factor, round_down
+from rs4a.radii.rounding import FloatArray
 from rs4a.utils.checks import (
     check_dim,
     check_norm,
@@ -25,41 +27,40 @@ from rs4a.utils.checks import (
 
 __all__ = ["Noise"]
 
-Sampler = Callable[
-    [torch.Tensor, torch.Generator | None, torch.Tensor | None], torch.Tensor
-]
-#: Heavy tails reach far beyond sigma.
+Sampler = Callable[[Tensor, Generator | None, Tensor | None], Tensor]
+#: Largest sigma, as a share of the largest number of the dtype: draws of heavy-tailed noise
+#: exceed sigma by far.
 _LARGEST_SHARE = 1e-4
 
 
 class Noise(BaseEstimator, ABC):
-    """Base class of smoothing noise: randomness that comes between an input and the net.
+    """Base class of smoothing noise: randomness between an input and the net.
 
     A noise object holds its parameters and nothing else: the dimension comes from the
     data and the device from the net. It is a hyperparameter in scikit-learn's sense
-    (`get_params`, `set_params`, `clone`), so that searches sweep it and its numbers.
+    (`get_params`, `set_params`, `clone`), so that searches vary it and its numbers.
 
-    A subclass says what its distribution is at unit scale (`_unit_sigma`, `_unit_radius`
-    for the norms in `norms`, and `_check_shape` if it has parameters besides its scale)
-    and how an input is changed (`_sample_at_scale`; noise that is added to the input
-    inherits from :class:`AdditiveNoise` instead). Scale, conversion to other norms, checks
-    and rounding are done here.
+    A subclass states its distribution at unit scale (`_unit_sigma`, `_unit_radius` for the
+    norms in `norms`, and `_check_shape` if it has parameters besides its scale) and how an
+    input is changed (`_sample_at_scale`; noise that is added to the input inherits from
+    :class:`AdditiveNoise` instead). This class does the scale, the conversion to other
+    norms, checks and rounding.
 
     Parameters
     ----------
     sigma : float, default=None
-        Standard deviation of a coordinate, sqrt(E||e||_2^2 / d), in units of X. All
-        shapes of noise are compared at equal sigma.
+        Standard deviation of a coordinate, sqrt(E||e||_2^2 / d), in units of X. Noises are
+        compared at equal sigma.
 
     lambd : float, default=None
-        Scale lambda of the noise, in units of X. Exactly one of `sigma` and `lambd`
-        must be given when the noise is used.
+        Scale lambda of the noise, in units of X. Give exactly one of `sigma` and `lambd`
+        before the noise is used.
 
     Attributes
     ----------
     deterministic : bool
-        Whether the votes are not drawn: there are finitely many views of an input, and
-        all of them vote.
+        Whether an input has finitely many views, all of which vote; then nothing about the
+        votes is random.
 
     unit_inputs : bool
         Whether inputs must lie in [0, 1].
@@ -83,37 +84,28 @@ class Noise(BaseEstimator, ABC):
 
     @abstractmethod
     def _sample_at_scale(
-        self,
-        scale: float,
-        x: torch.Tensor,
-        generator: torch.Generator | None,
-        out: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """What `sample` returns, for the scale that the noise has; `x` was checked."""
+        self, scale: float, x: Tensor, generator: Generator | None, out: Tensor | None
+    ) -> Tensor:
+        """Result of `sample` for the noise's scale; `x` is checked."""
 
     @abstractmethod
-    def _unit_radius(
-        self, prob_lower: NDArray[np.float64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
+    def _unit_radius(self, prob_lower: FloatArray, norm: float, dim: int) -> FloatArray:
         """Radius of the noise of scale 1 for a norm in `norms`."""
 
     def _ideal_bounds(
-        self,
-        prob_lower: NDArray[np.float64],
-        prob_runner_up: NDArray[np.float64] | None,
-        dim: int,
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Bounds under the law that radii are about, given those under what is drawn."""
+        self, prob_lower: FloatArray, prob_runner_up: FloatArray | None, dim: int
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Bounds under the law that radii are about, given bounds under the drawn law."""
         return prob_lower, prob_runner_up
 
     @property
     def has_two_bound_radius(self) -> bool:
-        """Whether `radius` can make use of a bound on the runner-up."""
+        """Whether `radius` uses a bound on the runner-up."""
         return isinstance(self, TwoBounds) and not self.deterministic
 
     @property
     def has_box_radius(self) -> bool:
-        """Whether `radius` can make use of the box that attacks must stay in."""
+        """Whether `radius` uses the box that attacks must stay in."""
         return isinstance(self, InBox) and not self.deterministic
 
     @property
@@ -129,30 +121,30 @@ class Noise(BaseEstimator, ABC):
         random_state: np.random.RandomState | None,
         trained_under: Noise | None = None,
     ) -> Noise:
-        """The noise, with what is drawn once and then belongs to the fitted classifier.
+        """The noise, with the part that a fit draws once and keeps.
 
         Parameters
         ----------
         random_state : RandomState or None
-            Source of randomness. None: the net is trained already, nothing is to be drawn.
+            Source of randomness. None: the net is trained already, and nothing is drawn.
 
         trained_under : Noise, default=None
-            Noise of the net's training, as far as it is known.
+            Noise of the net's training, if it is known.
 
         Returns
         -------
         noise : Noise
-            Itself, where there is nothing to draw.
+            The same object, unless the noise has such a part.
         """
         return self
 
     @property
     def input_levels(self) -> int | None:
-        """Steps from 0 to 1 of the grid that inputs, attacked ones too, lie on; or None."""
+        """Steps from 0 to 1 of the grid of inputs, attacked inputs included; or None."""
         return None
 
-    def check_inputs(self, X: NDArray[np.float32] | torch.Tensor) -> None:
-        """Refuse inputs that the certificates would not be about; here none.
+    def check_inputs(self, X: NDArray[np.float32] | Tensor) -> None:
+        """Refuse inputs that the certificates do not cover; here none.
 
         Parameters
         ----------
@@ -162,25 +154,25 @@ class Noise(BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If a value is not one that the noise is defined for.
+            If the noise is not defined for a value.
         """
 
     def _floats(self, *names: str) -> tuple[float, ...]:
-        """Parameters as Python's floats: a numpy float32 would compute in float32."""
+        """Parameters as Python floats: a numpy float32 would compute in float32."""
         return tuple(float(getattr(self, name)) for name in names)
 
-    def _check_scale(self) -> None:
-        for name in ("sigma", "lambd"):
-            check_positive(f"{name} of {type(self).__name__}", getattr(self, name))
+    def _scales(self, dim: int) -> tuple[float, float]:
+        """Lambda and sigma, after all checks of parameters."""
+        name = type(self).__name__
+        for each in ("sigma", "lambd"):
+            check_positive(f"{each} of {name}", getattr(self, each))
         if (self.sigma is None) == (self.lambd is None):
             got = "neither" if self.sigma is None else "both"
             raise ValueError(
-                f"{type(self).__name__} takes exactly one of sigma and lambd, got {got}: "
+                f"{name} takes exactly one of sigma and lambd, got {got}: "
                 f"sigma={self.sigma}, lambd={self.lambd}. Give sigma, the standard "
                 "deviation of a coordinate, or lambd, the scale of the distribution."
             )
-
-    def _checked_unit_sigma(self, dim: int) -> float:
         self._check_shape(dim)
         try:
             unit_sigma = self._unit_sigma(dim)
@@ -191,7 +183,10 @@ class Noise(BaseEstimator, ABC):
                 f"{self} has sigma / lambd = {unit_sigma:g} in {dim} coordinates, which "
                 "float64 cannot hold: its shape parameters are too extreme."
             )
-        return unit_sigma
+        if self.sigma is not None:
+            return float(self.sigma) / unit_sigma, float(self.sigma)
+        assert self.lambd is not None
+        return float(self.lambd), float(self.lambd) * unit_sigma
 
     def scale(self, dim: int) -> float:
         """Scale lambda of the noise on inputs of `dim` coordinates.
@@ -218,15 +213,10 @@ class Noise(BaseEstimator, ABC):
         >>> round(Uniform(sigma=0.5).scale(dim=3072), 4)
         0.866
         """
-        self._check_scale()
-        unit_sigma = self._checked_unit_sigma(check_dim(dim))
-        if self.lambd is not None:
-            return float(self.lambd)
-        assert self.sigma is not None
-        return float(self.sigma) / unit_sigma
+        return self._scales(check_dim(dim))[0]
 
     def std(self, dim: int) -> float:
-        """Sigma of the noise on inputs of `dim` coordinates: `scale` read backwards.
+        """Sigma of the noise on inputs of `dim` coordinates.
 
         Parameters
         ----------
@@ -238,33 +228,24 @@ class Noise(BaseEstimator, ABC):
         sigma : float
             Standard deviation of a coordinate, in units of X.
         """
-        self._check_scale()
-        unit_sigma = self._checked_unit_sigma(check_dim(dim))
-        if self.sigma is not None:
-            return float(self.sigma)
-        assert self.lambd is not None
-        return float(self.lambd) * unit_sigma
+        return self._scales(check_dim(dim))[1]
 
     def sample(
-        self,
-        x: torch.Tensor,
-        generator: torch.Generator | None = None,
-        *,
-        out: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        self, x: Tensor, generator: Generator | None = None, *, out: Tensor | None = None
+    ) -> Tensor:
         """Noisy copy of every input; gradients flow through to `x`.
 
         Parameters
         ----------
         x : torch.Tensor of shape (n, ...), floating point
-            Inputs; left as they are.
+            Inputs, which do not change.
 
         generator : torch.Generator, default=None
             Source of randomness, on the device of `x`. None: torch's default one.
 
         out : torch.Tensor, default=None
-            Memory for the result, of the shape, dtype and device of `x`, but not that of
-            `x`. None: new memory.
+            Memory for the result, of the shape, dtype and device of `x`, but other memory
+            than `x`. None: new memory.
 
         Returns
         -------
@@ -276,7 +257,7 @@ class Noise(BaseEstimator, ABC):
         TypeError
             If `x` is not a floating-point tensor.
         ValueError
-            If `out` is `x`, or sigma is more than the dtype can hold.
+            If `out` shares memory with `x`, or the dtype cannot hold sigma.
 
         Examples
         --------
@@ -285,8 +266,8 @@ class Noise(BaseEstimator, ABC):
         >>> Gaussian(sigma=0.25).sample(torch.zeros(2, 3, 8, 8)).shape
         torch.Size([2, 3, 8, 8])
         """
-        if not (isinstance(x, torch.Tensor) and x.is_floating_point()):
-            kind = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+        if not (isinstance(x, Tensor) and x.is_floating_point()):
+            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise TypeError(f"x must be a floating-point torch.Tensor, got {kind}.")
         if x.dim() == 0:
             raise ValueError("x must have a first axis, of inputs, got a scalar.")
@@ -296,7 +277,7 @@ class Noise(BaseEstimator, ABC):
         return self.sampler(dim, x.dtype)(x, generator, out)
 
     def sampler(self, dim: int, dtype: torch.dtype) -> Sampler:
-        """`sample` for many small draws: what it checks is checked once.
+        """`sample` for many small draws: it checks once, here.
 
         Parameters
         ----------
@@ -314,7 +295,7 @@ class Noise(BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If a parameter is out of range, or sigma is more than the dtype can hold.
+            If a parameter is out of range, or the dtype cannot hold sigma.
         """
         scale = self.scale(dim)
         self._check_fits(dtype, dim)
@@ -336,12 +317,12 @@ class Noise(BaseEstimator, ABC):
         *,
         prob_runner_up: ArrayLike | None = None,
         reach: ArrayLike | None = None,
-    ) -> NDArray[np.float64]:
+    ) -> FloatArray:
         """Certified radius, given a lower bound on the top class's probability.
 
         Within this l_p distance of an input no change alters the majority vote. The
         radius is never above the true one: approximations are rounded down. A norm
-        that is not in `norms` gets the best radius that one of them implies.
+        that is not in `norms` gets the best radius that a norm in `norms` implies.
 
         Parameters
         ----------
@@ -356,13 +337,14 @@ class Noise(BaseEstimator, ABC):
 
         prob_runner_up : array-like of the shape of `prob_lower`, default=None
             Upper bound on the probability of every other class, for noises with a
-            two-bound radius (Gaussian, Uniform). None: what `prob_lower` leaves.
+            two-bound radius (:class:`~rs4a.noises.capabilities.TwoBounds`). None:
+            1 - `prob_lower`.
 
         reach : array-like of shape (..., k), default=None
-            How far an attack that must stay in a box can move the coordinates of each
-            input, the furthest first, in units of X, for noises with a box radius
-            (Uniform, independent Splitting). Coordinates beyond the k-th reach as far as
-            it does at most. The radius then holds within the box. None: no box.
+            For an attack that must stay in a box: the farthest move of the coordinates of
+            each input, the largest first, in units of X. Coordinates beyond the k-th move
+            at most as far as the k-th. The radius then holds within the box, for noises
+            with a box radius (:class:`~rs4a.noises.capabilities.InBox`). None: no box.
 
         Returns
         -------
@@ -385,33 +367,31 @@ class Noise(BaseEstimator, ABC):
         array([0. , 0.5, 1. ])
         """
         norm, dim = check_norm(norm), check_dim(dim)
-        probabilities, others = check_probability("prob_lower", prob_lower), None
+        top, runner_up = check_probability("prob_lower", prob_lower), None
         if prob_runner_up is not None:
             self.check_two_bounds()
-            others = check_probability("prob_runner_up", prob_runner_up)
-        probabilities, others = self._ideal_bounds(probabilities, others, dim)
-        if others is not None:
-            probabilities = self._one_bound(probabilities, others)
-        scale = self.scale(dim)
-        in_box = None if reach is None else self._box_radius(probabilities, reach, dim)
+            runner_up = check_probability("prob_runner_up", prob_runner_up)
+        top, runner_up = self._ideal_bounds(top, runner_up, dim)
+        if runner_up is not None:
+            top = self._one_bound(top, runner_up)
+        scale, sigma = self._scales(dim)
         candidates = [
-            self._unit_radius(probabilities, source, dim)
+            self._unit_radius(top, source, dim)
             * (scale * conversion_factor(source, norm, dim))
             for source in self.norms
         ]
         # The half-space x_1 <= c of that probability bounds every radius by c, and
         # Chebyshev bounds c. No noise comes near it: it only limits errors.
-        root = np.sqrt(2.0 * complement(probabilities))
+        root = np.sqrt(2.0 * complement(top))
         limit = np.full_like(root, np.inf)
-        np.divide(self.std(dim), root, out=limit, where=root > 0.0)
+        np.divide(sigma, root, out=limit, where=root > 0.0)
         radius = np.minimum(np.max(candidates, axis=0), limit)
-        if in_box is not None:
+        if reach is not None:
+            in_box = self._box_radius(top, reach, dim)
             radius = np.maximum(radius, in_box * conversion_factor(1.0, norm, dim))
         return round_down(radius)
 
-    def _box_radius(
-        self, probabilities: NDArray[np.float64], reach: ArrayLike, dim: int
-    ) -> NDArray[np.float64]:
+    def _box_radius(self, prob_lower: FloatArray, reach: ArrayLike, dim: int) -> FloatArray:
         self.check_box_radius()
         scale = self.scale(dim)
         lengths = np.asarray(reach, dtype=np.float64)
@@ -421,10 +401,10 @@ class Noise(BaseEstimator, ABC):
                 "reach must be an array of shape (..., k) of lengths of at least 0, the "
                 f"largest first, got {reach!r}."
             )
-        return scale * self._unit_box_radius(probabilities, lengths / scale, dim)
+        return scale * self._unit_box_radius(prob_lower, lengths / scale, dim)
 
     def check_two_bounds(self) -> None:
-        """Refuse to bound two classes where no radius makes use of it.
+        """Refuse a bound on the runner-up, unless a radius uses it.
 
         Raises
         ------
@@ -435,7 +415,7 @@ class Noise(BaseEstimator, ABC):
             refuse(self, TwoBounds, "runner_up=True or prob_runner_up")
 
     def check_box_radius(self) -> None:
-        """Refuse a box where no radius makes use of it.
+        """Refuse a box, unless a radius uses it.
 
         Raises
         ------
@@ -446,7 +426,7 @@ class Noise(BaseEstimator, ABC):
             refuse(self, InBox, "box")
 
     def guarantee(self, norm: float) -> str:
-        """Where the radius for a norm comes from, in words.
+        """Origin of the radius for a norm, in words.
 
         Parameters
         ----------
@@ -476,7 +456,7 @@ class Noise(BaseEstimator, ABC):
         return f"{format_norm(norm)} converted from {ways}"
 
 
-def _check_out(out: torch.Tensor | None, x: torch.Tensor) -> None:
+def _check_out(out: Tensor | None, x: Tensor) -> None:
     if out is None:
         return
     wanted, got = ((tuple(each.shape), each.dtype, each.device.type) for each in (x, out))
@@ -489,5 +469,4 @@ def _check_out(out: torch.Tensor | None, x: torch.Tensor) -> None:
 def _conversion_in_words(source: float, target: float) -> str:
     if target <= source:
         return "as it is"
-    exponent = 1 / source - (0.0 if np.isinf(target) else 1 / target)
-    return f"divided by dim**{exponent:g}"
+    return f"divided by dim**{1 / source - 1 / target:g}"

@@ -1,4 +1,4 @@
-"""Capabilities of noises beyond a radius: a noise has one by inheritance."""
+"""Capabilities of noises besides a radius: a noise inherits from the class of each."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -8,11 +8,14 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from rs4a.radii.rounding import FloatArray
 
 __all__ = ["Capability", "InBox", "Soft", "TwoBounds", "Viewer", "Views", "refuse"]
 
-#: Takes an input, the number of a view, and memory for views from it on.
-Viewer = Callable[[torch.Tensor, int, torch.Tensor], None]
+#: Takes an input, the number of the first view, and memory for that view and the next ones.
+Viewer = Callable[[Tensor, int, Tensor], None]
 
 
 class Capability(ABC):
@@ -32,29 +35,24 @@ class Capability(ABC):
 
 
 class TwoBounds(Capability):
-    """A radius that makes use of a bound on the runner-up."""
+    """A radius that uses a bound on the runner-up."""
 
-    words = "a two-bound radius"
+    words = "a two-bound radius, and random draws,"
 
     @abstractmethod
-    def _one_bound(
-        self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _one_bound(self, prob_lower: FloatArray, prob_runner_up: FloatArray) -> FloatArray:
         """Bound on the top class alone that proves as much as the two bounds."""
 
 
 class InBox(Capability):
     """A larger l1 radius against attacks that stay in a box."""
 
-    words = "coordinates that are shifted or cut independently and uniformly"
+    words = "coordinates shifted or cut independently and uniformly, and random draws,"
 
     @abstractmethod
     def _unit_box_radius(
-        self,
-        prob_lower: NDArray[np.float64],
-        reach: NDArray[np.float64],
-        dim: int,
-    ) -> NDArray[np.float64]:
+        self, prob_lower: FloatArray, reach: FloatArray, dim: int
+    ) -> FloatArray:
         """l1 radius of the noise of scale 1, with `reach` in units of the scale."""
 
 
@@ -64,14 +62,10 @@ class Soft(Capability):
     words = "a radius in which gradients exist"
 
     @abstractmethod
-    def _unit_soft_radius(
-        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
-    ) -> torch.Tensor:
+    def _unit_soft_radius(self, prob_top: Tensor, prob_runner_up: Tensor) -> Tensor:
         """Radius of the noise of scale 1 in its own norm, in torch."""
 
-    def soft_radius(
-        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor, *, dim: int
-    ) -> torch.Tensor:
+    def soft_radius(self, prob_top: Tensor, prob_runner_up: Tensor, *, dim: int) -> Tensor:
         """Radius in the noise's own norm with gradients: to train, not to certify.
 
         Parameters
@@ -88,7 +82,7 @@ class Soft(Capability):
         Returns
         -------
         radius : torch.Tensor of the shape of `prob_top`
-            In units of X; rounded anyhow, and below 0 where the classes proved nothing.
+            In units of X, not rounded down; below 0 where the probabilities prove nothing.
 
         Examples
         --------
@@ -142,7 +136,7 @@ class Views(Capability):
     @abstractmethod
     def exact_radius(
         self, counts: NDArray[np.int64], columns: NDArray[np.int64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
+    ) -> FloatArray:
         """Certified radius, given the votes on all views.
 
         Parameters
@@ -151,7 +145,7 @@ class Views(Capability):
             Votes on all views.
 
         columns : ndarray of shape (n,), int64
-            Column with the most votes, the first of several.
+            Column with the most votes, the first one of equals.
 
         norm : {1, 2, inf}
             Norm of the adversary.
@@ -167,7 +161,7 @@ class Views(Capability):
 
 
 def refuse(noise: object, capability: Any, who: str) -> NoReturn:
-    """Say that a noise lacks a capability, and which noises have it.
+    """Say that a noise lacks a capability, and which noises of the library have it.
 
     Parameters
     ----------
@@ -178,24 +172,23 @@ def refuse(noise: object, capability: Any, who: str) -> NoReturn:
         The capability.
 
     who : str
-        Who needs the capability: the name of a parameter.
+        Parameter, or class, that needs the capability.
 
     Raises
     ------
     ValueError
         Always.
     """
-    own = {kind for kind in _able(capability) if kind.__module__.startswith("rs4a.")}
-    names = " or ".join(sorted(kind.__name__ for kind in own))
+    names = " or ".join(sorted(each.__name__ for each in _able(capability)))
     raise ValueError(
-        f"{who} needs noise with {capability.words}, and random draws, as {names} has, "
-        f"got {noise}."
+        f"{who} needs noise with {capability.words} as {names} has, got {noise}."
     )
 
 
 def _able(capability: Any) -> set[type]:
-    """Classes that have a capability and can be made, users' classes too."""
+    """Classes of the library that have a capability and can be made."""
     able: set[type] = set()
     for kind in capability.__subclasses__():
-        able |= _able(kind) | (set() if isabstract(kind) else {kind})
+        own = kind.__module__.startswith("rs4a.") and not isabstract(kind)
+        able |= _able(kind) | ({kind} if own else set())
     return able

@@ -1,26 +1,28 @@
 """Exact draws from standard laws, in place, on the device of the tensor.
 
-Only the laws of torch and arithmetic are used, so that one generator decides everything.
+They use the laws of torch and arithmetic only, so that one generator decides all numbers.
 """
 
 import math
 
 import torch
+from torch import Generator, Tensor
 
 __all__ = [
     "fill_exponential_power",
     "fill_laplace",
     "fill_pareto",
+    "in_parts",
     "log_gamma_draws",
 ]
 
-#: Numbers that a CPU works on at once: about what its cache holds.
+#: Numbers that a CPU works on at once: about the size of its cache.
 _PART_NUMBERS = 2**16
 #: Exponent from which on Pareto noise is small beside its scale.
 _NEARLY_LAPLACE = 30.0
 
 
-def fill_laplace(out: torch.Tensor, generator: torch.Generator | None) -> None:
+def fill_laplace(out: Tensor, generator: Generator | None) -> None:
     """Overwrite with Laplace noise of density exp(-|x|) / 2, by inversion.
 
     Parameters
@@ -31,14 +33,14 @@ def fill_laplace(out: torch.Tensor, generator: torch.Generator | None) -> None:
     generator : torch.Generator or None
         Source of randomness.
     """
-    for part in _parts(out):
+    for part in in_parts(out):
         _fill_signed_uniform(part, generator)
         # 1 - |u| is exact, and never 0.
         magnitude = part.abs().neg_().add_(1.0).log_()
         torch.copysign(magnitude, part, out=part)
 
 
-def fill_pareto(out: torch.Tensor, a: float, generator: torch.Generator | None) -> None:
+def fill_pareto(out: Tensor, a: float, generator: Generator | None) -> None:
     """Overwrite with noise of density proportional to (1 + |x|)^-(a + 1), by inversion.
 
     Parameters
@@ -53,7 +55,7 @@ def fill_pareto(out: torch.Tensor, a: float, generator: torch.Generator | None) 
         Source of randomness.
     """
     cell = torch.finfo(out.dtype).eps
-    for part in _parts(out):
+    for part in in_parts(out):
         _fill_signed_uniform(part, generator)
         survival = part.abs().neg_().add_(1.0)
         # Polynomial tails magnify the grid of the uniform law: draw inside its last cells.
@@ -69,13 +71,13 @@ def fill_pareto(out: torch.Tensor, a: float, generator: torch.Generator | None) 
         torch.copysign(magnitude, part, out=part)
 
 
-def _parts(out: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Views of what a CPU's cache holds; a GPU gets all at once."""
-    flat = out.view(-1)
-    return flat.split(_PART_NUMBERS) if out.device.type == "cpu" else (flat,)
+def in_parts(numbers: Tensor, size: int = _PART_NUMBERS) -> tuple[Tensor, ...]:
+    """Views of the numbers, flat: a CPU gets `size` at once, and a GPU all."""
+    flat = numbers.view(-1)
+    return flat.split(size) if flat.device.type == "cpu" else (flat,)
 
 
-def _fill_signed_uniform(out: torch.Tensor, generator: torch.Generator | None) -> None:
+def _fill_signed_uniform(out: Tensor, generator: Generator | None) -> None:
     """Uniform on the centres of the cells that torch draws from.
 
     They are odd multiples of eps / 2 inside (-1, 1): symmetric, and never 0, -1 or 1.
@@ -84,7 +86,7 @@ def _fill_signed_uniform(out: torch.Tensor, generator: torch.Generator | None) -
 
 
 def fill_exponential_power(
-    out: torch.Tensor, p: float, scale: float, generator: torch.Generator | None
+    out: Tensor, p: float, scale: float, generator: Generator | None
 ) -> None:
     """Overwrite with noise of density proportional to exp(-|x / scale|^p).
 
@@ -111,7 +113,7 @@ def fill_exponential_power(
         dtype=out.dtype,
         device=out.device,
     )
-    for part in _parts(out):
+    for part in in_parts(out):
         places = _propose_exponential_power(part, p, scale, generator, work[:, : len(part)])
         refused.append(start + places)
         start += len(part)
@@ -123,16 +125,16 @@ def fill_exponential_power(
 
 
 def _propose_exponential_power(
-    out: torch.Tensor,
+    out: Tensor,
     p: float,
     scale: float,
-    generator: torch.Generator | None,
-    work: torch.Tensor,
-) -> torch.Tensor:
-    """Overwrite with draws, and return the places of those that are not to be used.
+    generator: Generator | None,
+    work: Tensor,
+) -> Tensor:
+    """Overwrite with draws, and return the places of the refused ones.
 
     The gamma law's rejection is that of Marsaglia and Tsang (2000), d (1 + c x)^3 for
-    normal x: nineteen of twenty proposals are good, or more. `work` is (3, len(out)).
+    normal x: it accepts at least nineteen of twenty proposals. `work` is (3, len(out)).
     """
     d = 2.0 / 3.0 + 1.0 / p
     c = 1.0 / math.sqrt(9.0 * d)
@@ -156,9 +158,9 @@ def _propose_exponential_power(
 
 
 def log_gamma_draws(
-    shape: float, n: int, generator: torch.Generator | None, device: torch.device
-) -> torch.Tensor:
-    """Logarithms of gamma draws, which small shapes cannot underflow.
+    shape: float, n: int, generator: Generator | None, device: torch.device
+) -> Tensor:
+    """Logarithms of gamma draws, which do not underflow for small shapes.
 
     Parameters
     ----------
@@ -166,13 +168,13 @@ def log_gamma_draws(
         Above 0.
 
     n : int
-        How many.
+        Number of draws.
 
     generator : torch.Generator or None
         Source of randomness.
 
     device : torch.device
-        Where to draw.
+        Device of the draws.
 
     Returns
     -------

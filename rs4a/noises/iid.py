@@ -2,16 +2,17 @@
 
 import math
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Generator, Tensor
 
 from rs4a import radii
 from rs4a.noises.additive import AdditiveNoise
+from rs4a.noises.base import Noise
 from rs4a.noises.capabilities import InBox, Soft, TwoBounds
 from rs4a.noises.draws import fill_exponential_power, fill_laplace, fill_pareto
-from rs4a.noises.exact import GridNoise, largest_support
+from rs4a.noises.grid import GridNoise, largest_support
 from rs4a.noises.integer_law import IntegerLaw, gaussian_law, gaussian_support, uniform_law
+from rs4a.radii.rounding import FloatArray
 from rs4a.utils.checks import check_in_range
 
 __all__ = ["Expp", "Gaussian", "Laplace", "Pareto", "Uniform"]
@@ -21,8 +22,8 @@ class Gaussian(GridNoise, TwoBounds, Soft):
     """Gaussian noise, the classical choice against l2 adversaries.
 
     Density proportional to exp(-||x||_2^2 / (2 lambda^2)). The l2 radius is
-    sigma ndtri(prob_lower), exact [1]_; it holds for l1 as it is, and divided by
-    sqrt(d) for linf, and both are the best that this noise can prove.
+    sigma ndtri(prob_lower), exact [1]_. It holds for l1 unchanged, and for linf divided by
+    sqrt(d); this noise can prove no more in either norm.
 
     Parameters
     ----------
@@ -30,12 +31,12 @@ class Gaussian(GridNoise, TwoBounds, Soft):
         Standard deviation of a coordinate, in units of X.
 
     exact : bool, default=False
-        Whether the noise is drawn in whole steps of the grid that inputs must lie on, so
-        that radii hold for the floating-point computation itself, between points of the
-        grid [2]_. The noise is then rounded to the nearest step.
+        Whether the noise is drawn in whole steps of a grid, on which inputs must lie. The
+        noise is then rounded to the nearest step, and radii hold for the floating-point
+        computation itself, between points of the grid [2]_.
 
     levels : int, default=255
-        With ``exact=True``: number of steps of that grid between 0 and 1.
+        Number of steps of that grid between 0 and 1, used with ``exact=True``.
 
     lambd : float, default=None
         Scale; for Gaussian noise the same as `sigma`. Give exactly one of the two.
@@ -67,7 +68,7 @@ class Gaussian(GridNoise, TwoBounds, Soft):
     def _unit_sigma(self, dim: int) -> float:
         return 1.0
 
-    def _fill_noise(self, out: torch.Tensor, generator: torch.Generator | None) -> float:
+    def _fill_noise(self, out: Tensor, generator: Generator | None) -> float:
         out.normal_(generator=generator)
         return 1.0
 
@@ -77,19 +78,13 @@ class Gaussian(GridNoise, TwoBounds, Soft):
     def _support(self, scale: float) -> int:
         return gaussian_support(scale, int(self.levels))
 
-    def _unit_radius(
-        self, prob_lower: NDArray[np.float64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
+    def _unit_radius(self, prob_lower: FloatArray, norm: float, dim: int) -> FloatArray:
         return radii.gaussian_l2(prob_lower)
 
-    def _one_bound(
-        self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _one_bound(self, prob_lower: FloatArray, prob_runner_up: FloatArray) -> FloatArray:
         return radii.gaussian_one_bound(prob_lower, prob_runner_up)
 
-    def _unit_soft_radius(
-        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
-    ) -> torch.Tensor:
+    def _unit_soft_radius(self, prob_top: Tensor, prob_runner_up: Tensor) -> Tensor:
         ndtri = torch.special.ndtri
         return 0.5 * (ndtri(prob_top) - ndtri(prob_runner_up))
 
@@ -128,24 +123,38 @@ class Laplace(AdditiveNoise, Soft):
     def _unit_sigma(self, dim: int) -> float:
         return math.sqrt(2.0)
 
-    def _fill_noise(self, out: torch.Tensor, generator: torch.Generator | None) -> float:
+    def _fill_noise(self, out: Tensor, generator: Generator | None) -> float:
         fill_laplace(out, generator)
         return 1.0
 
-    def _unit_radius(
-        self, prob_lower: NDArray[np.float64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
+    def _unit_radius(self, prob_lower: FloatArray, norm: float, dim: int) -> FloatArray:
         if norm == 1.0:
             return radii.laplace_l1(prob_lower)
         return radii.laplace_linf(prob_lower, dim)
 
-    def _unit_soft_radius(
-        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
-    ) -> torch.Tensor:
+    def _unit_soft_radius(self, prob_top: Tensor, prob_runner_up: Tensor) -> Tensor:
         return -math.log(2.0) - torch.log1p(-prob_top)
 
 
-class Uniform(GridNoise, TwoBounds, InBox, Soft):
+class UniformCuts(Noise, TwoBounds, InBox, Soft):
+    """Share of noises that cut the range of each coordinate at uniform places."""
+
+    def _unit_sigma(self, dim: int) -> float:
+        return 1.0 / math.sqrt(3.0)
+
+    def _one_bound(self, prob_lower: FloatArray, prob_runner_up: FloatArray) -> FloatArray:
+        return radii.uniform_one_bound(prob_lower, prob_runner_up)
+
+    def _unit_box_radius(
+        self, prob_lower: FloatArray, reach: FloatArray, dim: int
+    ) -> FloatArray:
+        return radii.uniform_l1_in_box(prob_lower, reach, dim)
+
+    def _unit_soft_radius(self, prob_top: Tensor, prob_runner_up: Tensor) -> Tensor:
+        return prob_top - prob_runner_up
+
+
+class Uniform(UniformCuts, GridNoise):
     """Noise uniform on a cube, the best known choice against l1 adversaries.
 
     Density constant on [-lambda, lambda]^d; sigma = lambda / sqrt(3). The l1 radius is
@@ -159,13 +168,13 @@ class Uniform(GridNoise, TwoBounds, InBox, Soft):
         Standard deviation of a coordinate, in units of X.
 
     exact : bool, default=False
-        Whether the noise is drawn in whole steps of the grid that inputs must lie on, so
+        Whether the noise is drawn in whole steps of a grid, on which inputs must lie, so
         that radii hold for the floating-point computation itself, between points of the
-        grid [2]_. lambda is then the largest (2 m + 1) / (2 levels) of at most the one
-        asked for.
+        grid [2]_. lambda is then the largest (2 m + 1) / (2 levels) of at most the given
+        one.
 
     levels : int, default=255
-        With ``exact=True``: number of steps of that grid between 0 and 1.
+        Number of steps of that grid between 0 and 1, used with ``exact=True``.
 
     lambd : float, default=None
         Half the side of the cube, in units of X. Give exactly one of the two.
@@ -188,10 +197,7 @@ class Uniform(GridNoise, TwoBounds, InBox, Soft):
 
     norms = (1.0, math.inf)
 
-    def _unit_sigma(self, dim: int) -> float:
-        return 1.0 / math.sqrt(3.0)
-
-    def _fill_noise(self, out: torch.Tensor, generator: torch.Generator | None) -> float:
+    def _fill_noise(self, out: Tensor, generator: Generator | None) -> float:
         out.uniform_(-1.0, 1.0, generator=generator)
         return 1.0
 
@@ -204,35 +210,23 @@ class Uniform(GridNoise, TwoBounds, InBox, Soft):
     def _support(self, scale: float) -> int:
         return round(scale * int(self.levels) - 0.5)
 
-    def _unit_radius(
-        self, prob_lower: NDArray[np.float64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
+    def _unit_radius(self, prob_lower: FloatArray, norm: float, dim: int) -> FloatArray:
         if norm == 1.0:
             return radii.uniform_l1(prob_lower)
         return radii.uniform_linf(prob_lower, dim)
 
-    def _one_bound(
-        self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        return radii.uniform_one_bound(prob_lower, prob_runner_up)
-
     def _unit_box_radius(
-        self, prob_lower: NDArray[np.float64], reach: NDArray[np.float64], dim: int
-    ) -> NDArray[np.float64]:
+        self, prob_lower: FloatArray, reach: FloatArray, dim: int
+    ) -> FloatArray:
         reach = self._reach_on_grid(reach, dim) if self.exact else reach
-        return radii.uniform_l1_in_box(prob_lower, reach, dim)
-
-    def _unit_soft_radius(
-        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
-    ) -> torch.Tensor:
-        return prob_top - prob_runner_up
+        return super()._unit_box_radius(prob_lower, reach, dim)
 
 
 class Pareto(AdditiveNoise):
     """Symmetric Pareto noise with polynomial tails, against l1 adversaries.
 
     Density proportional to ``prod (1 + |x_i| / lambda)^-(a + 1)``; sigma =
-    lambda (2 / ((a - 1) (a - 2)))^(1/2). For large a it comes near Laplace noise. The l1
+    lambda (2 / ((a - 1) (a - 2)))^(1/2). For large a it is close to Laplace noise. The l1
     radius, by the differential method [1]_, is a sound lower bound,
     lambda q / a 2F1(1, c; 1 + c; q^(1/c)) with q = 2 prob_lower - 1, c = a / (a + 1).
 
@@ -242,7 +236,7 @@ class Pareto(AdditiveNoise):
         Standard deviation of a coordinate, in units of X.
 
     a : float, default=3.0
-        Exponent of the tail, above 2: else the variance is infinite.
+        Exponent of the tail, above 2: up to 2 the variance is infinite.
 
     lambd : float, default=None
         Scale of the distribution, in units of X. Give exactly one of `sigma` and `lambd`.
@@ -274,14 +268,12 @@ class Pareto(AdditiveNoise):
         (a,) = self._floats("a")
         return math.sqrt(2.0 / ((a - 1.0) * (a - 2.0)))
 
-    def _fill_noise(self, out: torch.Tensor, generator: torch.Generator | None) -> float:
+    def _fill_noise(self, out: Tensor, generator: Generator | None) -> float:
         (a,) = self._floats("a")
         fill_pareto(out, a, generator)
         return 1.0
 
-    def _unit_radius(
-        self, prob_lower: NDArray[np.float64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
+    def _unit_radius(self, prob_lower: FloatArray, norm: float, dim: int) -> FloatArray:
         (a,) = self._floats("a")
         return radii.pareto_l1(prob_lower, a)
 
@@ -294,8 +286,8 @@ class Expp(AdditiveNoise):
     P(1/p, (R / lambda)^p) = 2 prob_lower - 1, P the regularized lower gamma function;
     for p < 1 it is a sound lower bound by the differential method [1]_.
 
-    At p = 1 and p = 2 the noise is Laplace and Gaussian noise, and has their other
-    direct guarantees as well, against linf and l2.
+    At p = 1 the noise is Laplace noise and has its direct linf guarantee as well; at p = 2
+    it is Gaussian noise and has its direct l2 guarantee.
 
     Parameters
     ----------
@@ -343,7 +335,7 @@ class Expp(AdditiveNoise):
         (p,) = self._floats("p")
         return math.exp(0.5 * radii.log_gamma_ratio(1.0 / p, 2.0 / p))
 
-    def _fill_noise(self, out: torch.Tensor, generator: torch.Generator | None) -> float:
+    def _fill_noise(self, out: Tensor, generator: Generator | None) -> float:
         (p,) = self._floats("p")
         if p == 1.0:
             fill_laplace(out, generator)
@@ -351,14 +343,12 @@ class Expp(AdditiveNoise):
         if p == 2.0:
             out.normal_(generator=generator)
             return math.sqrt(0.5)
-        # At sigma = 1, since at scale 1 float32 overflows for small p.
+        # At sigma = 1: at scale 1 float32 overflows for small p.
         unit_sigma = self._unit_sigma(1)
         fill_exponential_power(out, p, 1.0 / unit_sigma, generator)
         return unit_sigma
 
-    def _unit_radius(
-        self, prob_lower: NDArray[np.float64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
+    def _unit_radius(self, prob_lower: FloatArray, norm: float, dim: int) -> FloatArray:
         (p,) = self._floats("p")
         if norm == 2.0:
             return math.sqrt(0.5) * radii.gaussian_l2(prob_lower)

@@ -1,62 +1,65 @@
-"""Noise that cuts the range of every coordinate in parts and shows the part only."""
+"""Noise that cuts the range of every coordinate into parts and shows only the part."""
 
 import math
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
+from torch import Generator, Tensor
 
 from rs4a import radii
 from rs4a.noises.base import Noise
-from rs4a.noises.capabilities import InBox, Soft, TwoBounds, Viewer, Views
-from rs4a.noises.grid import check_levels, check_on_grid, to_steps
+from rs4a.noises.capabilities import Viewer, Views
+from rs4a.noises.grid import check_bool, check_int, check_levels, check_on_grid, to_steps
+from rs4a.noises.iid import UniformCuts
+from rs4a.radii.rounding import FloatArray
 
 __all__ = ["Splitting"]
 
-#: Most views: float32 holds sums of whole numbers up to there, and halves of them.
+#: Most views: up to here float32 holds sums of whole numbers, and their halves.
 _MOST_VIEWS = 2**22
-#: Slack for 2 lambda levels: a lambda that is meant to give a whole number gives it.
+#: Slack for 2 lambda levels, so that rounding of lambda does not cost a view.
 _SLACK = 1e-9
 _MOST_SEED = 2**32 - 1
 
 
-class Splitting(Noise, TwoBounds, InBox, Soft, Views):
-    """Splitting noise, against l1 adversaries: the net sees where an input lies, roughly.
+class Splitting(UniformCuts, Views):
+    """Splitting noise, against l1 adversaries: the net sees a rough place of each value.
 
-    Every coordinate of an input in [0, 1] is cut at a threshold s, and at s + 2 lambda,
-    s + 4 lambda, ... and s - 2 lambda, ... as far as these lie inside; the net sees the
-    centre of the part that the coordinate lies in. Thresholds are uniform over a length of
+    The range [0, 1] of each coordinate is cut at a threshold s, and at s + 2 lambda,
+    s + 4 lambda, ... and s - 2 lambda, ... as far as these lie inside. The net sees the
+    centre of the part in which the coordinate lies. Thresholds are uniform over a length of
     2 lambda; nothing is added to the input [1]_.
 
     With ``deterministic=True`` inputs lie on the grid {0, ..., levels} / levels, and
-    thresholds in between. Those of all coordinates move together, from a random template
-    that is drawn once and belongs to the fitted classifier, through floor(2 lambda levels)
-    places. The net votes on all of these views: nothing is random about the votes, so that
-    the certificate needs no confidence bound and holds with certainty, against attacks on
-    the grid. The l1 radius is half the margin of the votes, in whole steps of the grid.
+    thresholds between its points. A random template, which is drawn once and belongs to the
+    fitted classifier, gives each coordinate its first threshold. The thresholds of all
+    coordinates move together through floor(2 lambda levels) places, and the net votes on
+    all of these views. The votes are not random, so that the certificate needs no
+    confidence bound and holds with certainty, against attacks on the grid. The l1 radius is
+    half the margin of the votes, in whole steps of the grid.
 
-    With ``deterministic=False`` thresholds are drawn independently, and votes, bounds and
-    l1 radius, 2 lambda (prob_lower - 1/2), are as for :class:`Uniform` noise.
+    With ``deterministic=False`` each threshold is drawn independently. Votes, bounds and
+    the l1 radius, 2 lambda (prob_lower - 1/2), are as for :class:`Uniform` noise.
 
     Parameters
     ----------
     sigma : float, default=None
-        As of uniform noise with the same radii: lambda / sqrt(3), in units of X.
+        Sigma of Uniform noise with the same radii: lambda / sqrt(3), in units of X.
 
     deterministic : bool, default=True
-        Whether all views vote, or views that are drawn.
+        Whether all views vote, and not randomly drawn ones.
 
     levels : int, default=255
         Steps of the grid between 0 and 1: 255 for images of bytes that are divided by
-        255, 16 for scikit-learn's digits divided by 16. For ``deterministic=True``.
+        255, 16 for scikit-learn's digits divided by 16. Used with ``deterministic=True``.
 
     seed : int, default=None
         Seed of the template. None: `fit` draws one, and the classifier's `noise_` has it.
-        A net that was trained elsewhere needs the seed that it was trained under.
+        A net that was trained elsewhere needs the seed of its training.
 
     lambd : float, default=None
         Half the length over which thresholds are uniform, in units of X. Give exactly one
@@ -100,43 +103,37 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
         self.seed = seed
 
     def _check_shape(self, dim: int) -> None:
-        if not isinstance(self.deterministic, bool | np.bool_):
-            raise ValueError(
-                "deterministic of Splitting must be True or False, got "
-                f"{self.deterministic!r}."
-            )
+        check_bool("deterministic of Splitting", self.deterministic)
         check_levels("Splitting", self.levels)
-        _check_seed(self.seed)
-
-    def _unit_sigma(self, dim: int) -> float:
-        return 1.0 / math.sqrt(3.0)
+        if self.seed is not None:
+            check_int("seed of Splitting", self.seed, 0, _MOST_SEED, "or None, ")
 
     def fixed(
         self,
         random_state: np.random.RandomState | None,
         trained_under: Noise | None = None,
     ) -> "Splitting":
-        """The noise with the seed of a template, if it has none and is deterministic.
+        """The noise with the seed of a template, if it is deterministic and has none.
 
         Parameters
         ----------
         random_state : RandomState or None
-            Source of randomness. None: the net is trained already, nothing is to be drawn.
+            Source of randomness. None: the net is trained already, and nothing is drawn.
 
         trained_under : Noise, default=None
-            Noise of the net's training, as far as it is known.
+            Noise of the net's training, if it is known.
 
         Returns
         -------
         noise : Splitting
-            Itself, or a copy with a seed: that of the net's training, if it was under
-            such noise.
+            The same object, or a copy with a seed: the seed of the net's training, if that
+            was under such noise.
 
         Raises
         ------
         ValueError
-            If the net was trained under another template, or was trained already and
-            nobody says under which one.
+            If the net was trained under another template, or was trained already under
+            an unknown template.
         """
         if not self.deterministic:
             return self
@@ -166,10 +163,10 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
 
     @property
     def input_levels(self) -> int | None:
-        """Steps from 0 to 1 of the grid that inputs lie on, if it is deterministic."""
+        """Steps from 0 to 1 of the grid of inputs, if the noise is deterministic."""
         return int(self.levels) if self.deterministic else None
 
-    def check_inputs(self, X: NDArray[np.float32] | torch.Tensor) -> None:
+    def check_inputs(self, X: NDArray[np.float32] | Tensor) -> None:
         """Refuse inputs outside [0, 1] or, for deterministic noise, off the grid.
 
         Parameters
@@ -180,14 +177,14 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
         Raises
         ------
         ValueError
-            With the first value that is wrong, and what can be done.
+            With the first wrong value, and advice.
         """
         values = torch.as_tensor(X).detach()
         if not values.numel():
             return
         low, high = (float(end) for end in values.aminmax())
-        if not (low >= 0.0 and high <= 1.0):  # NaN is no number in between either
-            # Words that scikit-learn looks for where a tag says so.
+        if not (low >= 0.0 and high <= 1.0):  # NaN compares false
+            # scikit-learn's checks look for these words, because of a tag.
             negative = " Negative values in data are none of these." if low < 0.0 else ""
             raise ValueError(
                 f"X must lie in [0, 1] for {self}, which cuts this range, got values from "
@@ -197,7 +194,7 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
             check_on_grid(values, self.levels, self)
 
     def n_views(self, dim: int) -> int:
-        """Number of views that vote, if the noise is deterministic: floor(2 lambda levels).
+        """Number of views that vote, for deterministic noise: floor(2 lambda levels).
 
         Parameters
         ----------
@@ -212,7 +209,7 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
         Raises
         ------
         ValueError
-            If there is none, or more than float32 can number.
+            If there is no view, or float32 cannot number all views.
         """
         n_views = math.floor(2.0 * self.scale(dim) * self.levels + _SLACK)
         if not 1 <= n_views <= _MOST_VIEWS:
@@ -241,7 +238,7 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
         """
         n_views, template = self.n_views(dim), self._template(dim, dtype)
 
-        def view(x: torch.Tensor, start: int, out: torch.Tensor) -> None:
+        def view(x: Tensor, start: int, out: Tensor) -> None:
             offsets = torch.arange(start, start + len(out), dtype=dtype, device=x.device)
             steps = to_steps(x, self.levels).expand(out.shape)
             cuts = _cuts(template.to(x.device), offsets, n_views, out.shape)
@@ -250,12 +247,8 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
         return view
 
     def _sample_at_scale(
-        self,
-        scale: float,
-        x: torch.Tensor,
-        generator: torch.Generator | None,
-        out: torch.Tensor | None,
-    ) -> torch.Tensor:
+        self, scale: float, x: Tensor, generator: Generator | None, out: Tensor | None
+    ) -> Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)
         views = torch.empty(x.shape, dtype=dtype, device=x.device)
         if self.deterministic:
@@ -272,7 +265,7 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
             _centres(x.detach().to(dtype), cuts, 2.0 * scale, 1, views)
         return views.to(x.dtype) if out is None else out.copy_(views)
 
-    def _template(self, dim: int, dtype: torch.dtype) -> torch.Tensor:
+    def _template(self, dim: int, dtype: torch.dtype) -> Tensor:
         if self.seed is None:
             raise ValueError(
                 f"seed of {self} must be given where no fit draws it, got None: a template "
@@ -283,11 +276,11 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
 
     def exact_radius(
         self, counts: NDArray[np.int64], columns: NDArray[np.int64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
+    ) -> FloatArray:
         """Certified radius, given the votes on all views of deterministic noise.
 
         A change of a coordinate by k steps of the grid alters at most k of the views, and
-        an altered view may give its vote to another class.
+        an altered view may vote for another class.
 
         Parameters
         ----------
@@ -295,7 +288,7 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
             Votes on all views.
 
         columns : ndarray of shape (n,), int64
-            Column with the most votes, the first of several.
+            Column with the most votes, the first one of equals.
 
         norm : {1, 2, inf}
             Norm of the adversary.
@@ -306,7 +299,7 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
         Returns
         -------
         radius : ndarray of shape (n,), float64
-            In units of X, rounded down: no input on the grid that is so near has another
+            In units of X, rounded down. No input on the grid within it has another
             majority.
         """
         steps = _steps_to_a_tie(counts, columns)
@@ -315,70 +308,36 @@ class Splitting(Noise, TwoBounds, InBox, Soft, Views):
             return radius
         return radii.round_down(radius * radii.conversion_factor(1.0, norm, dim))
 
-    def _unit_radius(
-        self, prob_lower: NDArray[np.float64], norm: float, dim: int
-    ) -> NDArray[np.float64]:
+    def _unit_radius(self, prob_lower: FloatArray, norm: float, dim: int) -> FloatArray:
         if not self.deterministic:
             return radii.uniform_l1(prob_lower)
-        # As if the rest were the votes of one class that wins ties.
+        # All other votes count for one class, and that class wins ties.
         n_views = self.n_views(dim)
         votes = np.ceil(prob_lower * n_views - _SLACK)
         steps = np.maximum(np.floor((2.0 * votes - n_views - 1.0) / 2.0), 0.0)
         return steps / (self.levels * self.scale(dim))
 
-    def _one_bound(
-        self, prob_lower: NDArray[np.float64], prob_runner_up: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        return radii.uniform_one_bound(prob_lower, prob_runner_up)
-
-    def _unit_box_radius(
-        self, prob_lower: NDArray[np.float64], reach: NDArray[np.float64], dim: int
-    ) -> NDArray[np.float64]:
-        return radii.uniform_l1_in_box(prob_lower, reach, dim)
-
-    def _unit_soft_radius(
-        self, prob_top: torch.Tensor, prob_runner_up: torch.Tensor
-    ) -> torch.Tensor:
-        return prob_top - prob_runner_up
-
-
-def _check_seed(seed: Any) -> None:
-    if seed is None or (
-        isinstance(seed, int | np.integer)
-        and not isinstance(seed, bool)
-        and 0 <= seed <= _MOST_SEED
-    ):
-        return
-    raise ValueError(
-        f"seed of Splitting must be None or an int in the range [0, {_MOST_SEED}], got "
-        f"{seed!r}."
-    )
-
 
 @lru_cache(maxsize=16)
 def _draw_template(seed: int, n_views: int, dim: int) -> NDArray[np.int64]:
-    """Place of every coordinate's threshold in the view number 0."""
-    # numpy promises the numbers of RandomState for good, those of Generator it does not.
+    """Place of each coordinate's threshold in the first view."""
+    # numpy promises that the numbers of RandomState stay; it does not for Generator.
     state = np.random.RandomState(seed)
     return state.randint(n_views, size=dim, dtype=np.int64)
 
 
-def _cuts(
-    template: torch.Tensor, offsets: torch.Tensor, n_views: int, shape: torch.Size
-) -> torch.Tensor:
+def _cuts(template: Tensor, offsets: Tensor, n_views: int, shape: torch.Size) -> Tensor:
     """Thresholds of the views with the offsets: halves, between the steps of the grid."""
     cuts = template + offsets[:, np.newaxis]
     return cuts.remainder_(n_views).add_(0.5).view(shape)
 
 
-def _centres(
-    x: torch.Tensor, cuts: torch.Tensor, width: float, top: float, out: torch.Tensor
-) -> None:
-    """Overwrite `out` with the centres, over `top`, of the cells that x lies in.
+def _centres(x: Tensor, cuts: Tensor, width: float, top: float, out: Tensor) -> None:
+    """Overwrite `out` with the centres, over `top`, of the cells in which x lies.
 
-    A cell goes from cut + (k - 1) width, which it excludes, to cut + k width, as far as it
-    lies in [0, top]. Its centre comes from the cut and k alone: inputs in the same cell
-    look the same, to the last bit.
+    A cell is the part in [0, top] of the interval from cut + (k - 1) width, exclusive, to
+    cut + k width. Its centre depends on the cut and k alone: inputs in the same cell look
+    the same, to the last bit.
     """
     torch.sub(x, cuts, out=out)
     lower = out.div_(width).ceil_().sub_(1.0).mul_(width).add_(cuts)
@@ -389,7 +348,7 @@ def _centres(
 def _steps_to_a_tie(
     counts: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Views that may change their vote while the class still wins."""
+    """Number of views that may change their vote while the class still wins."""
     rows = np.arange(len(counts))
     wins_ties = np.arange(counts.shape[1]) < columns[:, np.newaxis]
     margins = counts[rows, columns][:, np.newaxis] - counts - wins_ties
@@ -397,7 +356,7 @@ def _steps_to_a_tie(
     return np.asarray(np.maximum(margins.min(axis=1), 0) // 2)
 
 
-def _quotient_rounded_down(steps: NDArray[np.int64], levels: int) -> NDArray[np.float64]:
+def _quotient_rounded_down(steps: NDArray[np.int64], levels: int) -> FloatArray:
     """Largest floats of at most steps / levels."""
     values, inverse = np.unique(steps, return_inverse=True)
     exact = [Fraction(step, int(levels)) for step in values.tolist()]

@@ -1,4 +1,4 @@
-"""What every training objective has in common."""
+"""Base class of training objectives, and its inputs."""
 
 import math
 from abc import ABC, abstractmethod
@@ -17,12 +17,12 @@ __all__ = ["Batch", "NoisyOutputs", "Objective", "log_mean_vote"]
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch that is about to be trained, or validated, on.
+    """A batch before a step of training, or of validation.
 
     Parameters
     ----------
     X : torch.Tensor of shape (n, ...)
-        Clean inputs, to be left as they are.
+        Clean inputs, which must not change.
 
     y : torch.Tensor of shape (n,), int64
         Indices of the net's outputs.
@@ -34,8 +34,8 @@ class Batch:
         Number of the epoch, from 1.
 
     log_proba : callable
-        The net in evaluation mode: takes k inputs, gives logarithms of probabilities of
-        shape (k, n_classes), and gradients flow through it.
+        The net in evaluation mode: takes k inputs, and gives logarithms of probabilities
+        of shape (k, n_classes), through which gradients flow.
     """
 
     X: torch.Tensor
@@ -47,12 +47,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class NoisyOutputs:
-    """What the net answered to the noisy copies of a batch.
+    """Outputs of the net for the noisy copies of a batch.
 
     Parameters
     ----------
     outputs : torch.Tensor of shape (m, n, n_classes)
-        Outputs of the net for m copies: logits or probabilities, as the net has them.
+        Logits or probabilities, as the net gives them, of m copies.
 
     y : torch.Tensor of shape (n,), int64
         Indices of the net's outputs.
@@ -64,15 +64,13 @@ class NoisyOutputs:
         Number of coordinates of an input.
 
     own_loss : callable
-        Takes a number of copies, and gives the net's own loss, a scalar, on the first of
-        them.
+        Takes a number of copies, and gives the net's own loss on the first ones, a scalar.
 
     to_log_proba : callable
-        Takes `outputs` to logarithms of probabilities.
+        Turns `outputs` into logarithms of probabilities.
 
     weights : torch.Tensor of shape (n,), default=None
-        Weights of the inputs, in the mean of which their losses are taken. None: they
-        count alike.
+        Weights of the inputs in the mean of their losses. None: all are equal.
     """
 
     outputs: torch.Tensor
@@ -84,17 +82,17 @@ class NoisyOutputs:
     weights: torch.Tensor | None = None
 
     def mean(self, losses: torch.Tensor) -> torch.Tensor:
-        """Mean over inputs of what each of them adds to the loss, times its weight.
+        """Mean over inputs of their losses times their weights.
 
         Parameters
         ----------
         losses : torch.Tensor of shape (n,)
-            A number per input.
+            One number per input.
 
         Returns
         -------
         mean : torch.Tensor of shape ()
-            Weighted by `weights`, if there are some.
+            Weighted by `weights`, unless they are None.
         """
         return (losses if self.weights is None else self.weights * losses).mean()
 
@@ -117,13 +115,13 @@ class NoisyOutputs:
         Parameters
         ----------
         n_copies : int, default=None
-            On how many of the copies, the first ones. None: on all.
+            Number of copies, from the first on. None: all.
 
         Returns
         -------
         loss : torch.Tensor of shape ()
-            As the criterion reduces it: the mean over copies and inputs, as a rule, in
-            which every input has its weight.
+            As the criterion reduces it: usually the mean over copies and inputs, with the
+            weight of each input.
         """
         return self.own_loss(len(self.outputs) if n_copies is None else n_copies)
 
@@ -141,9 +139,9 @@ class NoisyOutputs:
 class Objective(BaseEstimator, ABC):
     """Base class of training objectives: parameter objects, as noises are.
 
-    Training asks an objective twice a batch: which noisy copies of the inputs the net
-    shall see, and what the loss of its outputs is. A subclass with parameters, `n_samples`
-    and `loss` can be swept like those of the library.
+    Training calls an objective twice per batch: for the noisy copies that the net sees, and
+    for the loss of its outputs. Searches vary a subclass with parameters, `n_samples` and
+    `loss` as they vary the library's objectives.
 
     Examples
     --------
@@ -162,13 +160,13 @@ class Objective(BaseEstimator, ABC):
     >>> clf = SmoothedClassifier(objective=Agreement(weight=5.0))
     """
 
-    # Of users' objectives too, which need not declare any.
+    # A default, so that users' objectives need not declare any.
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     n_samples: int
 
-    #: Whether the class's own `loss` takes means over inputs by `answers.mean` alone, so
-    #: that the weights of a training set count in it.
+    #: Whether the class's own `loss` takes each mean over inputs by `answers.mean`, so that
+    #: it uses the weights of a training set.
     takes_weights: ClassVar[bool] = False
 
     @property
@@ -186,7 +184,7 @@ class Objective(BaseEstimator, ABC):
         """
 
     def check_weights(self) -> None:
-        """Refuse weights of inputs, unless the loss is known to heed them.
+        """Refuse weights of inputs, unless the loss is known to use them.
 
         Raises
         ------
@@ -197,7 +195,7 @@ class Objective(BaseEstimator, ABC):
         if not vars(owner).get("takes_weights", False):
             raise ValueError(
                 f"sample_weight must be None for objective={self}: the loss of "
-                f"{owner.__name__} is not known to heed weights. Take means over inputs by "
+                f"{owner.__name__} is not known to use weights. Take means over inputs by "
                 "answers.mean, and set takes_weights = True in the class."
             )
 
@@ -207,7 +205,7 @@ class Objective(BaseEstimator, ABC):
         Parameters
         ----------
         batch : Batch
-            Clean inputs, and what else is known.
+            Clean inputs, their labels and the epoch.
 
         Returns
         -------
@@ -223,7 +221,7 @@ class Objective(BaseEstimator, ABC):
         Parameters
         ----------
         answers : NoisyOutputs
-            What the net answered to the noisy copies.
+            Outputs of the net for the noisy copies.
 
         Returns
         -------
@@ -234,7 +232,7 @@ class Objective(BaseEstimator, ABC):
 
 def draw_copies(noise: Noise, X: torch.Tensor, n_copies: int) -> torch.Tensor:
     """Independent noisy copies of a batch, (n_copies, n, ...)."""
-    noise.check_inputs(X)  # once, not every copy
+    noise.check_inputs(X)  # once, and not each copy
     copies = X.expand(n_copies, *X.shape).flatten(0, 1)
     sample = noise.sampler(X[0].numel(), X.dtype)
     return sample(copies, None, None).unflatten(0, (n_copies, len(X)))
@@ -243,12 +241,12 @@ def draw_copies(noise: Noise, X: torch.Tensor, n_copies: int) -> torch.Tensor:
 def log_mean_vote(log_proba: torch.Tensor) -> torch.Tensor:
     """Logarithm of the mean probability over noisy copies.
 
-    Unlike the logarithm of a mean of exponentials it does not underflow.
+    It does not underflow, unlike the logarithm of a mean of exponentials.
 
     Parameters
     ----------
     log_proba : torch.Tensor of shape (m, ...)
-        Logarithms of probabilities, a row a copy.
+        Logarithms of probabilities, one row per copy.
 
     Returns
     -------

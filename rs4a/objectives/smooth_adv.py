@@ -1,4 +1,4 @@
-"""SmoothAdv: adversarial training of the smoothed classifier."""
+"""Adversarial training of the smoothed classifier."""
 
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -8,8 +8,8 @@ from sklearn.utils._param_validation import Interval
 
 from rs4a.attacks.ascent import Ball, ascend, check_additive, soft_vote_loss
 from rs4a.noises import Noise
-from rs4a.objectives.augmentation import NoiseAugmentation
 from rs4a.objectives.base import Batch, NoisyOutputs, Objective
+from rs4a.objectives.independent_copies import NoiseAugmentation
 from rs4a.utils.checks import check_box, check_norm
 
 __all__ = ["SmoothAdv"]
@@ -18,10 +18,9 @@ __all__ = ["SmoothAdv"]
 class SmoothAdv(Objective):
     """Training on noisy copies of inputs that were attacked first.
 
-    Projected gradient ascent moves every input to where the soft smoothed classifier,
-    the mean of the net's probabilities over some draws of the noise, is least sure of
-    the true class. The net, in evaluation mode during the attack, is then trained on
-    the attacked input with the same draws [1]_.
+    Projected gradient ascent lowers the soft vote for the true class: the mean of the
+    net's probabilities over some draws of the noise. The net, in evaluation mode during
+    the attack, is then trained on the attacked input with the same draws [1]_.
 
     Parameters
     ----------
@@ -39,17 +38,15 @@ class SmoothAdv(Objective):
         Draws of the noise that the attack sees, and that the net is trained on.
 
     warmup : int, default=10
-        Epochs until the attack has its full radius, to which it grows linearly from the
-        first epoch on. 1: at once.
+        Epochs in which the radius of the attack grows linearly to its full size. 1: it is
+        full from the first epoch on.
 
     box : tuple of two floats, default=None
-        Smallest and largest value of a coordinate that the attack may give. (0, 1) for
-        images.
+        Smallest and largest value of an attacked coordinate. (0, 1) for images.
 
     objective : Objective, default=None
-        How the net is trained on the attacked inputs. None: its own loss on `n_samples`
-        copies; ``Consistency()``, say, adds its terms to that, on as many copies as it
-        asks for.
+        Loss on the attacked inputs. None: the net's own loss on `n_samples` copies.
+        ``Consistency()``, for example, adds its terms on its own number of copies.
 
     References
     ----------
@@ -100,7 +97,7 @@ class SmoothAdv(Objective):
         return self._trained.is_base_loss
 
     def check_noise(self, noise: Noise) -> None:
-        """Refuse what the inner objective refuses, and an attack that has no meaning.
+        """Refuse noise that the inner objective refuses, and an attack without meaning.
 
         Parameters
         ----------
@@ -134,7 +131,7 @@ class SmoothAdv(Objective):
         Raises
         ------
         ValueError
-            If the inner objective's loss is not known to heed them.
+            If the inner objective's loss is not known to use them.
         """
         self._trained.check_weights()
 
@@ -144,7 +141,7 @@ class SmoothAdv(Objective):
         Parameters
         ----------
         batch : Batch
-            Clean inputs, and what else is known.
+            Clean inputs, their labels and the epoch.
 
         Returns
         -------
@@ -181,7 +178,7 @@ class SmoothAdv(Objective):
         Parameters
         ----------
         answers : NoisyOutputs
-            What the net answered to noisy copies of the attacked inputs.
+            Outputs of the net for noisy copies of the attacked inputs.
 
         Returns
         -------

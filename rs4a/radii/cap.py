@@ -1,10 +1,10 @@
 """Caps of the l2 unit sphere: the mass of the directions near a given one.
 
 cap_d(h) = P(u_1 > h), u uniform on the unit sphere of R^d, is a regularized incomplete
-beta function of h^2, and in few dimensions it is computed as such. In many, written as
-cap_d(h) = Phi(-y) with Phi the normal distribution function, y is nearly
-v = (-(d - 1) log(1 - h^2))^(1/2), and y / v is so smooth a function of v^2 that a short
-Chebyshev series, fitted to `scipy.special.betainc`, has all its digits: a cap then costs
+beta function of h^2. In few dimensions it is computed as that function. In many dimensions
+it is written as cap_d(h) = Phi(-y), with Phi the normal distribution function. There y is
+nearly v = (-(d - 1) log(1 - h^2))^(1/2), and y / v is a smooth function of v^2: a short
+Chebyshev series, fitted to `scipy.special.betainc`, has all its digits. A cap then costs
 one `ndtr` instead of one `betainc`, a quarter of the time.
 """
 
@@ -18,10 +18,10 @@ from rs4a.radii.rounding import FloatArray
 
 __all__ = ["cap", "half_minus_cap"]
 
-#: Caps beyond are smaller than 1e-30, and taken as 0.
+#: Caps beyond are smaller than 1e-30, and replaced by 0.
 _LARGEST_V = 11.5
 _DEGREE = 16
-#: Below, the series would need too many terms.
+#: Dimension below which the series would need too many terms.
 _SERIES_FROM = 24
 
 
@@ -53,7 +53,7 @@ def half_minus_cap(h: FloatArray, dim: int) -> FloatArray:
     Parameters
     ----------
     h : ndarray of any shape
-        Heights; beyond -1 and 1 nothing is left to add.
+        Heights; beyond -1 and 1 the mass is constant.
 
     dim : int
         Dimension d of the space around the sphere, at least 2.

@@ -1,9 +1,14 @@
 """Certified radii in closed form, at unit scale.
 
-Every function takes a lower bound on the probability of the top class and returns
-the l_p radius of the noise at scale lambda = 1, as float64 and of the same shape. The
-value is correct to a few units in the last place and not yet rounded: callers multiply
-by the scale and call :func:`rs4a.radii.round_down` once, at the end.
+A radius function takes a lower bound on the probability of the top class and returns the
+l_p radius of the noise at scale lambda = 1, as float64 and of the same shape. The value is
+correct to a few units in the last place and not rounded down yet: callers multiply by the
+scale and call :func:`rs4a.radii.round_down` once, at the end.
+
+The last two functions reduce bounds on two classes to a bound q on one. Under Gaussian and
+uniform noise an attack moves the probabilities of the top class and of the runner-up in the
+same way, and q proves as much as both bounds, in every norm that has a radius. q is above
+prob_lower where further classes hold a part of the rest, and is rounded down.
 
 References
 ----------
@@ -23,17 +28,19 @@ from functools import lru_cache
 import numpy as np
 from numpy.polynomial import Chebyshev, Polynomial
 from numpy.typing import ArrayLike
-from scipy.special import bernoulli, betaincinv, binom, digamma, factorial, ndtri
+from scipy.special import bernoulli, betaincinv, binom, digamma, factorial, ndtr, ndtri
 
 from rs4a.radii.rounding import FloatArray, complement, round_down
 
 __all__ = [
     "gaussian_l2",
+    "gaussian_one_bound",
     "laplace_l1",
     "pareto_l1",
     "uniform_ball_l2",
     "uniform_l1",
     "uniform_linf",
+    "uniform_one_bound",
 ]
 
 #: Where the series of the hypergeometric function around 0 and around 1 meet.
@@ -42,6 +49,9 @@ _TERMS_AROUND_ZERO, _TERMS_AROUND_ONE = 54, 18
 _UNIFORM_BALL_DEGREE = 20
 #: Error of a sum of some fifty terms, or of the inverse of an incomplete beta function.
 _SERIES_ERROR = 2.0**-40
+#: Relative error allowed to ndtr and ndtri together, and twice the last place of a number
+#: below 1.
+_TAIL_ERROR, _LAST_PLACE = 2.0**-40, 2.0**-52
 
 
 def gaussian_l2(prob_lower: ArrayLike) -> FloatArray:
@@ -99,7 +109,7 @@ def uniform_linf(prob_lower: ArrayLike, dim: int) -> FloatArray:
     """Noise uniform on [-1, 1]^d, linf adversary; exact ([Y]).
 
     2 (1 - (3/2 - prob_lower)^(1/d)) through log1p and expm1: at d = 150528 the power
-    is so near to 1 that the plain difference would lose five digits.
+    is so close to 1 that 1 minus the power would lose five digits.
 
     Parameters
     ----------
@@ -122,8 +132,8 @@ def pareto_l1(prob_lower: ArrayLike, a: float) -> FloatArray:
     """Density ``prod (1 + |x_i|)^-(a + 1)``, l1 adversary; a sound lower bound ([Y]).
 
     q / a * 2F1(1, c; 1 + c; q^(1/c)) with q = 2 prob_lower - 1 and c = a / (a + 1). Near
-    q = 1 the function is a logarithm, and the distance of q from 1 is all that counts:
-    there the series in log(q) / c is summed, elsewhere the one in q^(1/c).
+    q = 1 the function is a logarithm, which depends on the distance of q from 1: the
+    series there is in log(q) / c, and elsewhere in q^(1/c).
 
     Parameters
     ----------
@@ -198,3 +208,51 @@ def _uniform_ball_ratio(dim: int) -> Chebyshev:
         return 2.0 * np.sqrt(betaincinv(0.5, 0.5 * (dim + 1), share)) / share
 
     return Chebyshev.interpolate(exact, _UNIFORM_BALL_DEGREE, domain=[0.0, 0.25])
+
+
+def gaussian_one_bound(prob_lower: FloatArray, prob_runner_up: FloatArray) -> FloatArray:
+    """Single bound that proves the same under Gaussian noise.
+
+    ndtri(q) = (ndtri(prob_lower) - ndtri(prob_runner_up)) / 2; Cohen et al. 2019,
+    Theorem 1.
+
+    Parameters
+    ----------
+    prob_lower : ndarray of float64
+        Lower bounds on the probability of the top class.
+
+    prob_runner_up : ndarray of float64
+        Upper bounds on the probability of every other class.
+
+    Returns
+    -------
+    q : ndarray of float64
+        In [0, 1), rounded down.
+    """
+    with np.errstate(invalid="ignore"):
+        z = 0.5 * (ndtri(prob_lower) - ndtri(prob_runner_up))
+    rest = ndtr(-np.where(np.isnan(z), -np.inf, z))
+    return np.maximum(1.0 - (rest * (1.0 + _TAIL_ERROR) + _LAST_PLACE), 0.0)
+
+
+def uniform_one_bound(prob_lower: FloatArray, prob_runner_up: FloatArray) -> FloatArray:
+    """Single bound that proves the same under noise uniform on a cube.
+
+    An attack moves equal mass from the top class and to the runner-up, so
+    q = (1 + prob_lower - prob_runner_up) / 2.
+
+    Parameters
+    ----------
+    prob_lower : ndarray of float64
+        Lower bounds on the probability of the top class.
+
+    prob_runner_up : ndarray of float64
+        Upper bounds on the probability of every other class.
+
+    Returns
+    -------
+    q : ndarray of float64
+        In [0, 1), rounded down.
+    """
+    q = 0.5 * (1.0 + (prob_lower - prob_runner_up))
+    return np.maximum(q - _LAST_PLACE, 0.0)

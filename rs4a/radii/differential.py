@@ -4,9 +4,9 @@ Yang et al., ICML 2020 (arXiv:2002.08118): if a shift of length dr moves at most
 Phi(p) dr of mass into a class of probability p, then the radius is at least the
 integral of dp / Phi(p). Phi is concave: Phi(p) is the score of the best set of mass p,
 and its slope is the score at the border of that set. So every tangent lies above Phi
-and every chord below. The radius is integrated in closed form along tangents, hence
-never above the true integral, and tangents are added until the chords say that the
-integrand is known to within the tolerance.
+and every chord below. The integral along tangents has a closed form and is never above the
+true integral. Tangents are added until the chords show that the error of the integrand is
+within the tolerance.
 """
 
 from collections.abc import Callable
@@ -28,12 +28,12 @@ __all__ = [
 _FIRST_NODES = 129
 _MAX_ROUNDS = 60
 _MAX_NODES = 2**18
-#: Growth of Phi over a piece below which two terms of the logarithm are all its digits.
+#: Growth of Phi over a piece below which two terms of the logarithm have all its digits.
 _FLAT = 1e-9
 #: Float64 complements of a probability are 0 or at least 2^-53: below, no line is needed.
 SMALLEST_MASS = 2.0**-56
 
-#: Mass, rate and slope, an entry a tangent.
+#: Mass, rate and slope, one entry per tangent.
 Tangents = tuple[FloatArray, FloatArray, FloatArray]
 
 
@@ -65,7 +65,7 @@ def integral(pieces: Pieces, mass: FloatArray) -> FloatArray:
     Returns
     -------
     radius : ndarray of the shape of `mass`
-        Never above the true integral but for rounding; infinite at mass 0.
+        Never above the true integral, except for rounding; infinite at mass 0.
     """
     piece = np.searchsorted(-pieces.start, -mass, side="right") - 1
     radius = pieces.radius[piece] + _line_integral(
@@ -81,7 +81,7 @@ def integral(pieces: Pieces, mass: FloatArray) -> FloatArray:
 def pieces_of_lines(
     start: FloatArray, anchor_mass: FloatArray, anchor_rate: FloatArray, slope: FloatArray
 ) -> Pieces:
-    """Sum up the integrals of consecutive lines.
+    """Add the integrals of consecutive lines.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _line_integral(
     with np.errstate(divide="ignore", invalid="ignore"):  # Phi(0) = 0: infinite
         width = (high - low) / (anchor_rate + slope * (low - anchor_mass))
         relative = slope * width
-        # Nearly flat, also where slopes are subnormal numbers of a few bits.
+        # Nearly flat, or slopes are subnormal numbers of a few bits.
         flat = relative < _FLAT
         safe_slope = np.where(flat, 1.0, slope)
         return np.where(
@@ -125,13 +125,13 @@ def tangent_pieces(
     total_rate: float,
     tolerance: float,
 ) -> Pieces:
-    """Tangents above a concave Phi on [0, 1], as many as the tolerance needs.
+    """Tangents above a concave Phi on [0, 1], enough for the tolerance.
 
     Parameters
     ----------
     top_sets : callable
-        Maps parameters, ndarray of shape (n,), to mass, rate and slope of the tangent,
-        each (n,). The mass descends with the parameter.
+        Takes parameters, ndarray of shape (n,), and gives mass, rate and slope of the
+        tangents, each (n,). The mass falls as the parameter grows.
 
     low, high : float
         Range of the parameter: from nearly all the mass to less than `SMALLEST_MASS`.
@@ -156,9 +156,9 @@ def tangent_pieces(
         middle = 0.5 * (nodes[0, :-1] + nodes[0, 1:])[wide]
         fresh = np.stack([middle, *top_sets(middle)])
         nodes = np.insert(nodes, np.flatnonzero(wide) + 1, fresh, axis=1)
-    # The first tangent beyond the smallest mass serves down to mass 0.
+    # The first tangent beyond the smallest mass is used down to mass 0.
     _, mass, rate, slope = nodes[:, : np.count_nonzero(nodes[1] > SMALLEST_MASS) + 1]
-    # All the mass: a flat line is above any Phi that grows.
+    # At mass 1 a flat line is above Phi, which grows.
     mass, rate = np.append(1.0, mass), np.append(total_rate, rate)
     slope = np.append(0.0, slope)
     start = np.append(1.0, 0.5 * (mass[:-1] + mass[1:]))
@@ -166,9 +166,9 @@ def tangent_pieces(
 
 
 def _gaps(nodes: FloatArray) -> FloatArray:
-    """Distance of the higher tangent from the chord, where the two tangents change.
+    """Distance from the chord to the higher tangent, where the two tangents meet.
 
-    A tangent leaves its chord linearly, so that it is farthest there.
+    The distance grows linearly up to that place.
     """
     mass, rate, slope = nodes
     half = 0.5 * (mass[:-1] - mass[1:])

@@ -4,10 +4,10 @@ Yang et al., ICML 2020 (arXiv:2002.08118), Theorem for Laplace noise and linf: w
 B ~ Bin(d, 1/2), P_m = P(B >= m) and Phi(P_m) = m C(d, m) 2^-d, Phi linear between, the
 certified radius at unit scale is the integral of dp / Phi(p) from p0 to 1/2.
 
-Error: the binomial weights come from one running product of ratios and are normalised
-by the mass 1/2 that the upper half must have, so no gamma function is involved. Products
-and sums of at most 8 000 positive terms lose less than 8 000 units in the last place
-each, and the radius inherits their relative error: 2^-37 in all, taken off at the end.
+Error: the binomial weights are one running product of ratios, normalised by the mass 1/2
+of the upper half, so that no gamma function is needed. Products and sums of at most 8 000
+positive terms lose less than 8 000 units in the last place each, and the radius inherits
+their relative error: 2^-37 in all, which is taken off at the end.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from rs4a.radii.rounding import FloatArray, complement, round_down
 __all__ = ["laplace_linf"]
 
 _TABLE_ERROR = 2.0**-37
-#: Weights below this, relative to the central one, are left out. Float64 complements
-#: of a probability are 0 or at least 2^-53, far inside what is kept.
+#: Weights below this, relative to the central one, are left out. Float64 complements of a
+#: probability are 0 or at least 2^-53, far above the mass that is left out.
 _SMALLEST_WEIGHT = 1e-250
 
 

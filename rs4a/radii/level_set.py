@@ -8,14 +8,14 @@ coordinates
 
     P(L > +-t) = E_r cap_d((r^2 + e^2 - s^2) / (2 r e)),   psi(s) = psi(r) -+ t.
 
-The curve (p0, e) is computed at some 250 t, all at once: for each the e that
-makes -t the median, then p0. The threshold t is a log likelihood ratio, hence
-p0 <= exp(-t) / 2, which bounds its range. Between the points a spline of degree 7 runs
+The curve (p0, e) is computed at some 250 t, all at once: for each t the e that makes -t the
+median, then p0. The threshold t is a log likelihood ratio, so that p0 <= exp(-t) / 2, which
+bounds the range of t. Between the points a spline of degree 7 runs
 from log z to log e, with z the normal quantile of 1 - p0.
 
-Both expectations are integrals over the logarithm of the smaller one of r and s: the
-larger one is a smooth function of it, but not the other way round. Near p0 = 1/2 it is
-1/2 - p0 = E_r P(0 < u_1 < height) that is computed: nothing cancels.
+Both expectations are integrals over the logarithm of the smaller one of r and s: the larger
+one is a smooth function of the smaller one, but the reverse is not true. Near p0 = 1/2 the
+module computes 1/2 - p0 = E_r P(0 < u_1 < height), without cancellation.
 
 Error: half-way between the points the spline is compared with a finer rule. There any t
 and e prove a probability whose radius is e or more (weak duality), so that only the finer
@@ -51,19 +51,19 @@ __all__ = ["exp_two_l2", "pow_two_l2"]
 _LARGE_TAU = np.arange(0.5, 8.75, 0.08)
 _SMALL_LOG_TAU_RANGE, _N_SMALL_TAU = 39.2, 150
 _LARGEST_STRETCH = 8.5
-#: Radial quantiles Phi(y); 1e-28 of the mass lies beyond either end.
+#: Radial quantiles Phi(y); 1e-28 of the mass lies beyond each end.
 _Y = np.linspace(-11.0, 11.0, 67)
-#: Where the normal score of a cap is beyond, the cap is as good as constant.
+#: Normal score of a cap beyond which the cap is practically constant.
 _LARGEST_SCORE = 11.0
-#: From this dimension on the kinks of a cap, at heights -1 and 1, are too smooth to matter.
+#: From this dimension on the kinks of a cap, at heights -1 and 1, are smooth enough.
 _SMOOTH_FROM = 24
-#: How far below the norms and the shift kinks are looked for, in logarithms.
+#: Range of the search for kinks below the norms and the shift, in logarithms.
 _BELOW = 60.0
 #: Distances of graded panels from a kink, down from the first to the second / k.
 _GRADES, _N_GRADES = (10.0, 1e-7), 20
 _PANELS, _MAX_PANELS = 64, 256
 _NODES, _FEWER_NODES = 8, 6
-#: Below floor - this / k, s^k has no more weight.
+#: Below floor - this / k, s^k has no weight.
 _LOG_NOTHING = 45.0
 _LOG_RANGE = 300.0
 _LARGEST_SHRINKAGE = 280.0
@@ -71,7 +71,7 @@ _COARSE_BISECTIONS, _MAX_STEPS = 16, 40
 _REACH, _STEP_TOLERANCE = 1.0, 1e-11
 _MAX_PASSES = 12
 _NEAR, _NEAR_KINKED = 0.1, 1e-4
-#: Difference of the two rules, relative in the radius: when to halve the panels.
+#: Relative difference in the radius of the two rules above which the panels are halved.
 _AGREEMENT = 1e-5
 _DEGREE = 7
 #: Intervals on either side whose measured errors a point shares, and the factor that
@@ -92,7 +92,7 @@ class _Rule(NamedTuple):
 
 
 class _LevelSets:
-    """The integrals of one radial law at all thresholds t, a row each."""
+    """The integrals of one radial law at all thresholds t, one row each."""
 
     def __init__(self, law: ExpLaw | PowLaw, n_panels: int, graded: bool = False):
         self.law = law
@@ -107,12 +107,12 @@ class _LevelSets:
         self.log_r = np.tile(law.log_quantile(_Y), (len(tau), 1))
 
     def at(self, t: FloatArray) -> None:
-        """Take other thresholds."""
+        """Replace the thresholds."""
         self.t = t
         self.log_r = np.tile(self.log_r[:1], (len(t), 1))
 
     def drop(self, n_rows: int) -> None:
-        """Forget the smallest thresholds."""
+        """Remove the smallest thresholds."""
         self.t, self.log_r = self.t[n_rows:], self.log_r[n_rows:]
 
     def first_guess(self) -> FloatArray:
@@ -126,7 +126,7 @@ class _LevelSets:
             height = _heights(log_e, self.log_r, q)
             negative = _sum(half_minus_cap(height, self.law.dim) * weight) < 0.0
             low, high = np.where(negative, log_e, low), np.where(negative, high, log_e)
-        # Often it is where the height is 0 at the median norm, to many digits.
+        # Often the root is where the height is 0 at the median norm, to many digits.
         outer = q[:, [len(_Y) // 2]]
         at_median = middle + outer + 0.5 * np.log(-np.expm1(-2.0 * outer))
         return np.where(np.abs(at_median - log_e) < 0.2, at_median, log_e)
@@ -151,7 +151,7 @@ class _LevelSets:
         return _root_of_increasing(excess, log_e)
 
     def median_error(self, log_e: FloatArray) -> FloatArray:
-        """By how much log e would change with the other rule."""
+        """Change of log e with the other rule."""
         values = []
         for n_nodes in (_NODES, _FEWER_NODES):
             log_r, weight = self._median_nodes(log_e, n_nodes)
@@ -186,8 +186,8 @@ class _LevelSets:
     def proved_score(self, log_e: FloatArray, n_nodes: int) -> FloatArray:
         """Normal quantile of a probability whose radius is e or more.
 
-        A set of mass p has a mass up to e^t p + P(L < -t) - e^t P(L > t) after the
-        shift, whatever t is: an e or t that is slightly wrong costs the square of that.
+        For every t, a set of mass p has at most the mass e^t p + P(L < -t) - e^t P(L > t)
+        after the shift: a small error in e or t costs its square.
         """
         by_median = np.exp(-self.t) * self.median_excess(log_e, n_nodes)
         return self.normal_score(log_e, n_nodes, by_median)
@@ -195,7 +195,7 @@ class _LevelSets:
     def normal_score(
         self, log_e: FloatArray, n_nodes: int, correction: float | FloatArray = 0.0
     ) -> FloatArray:
-        """Normal quantile of 1 - p0, p0 = P(L > t) less a correction."""
+        """Normal quantile of 1 - p0, p0 = P(L > t) minus a correction."""
         rule = self._tail_rule(log_e, n_nodes)
         p0 = _sum(cap(np.maximum(rule.height, 0.0), self.law.dim) * rule.weight)
         p0 = p0 - correction
@@ -299,7 +299,7 @@ def _sum(values: FloatArray) -> FloatArray:
 
 
 def _heights(log_e: FloatArray, log_r: FloatArray, q: FloatArray) -> FloatArray:
-    """(r^2 + e^2 - s^2) / (2 r e) with q = log(s / r); beyond -2 and 2 all is one."""
+    """(r^2 + e^2 - s^2) / (2 r e) with q = log(s / r), cut off at -2 and 2."""
     larger = np.maximum(log_r, log_r + q)
     gap = bounded_exp(2.0 * larger - log_r - log_e) * -np.expm1(-2.0 * np.abs(q))
     return np.clip(0.5 * (bounded_exp(log_e - log_r) - np.copysign(gap, q)), -2.0, 2.0)

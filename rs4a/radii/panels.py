@@ -1,7 +1,7 @@
-"""Gauss's rule on panels that lie where the integrand has something to say.
+"""Gauss's rule on panels that follow the integrand.
 
-Many integrals at once, a row each. The panels of a row are placed on a grid, with equal
-progress of its features from edge to edge; a wrong place costs accuracy, never validity.
+Many integrals at once, one per row. The panels of a row are placed on a grid, with equal
+progress of its features from edge to edge. A wrong place costs accuracy, never validity.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _BISECTIONS = 55
 def edges_of_equal_progress(
     grid: FloatArray, features: list[FloatArray], n_panels: int
 ) -> FloatArray:
-    """Edges between which the features travel equally far.
+    """Edges between which the features change equally much.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ def gauss_rule(
         Nodes of a panel.
 
     half_powers : bool
-        Whether the integrand may begin at an edge like a half-integer power. The
-        substitution x = u^2 (3 - 2u) turns it into an integer one.
+        Whether the integrand may begin like a half-integer power at an edge. The
+        substitution x = u^2 (3 - 2u) turns that into an integer power.
 
     Returns
     -------
@@ -81,15 +81,15 @@ def gauss_rule(
 def change_between(
     condition: Callable[[FloatArray], NDArray[np.bool_]], low: FloatArray, high: FloatArray
 ) -> FloatArray:
-    """Where a condition that changes at most once changes, to the last bit.
+    """Place, to the last bit, of the change of a condition that changes at most once.
 
     Parameters
     ----------
     condition : callable
-        Maps points, (n_rows, n), to whether the condition holds there.
+        Takes points, (n_rows, n), and tells whether the condition holds there.
 
     low, high : ndarray of shape (n_rows, n)
-        Where to look.
+        Ends of the search.
 
     Returns
     -------

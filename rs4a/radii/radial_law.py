@@ -1,7 +1,7 @@
 """Laws of the l2 norm of spherical noise, and the level sets of its density.
 
 A law has density exp(-psi(r)) in x, r = ||x||_2, psi increasing. The level-set method
-asks it for the law of log r, and for the radius s at which psi(s) = psi(r) -+ t.
+needs the law of log r, and the radius s at which psi(s) = psi(r) -+ t.
 """
 
 import math
@@ -96,8 +96,8 @@ class ExpLaw:
         log_z = self.k * log_r
         if self.j == 0.0:
             return _log_growth(log_z, np.log(t)) / self.k
-        # j q + z (e^(k q) - 1) = t for q = log(s / r): convex, so that Newton's steps
-        # from the right of the root stay there.
+        # j q + z (e^(k q) - 1) = t for q = log(s / r) is convex in q: Newton's steps from
+        # the right of the root remain there.
         z = np.exp(log_z)
         start = np.minimum(
             t / (self.j + self.k * z), _log_growth(log_z, np.log(t)) / self.k
@@ -105,18 +105,18 @@ class ExpLaw:
         return _newton(start, log_z, self.k, self.j, t)
 
     def floor(self, t: FloatArray) -> FloatArray:
-        """Log s below which psi(s) is flat: outward(log s) leads to one r."""
+        """Log s below which psi(s) is flat, so that outward(log s) is one r."""
         if self.j > 0.0:
             return np.full_like(t, -np.inf)
         return np.minimum(np.log(t), 0.0) / self.k
 
     def inward(self, log_r: FloatArray, t: FloatArray) -> FloatArray:
-        """Log s for psi(s) = psi(r) - t; -inf where psi goes not so low."""
+        """Log s for psi(s) = psi(r) - t; -inf where psi does not go so low."""
         z = np.exp(self.k * log_r)
         if self.j == 0.0:
             with np.errstate(divide="ignore", over="ignore"):
                 return log_r + np.log1p(-np.minimum(t / z, 1.0)) / self.k
-        # The same with q < 0; here too the start is to the right of the root.
+        # The same with q < 0; the start is again to the right of the root.
         start = np.maximum(t / (self.j + self.k * z), (t - z) / self.j)
         return log_r + _newton(-start, self.k * log_r, self.k, self.j, -t)
 
@@ -168,8 +168,8 @@ class PowLaw:
     def log_quantile(self, y: FloatArray) -> FloatArray:
         """Quantiles of log r at the probabilities Phi(y)."""
         low, high = self._shapes
-        # u = z / (1 + z) ~ Beta(low, high) and 1 - u: of each pair the smaller one has
-        # the digits, as has the smaller of the probabilities below and above.
+        # u = z / (1 + z) ~ Beta(low, high). The smaller one of u and 1 - u is accurate, and
+        # so is the smaller one of the probabilities below and above.
         u = np.where(
             y < 0.0, betaincinv(low, high, ndtr(y)), betainccinv(low, high, ndtr(-y))
         )
@@ -199,7 +199,7 @@ class PowLaw:
         """Logarithm of the density of log r."""
         low, high = self._shapes
         log_z = self.k * log_r
-        # At the mode z = low / high the two large terms meet.
+        # At the mode z = low / high the two large terms cancel.
         shift = log_z - math.log(low / high)
         centre = (
             math.log(self.k)
@@ -208,7 +208,7 @@ class PowLaw:
             + high * math.log1p(-low / (low + high))
         )
         near = np.log1p(low / (low + high) * np.expm1(np.minimum(shift, -LOG_TINY)))
-        # Beyond, 1 is nothing beside exp(shift); nearer, the difference would cancel.
+        # Far out, 1 is negligible beside exp(shift); nearer, the difference would cancel.
         far = math.log(low / (low + high)) + shift
         grown = np.where(shift < -LOG_TINY, near, far)
         return centre + low * shift - (low + high) * grown
@@ -229,11 +229,11 @@ class PowLaw:
         return _log_growth(log_z, log_more) / self.k
 
     def floor(self, t: FloatArray) -> FloatArray:
-        """Log s below which psi(s) is flat: outward(log s) leads to one r."""
+        """Log s below which psi(s) is flat, so that outward(log s) is one r."""
         return np.minimum(log_expm1(t / self.a), 0.0) / self.k
 
     def inward(self, log_r: FloatArray, t: FloatArray) -> FloatArray:
-        """Log s for psi(s) = psi(r) - t; -inf where psi goes not so low."""
+        """Log s for psi(s) = psi(r) - t; -inf where psi does not go so low."""
         # z + 1 shrinks by exp(-t / a).
         left = np.logaddexp(0.0, self.k * log_r) - t / self.a
         return log_expm1(np.maximum(left, 0.0)) / self.k

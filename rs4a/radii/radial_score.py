@@ -2,8 +2,8 @@
 
 Density exp(-psi(r)), r a norm of x, score s(r) = psi'(r). With ES(w) = E[s(r); s(r) in
 its top w-quantile], the radius is the integral of dw / ES(w) from w0 to 1, w0 = 2 p0 or
-2 d p0 (Yang et al., ICML 2020, differential method). ES is concave with slope s at the
-border of the top set, which is all that `tangent_pieces` asks for.
+2 d p0 (Yang et al., ICML 2020, differential method). ES is concave, and its slope is s at
+the border of the top set: `tangent_pieces` needs no more.
 
 - psi = r^k + j log r: z = r^k ~ Gamma((d - j) / k). The score k r^(k-1) + j / r falls if
   k <= 1, grows if k > 1 and j = 0, and has one valley if k > 1 and j > 0: the top sets
@@ -41,24 +41,24 @@ from rs4a.radii.special import (
 
 __all__ = ["exp_inf", "exp_one_l1", "expp_l1", "pow_inf"]
 
-#: Relative distance of the tangents from ES.
+#: Largest relative distance of the tangents from ES.
 _TOLERANCE = 1e-7
-#: The same where the result is exact: integrated, it comes to a tenth of this.
+#: The same where the result is exact; the integral has a tenth of this error.
 _FINE_TOLERANCE = 2e-9
 #: Error of the regularized incomplete gamma and beta functions, with a margin.
 _FUNCTION_ERROR = 2.0**-34
 #: Error of a ratio of gamma functions, which is an exponential of up to 200.
 _RATIO_ERROR = 2.0**-40
 _ALMOST_ALL = 1e-16
-#: From no gap between z1 and z2 to all that float64 can tell.
+#: From no gap between z1 and z2 to the largest gap that float64 can hold.
 _LOG_LOG_RATIOS = (-28.0, 28.0)
 
 
 class _ExpScore:
     """The score k r^(k - 1) + j / r of psi = r^k + j log r, and the mass of its sets.
 
-    The mean of each of its parts over a set is the part's mean times the mass of the set
-    under another gamma law.
+    The mean of a part of the score over a set is the mean of that part times the mass of
+    the set under another gamma law.
     """
 
     def __init__(self, dim: int, k: float, j: float):
@@ -125,7 +125,7 @@ def _exp_pieces(dim: int, k: float, j: float, tolerance: float) -> Pieces | None
 
 
 def _log_upper_quantile(shape: float, mass: float) -> float:
-    """Log z with Q(shape, z) = mass; where z underflows, any z beyond."""
+    """Log z with Q(shape, z) = mass; where z underflows, a larger z."""
     return math.log(max(float(gammainccinv(shape, mass)), sys.float_info.min))
 
 
@@ -138,7 +138,7 @@ def _pow_pieces(dim: int, a: float) -> Pieces:
         u = expit(-negative_log_r)  # r / (1 + r) ~ Beta(dim, b)
         return betainc(dim, b, u), b * betainc(dim, b + 1.0, u), a * (1.0 - u)
 
-    # log(r) = log(u) - log(1 - u): of u and 1 - u the smaller one has the digits.
+    # log(r) = log(u) - log(1 - u): the smaller one of u and 1 - u is accurate.
     low_u = float(betaincinv(dim, b, SMALLEST_MASS))
     high_v = float(betainccinv(b, dim, SMALLEST_MASS))
     low = math.log(low_u / (1.0 - low_u) if low_u < 0.5 else (1.0 - high_v) / high_v)
@@ -150,7 +150,7 @@ def _pow_pieces(dim: int, a: float) -> Pieces:
 def expp_l1(prob_lower: ArrayLike, p: float) -> FloatArray:
     """Density exp(-||x||_p^p), l1 adversary ([Y]).
 
-    One coordinate is noise with psi = r^p in one dimension. Exact for p >= 1: the R with
+    A coordinate is noise with psi = r^p in one dimension. Exact for p >= 1: the R with
     P(1 / p, R^p) = 2 prob_lower - 1. For p < 1 a sound lower bound.
 
     Parameters

@@ -1,25 +1,27 @@
-"""Rounding towards the smaller radius, and the mass that a radius depends on."""
+"""Shared by all radii: the lacking mass, other norms, and rounding down."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CLOSED_FORM_ERROR", "FloatArray", "complement", "round_down"]
+__all__ = ["FloatArray", "complement", "conversion_factor", "round_down"]
 
 FloatArray = NDArray[np.float64]
 
 #: Relative error allowed to a closed form: 64 units in the last place. The longest
 #: one takes one special function (ndtri, log1p or expm1: at most 4 units each in
 #: scipy and libm), the scale and the conversion of norms (6 roundings together).
-CLOSED_FORM_ERROR = 2.0**-46
+_CLOSED_FORM_ERROR = 2.0**-46
 
 
 def complement(prob_lower: ArrayLike) -> FloatArray:
     """Mass p0 = 1 - prob_lower that the top class may lack, at most 1/2.
 
-    The subtraction is exact in float64 for probabilities from 1/2 to 1. Smaller ones
-    certify nothing, which is what p0 = 1/2 says: every radius is 0 there.
+    The subtraction is exact in float64 for probabilities from 1/2 to 1. Smaller
+    probabilities certify nothing: they get p0 = 1/2, where every radius is 0.
 
     Parameters
     ----------
@@ -35,10 +37,35 @@ def complement(prob_lower: ArrayLike) -> FloatArray:
     return 1.0 - np.maximum(prob_lower, 0.5)
 
 
+def conversion_factor(source_norm: float, target_norm: float, dim: int) -> float:
+    """Factor that turns an l_p radius into an l_q radius in `dim` coordinates.
+
+    For q <= p, ||v||_p <= ||v||_q, so that the radius holds unchanged. For q > p the
+    longest v of an l_q ball has ||v||_p = d^(1/p - 1/q) ||v||_q.
+
+    Parameters
+    ----------
+    source_norm, target_norm : {1, 2, inf}
+        p, the norm of the direct guarantee, and q, the norm of the adversary.
+
+    dim : int
+        Number of coordinates d of an input.
+
+    Returns
+    -------
+    factor : float
+        At most 1.
+    """
+    if target_norm <= source_norm:
+        return 1.0
+    target_share = 0.0 if math.isinf(target_norm) else 1.0 / target_norm
+    return float(dim) ** (target_share - 1.0 / source_norm)
+
+
 def round_down(
-    radius: ArrayLike, relative_error: float | FloatArray = CLOSED_FORM_ERROR
+    radius: ArrayLike, relative_error: float | FloatArray = _CLOSED_FORM_ERROR
 ) -> FloatArray:
-    """Largest radius that is safe if `radius` is known to within `relative_error`.
+    """Largest safe radius, if `radius` is known up to `relative_error`.
 
     Parameters
     ----------
@@ -46,7 +73,7 @@ def round_down(
         Computed radii, of at least 0.
 
     relative_error : float or ndarray of the same shape, default=2**-46
-        By how much a computed radius may exceed the true one.
+        Largest share by which a computed radius exceeds the true one.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Special functions where they overflow, underflow or cancel."""
+"""Special functions that do not overflow, underflow or cancel."""
 
 import math
 
@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 _LARGEST_EXPONENT = 600.0
-#: From here on down exp(log_z) is replaced by the leading term of a series in it.
+#: Largest log_z at which the leading term of a series replaces a function of exp(log_z).
 LOG_TINY = -600.0
 
 #: From here on Stirling's series with six terms is exact in float64.
@@ -29,8 +29,8 @@ _STIRLING_TERMS = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 36036
 def log_gamma_ratio(x: float, shift: float) -> float:
     """Logarithm of Gamma(x + shift) / Gamma(x), accurate for large x too.
 
-    The difference of two `gammaln` loses ten digits at x = 150528, since each of them is
-    a million; the difference of their Stirling series, term by term, loses none.
+    The difference of two `gammaln` loses ten digits at x = 150528, where each of them is a
+    million. The difference of their Stirling series, term by term, loses no digit.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def _stirling_tail(x: float) -> float:
 
 
 def bounded_exp(x: FloatArray) -> FloatArray:
-    """Exponential, at most exp(600): for values that only have to be large.
+    """Exponential, at most exp(600), for values whose size does not matter beyond that.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def bounded_exp(x: FloatArray) -> FloatArray:
 
 
 def log_expm1(x: FloatArray) -> FloatArray:
-    """Logarithm of exp(x) - 1, also where exp(x) overflows.
+    """Logarithm of exp(x) - 1, even where exp(x) overflows.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def log_expm1(x: FloatArray) -> FloatArray:
 
 
 def gamma_lower(shape: float, log_z: FloatArray) -> FloatArray:
-    """P(shape, z), the regularized lower gamma function, also where z underflows.
+    """P(shape, z), the regularized lower gamma function, even where z underflows.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def gamma_lower(shape: float, log_z: FloatArray) -> FloatArray:
 
 
 def gamma_upper(shape: float, log_z: FloatArray) -> FloatArray:
-    """Q(shape, z), the regularized upper gamma function, also where z underflows.
+    """Q(shape, z), the regularized upper gamma function, even where z underflows.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def gamma_upper(shape: float, log_z: FloatArray) -> FloatArray:
 
 
 def log_gamma_quantile(shape: float, mass: float) -> float:
-    """Log z with P(shape, z) = mass, also where z underflows.
+    """Log z with P(shape, z) = mass, even where z underflows.
 
     Parameters
     ----------

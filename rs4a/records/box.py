@@ -14,7 +14,7 @@ __all__ = ["Box", "as_box", "coordinate_reach", "input_free_reach"]
 
 FloatArray = NDArray[np.float64]
 
-#: Coordinates that are compared at a time.
+#: Coordinates that are compared together.
 _CHUNK_SIZE = 2**22
 
 
@@ -28,8 +28,8 @@ class Box:
         Smallest and largest value of a coordinate.
 
     reach : ndarray of shape (n, k), float64, default=None
-        From `coordinate_reach`. None: the inputs lie in the box, and are not known
-        otherwise.
+        Array from `coordinate_reach`. None: the inputs lie in the box, and nothing else is
+        known about them.
 
     Examples
     --------
@@ -66,7 +66,7 @@ class Box:
         Returns
         -------
         box : Box
-            With the reach of these inputs, if this box has a reach.
+            Box with the reach of these inputs, if this box has a reach.
         """
         return self if self.reach is None else replace(self, reach=self.reach[rows])
 
@@ -87,12 +87,12 @@ def as_box(box: Any) -> Box | None:
     Parameters
     ----------
     box : tuple of two floats, Box or None
-        As a user gives it.
+        Box as a user gives it.
 
     Returns
     -------
     box : Box or None
-        With its reach, if `box` is a Box that has a reach.
+        Box with its reach, if `box` is a Box that has a reach.
 
     Raises
     ------

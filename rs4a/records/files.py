@@ -56,13 +56,9 @@ def write_certification(path: str | os.PathLike[str], certification: Any) -> Non
     metadata = {
         "format": _FORMAT_VERSION,
         **{name: each and to_json(each) for name, each in objects.items()},
-        "net_digest": certification.net_digest,
-        "adaptive": bool(certification.adaptive),
-        "dim": certification.dim,
-        "alpha": certification.alpha,
+        **{name: getattr(certification, name) for name in _UNCHANGED},
         "norm": str(certification.norm),
         "box": box and box.interval,
-        "seconds": float(certification.seconds),
         "runs": certification.runs,
         "index": _index_to_json(certification.index),
     }
@@ -83,7 +79,7 @@ def read_certification(
         File to read.
 
     noise : Noise or None
-        The noise of the record, needed where its class is not one of rs4a's.
+        The noise of the record, needed if its class is none of rs4a's classes.
 
     bound : Bound or None
         Likewise, the bound.
@@ -140,27 +136,24 @@ def _read_archive(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
 
 
 def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:
-    """The object that a file states; a given object of a user's class must be the same."""
+    """The object that a file states; a given object must be the same."""
     known = _KNOWN[name]
     if given is None:
         return from_json(stated, known)
-    if stated["class"] in known:  # with the parameters that an older file did not have
+    if stated["class"] in known:  # adds parameters that an older file does not have
         stated = to_json(from_json(stated, known))
     if to_json(given) != stated:
         params = ", ".join(f"{key}={value!r}" for key, value in stated["params"].items())
         raise ValueError(
-            f"{name} must be what the record states, {stated['class']}({params}), got "
-            f"{given}."
+            f"{name} must be the record's own, {stated['class']}({params}), got {given}."
         )
     return given
 
 
 def _index_to_json(index: pd.Index | None) -> dict[str, Any] | None:
-    """An index of whole numbers or strings as JSON can hold it; None for any other."""
-    if index is None or isinstance(index, pd.MultiIndex):
+    """An index of whole numbers or strings as JSON; None for any other index."""
+    if index is None or not isinstance(index.name, str | None):
         return None
     values = index.tolist()
-    kinds = {type(value) for value in values}
-    if (kinds - {int} and kinds - {str}) or not isinstance(index.name, str | None):
-        return None
-    return {"values": values, "name": index.name}
+    is_plain = any({type(value) for value in values} <= {kind} for kind in (int, str))
+    return {"values": values, "name": index.name} if is_plain else None

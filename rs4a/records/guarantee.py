@@ -76,7 +76,7 @@ def guarantee_of_log(norm: float, box: tuple[float, float] | None = None) -> str
         The sentence.
     """
     return (
-        f"The log claims that no {_change(norm, box)}. It does not state with what "
+        f"The log claims that no {_change(norm, box)}. It does not state with which "
         "probability."
     )
 

@@ -58,22 +58,22 @@ class CertificationLog(CertifiedPredictions):
         Time spent on every input.
 
     norm : float
-        Norm of the radii: 1, 2 or inf. Logs of other codes do not state it.
+        Norm of the radii: 1, 2 or inf. Logs of other codes do not state their norm.
 
     dim : int or None
         Number of coordinates of an input, for conversion to larger norms.
 
     noise : Noise or None
         Noise of the votes, which the format does not state. Tables and figures that
-        compare noises need it, and it needs `dim`. The radii are those of the log.
+        compare noises need the noise, which needs `dim`. It does not change the radii.
 
     box : tuple of two floats or rs4a.records.box.Box, default=None
         Smallest and largest value of a coordinate, if the radii hold only for attacks
-        that stay between them. Kept as a `Box`.
+        that stay between them. The record holds a `Box`.
 
     radius_texts : ndarray of shape (n,), str, default=None
-        Radii as a file writes them, so that `to_tsv` writes the same text. A text that
-        does not mean the radius is ignored.
+        Radii as a file writes them, so that `to_tsv` writes the same text. A text of
+        another number than the radius is ignored.
 
     Raises
     ------
@@ -156,8 +156,8 @@ class CertificationLog(CertifiedPredictions):
         missing = wanted[rows < 0]
         if len(missing):
             raise ValueError(
-                f"idx must be numbers of images of the log, got {len(missing)} others, "
-                f"{missing[0]} to begin with."
+                f"idx must be numbers of images of the log, got {len(missing)} other "
+                f"numbers, the first is {missing[0]}."
             )
         return self[rows]
 
@@ -165,7 +165,7 @@ class CertificationLog(CertifiedPredictions):
         """Write the log; radii are rounded down to 10 decimals.
 
         A log that was read writes the radii as it read them. A column `norm` is added to
-        those of the format, and `box` where there is one.
+        those of the format, and `box` if there is a box.
 
         Parameters
         ----------
@@ -220,15 +220,15 @@ class CertificationLog(CertifiedPredictions):
             h:mm:ss. The columns norm and box that `to_tsv` adds are read too.
 
         norm : {1, 2, inf}, default=None
-            Norm of its radii. None: the one that the file states or, where it states none,
-            the noise's own; without a noise 2, as in Cohen et al.'s logs.
+            Norm of its radii. None: the norm that the file states; if the file states no
+            norm, the noise's own, or 2 without a noise, as in Cohen et al.'s logs.
 
         dim : int, default=None
             Number of coordinates of one input, for conversion to larger norms.
 
         noise : Noise, default=None
             Noise of the votes, for tables and figures that compare noises; it needs `dim`.
-            The radii stay those of the file.
+            The noise does not change the radii.
 
         Returns
         -------
@@ -248,8 +248,7 @@ class CertificationLog(CertifiedPredictions):
         Warns
         -----
         CertificationWarning
-            If a radius is negative: it certifies nothing, and the image counts as an
-            abstention.
+            If a radius is negative: it certifies nothing, and the image is an abstention.
         """
         file = read_log(path)
         index, texts = file.image_numbers(), file.texts
@@ -270,9 +269,9 @@ class CertificationLog(CertifiedPredictions):
         below = (radii < 0.0) & ~abstained
         if below.any():
             warn_user(
-                f"{file.name} has {int(below.sum())} negative radii, in line "
-                f"{texts.index[below][0]} to begin with: nothing is certified there, and "
-                "these images are abstentions."
+                f"{file.name} has {int(below.sum())} negative radii, the first in line "
+                f"{texts.index[below][0]}: they certify nothing, and their images are "
+                "abstentions."
             )
         abstained |= below
         return cls(
@@ -344,7 +343,7 @@ def common_images(logs: Sequence[CertificationLog]) -> list[CertificationLog]:
 
 
 def log_of(certification: Any, y_true: ArrayLike, norm: float) -> CertificationLog:
-    """Log of a certification, whose time is shared evenly among its inputs."""
+    """Log of a certification; each input gets an equal share of the time."""
     labels, y_true = certification.labels, np.asarray(y_true)
     check_shape("y_true", y_true, len(labels))
     y_true = y_true.astype(labels.dtype) if labels.dtype.kind == "f" else y_true
@@ -373,7 +372,6 @@ def _check_readable(*columns: NDArray[np.str_]) -> None:
     for written, meant in zip(np.ravel(columns), np.ravel(again), strict=True):
         if written != meant or not written:
             raise ValueError(
-                f"labels must stay what they are in a log, got {str(written)!r}, which is "
-                f"read as {str(meant)!r}. Encode them by "
-                "sklearn.preprocessing.LabelEncoder."
+                f"labels must survive a log, got {str(written)!r}, which is read as "
+                f"{str(meant)!r}. Encode them by sklearn.preprocessing.LabelEncoder."
             )

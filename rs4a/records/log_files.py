@@ -8,7 +8,7 @@ import lzma
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,21 +16,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs4a.utils.files import whole_file
 
-__all__ = ["COLUMNS", "LogFile", "parse_labels", "read_log", "write_log"]
+__all__ = ["parse_labels", "read_log", "write_log"]
 
 #: Columns that a log must have, each once.
-COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
+_COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
 _MODULES: dict[str, Any] = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
 #: Whole numbers as Python writes them, short enough for int64.
 _WHOLE = r"(?:0|-?[1-9][0-9]{0,17})"
 #: The same as pandas writes them in a column with a missing number.
 _WHOLE_AS_FLOAT = rf"{_WHOLE}(?:\.0*)?"
+_NUMBER = r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))"
 _CORRECT = {"1": True, "true": True, "0": False, "false": False}
 #: Characters of a wrong line that an error shows.
 _SHOWN = 60
 
 
-class LogFile(NamedTuple):
+class _LogFile(NamedTuple):
     """Fields of a log, as text without blanks around it.
 
     Parameters
@@ -56,11 +57,9 @@ class LogFile(NamedTuple):
         if column not in self.texts or self.texts.empty:
             return None
         texts = self.texts[column]
-        first = texts.iloc[0]
-        self.refuse(texts != first, column, f"{first!r} in all lines")
-        numbers = [_number(text) for text in first.split()]
-        self.refuse([len(numbers) != n or None in numbers] * len(texts), column, wanted)
-        return tuple(float(number) for number in numbers if number is not None)
+        self.refuse(texts != texts.iloc[0], column, f"{texts.iloc[0]!r} in all lines")
+        self.refuse(~texts.str.fullmatch(" +".join([_NUMBER] * n)), column, wanted)
+        return tuple(map(float, texts.iloc[0].split()))
 
     def image_numbers(self) -> NDArray[np.int64]:
         """Column idx: whole numbers, each once."""
@@ -73,9 +72,9 @@ class LogFile(NamedTuple):
 
     def numbers(self, column: str) -> NDArray[np.float64]:
         """A column of numbers."""
-        numbers = [_number(text) for text in self.texts[column]]
-        self.refuse([number is None for number in numbers], column, "a number")
-        return np.array(numbers, dtype=np.float64)
+        texts = self.texts[column]
+        self.refuse(~texts.str.fullmatch(_NUMBER), column, "a number")
+        return np.array(texts.tolist(), dtype=object).astype(np.float64)
 
     def seconds(self) -> NDArray[np.float64]:
         """Column time: seconds, or h:mm:ss as Python prints a timedelta."""
@@ -98,14 +97,7 @@ def _to_int(texts: pd.Series) -> pd.Series:
     return texts.str.replace(r"\.0*$", "", regex=True).astype(np.int64)
 
 
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def read_log(path: str | os.PathLike[str]) -> LogFile:
+def read_log(path: str | os.PathLike[str]) -> _LogFile:
     """Read the lines of a log; refuse lines that are cut off or too long.
 
     Parameters
@@ -115,7 +107,7 @@ def read_log(path: str | os.PathLike[str]) -> LogFile:
 
     Returns
     -------
-    log : LogFile
+    log : _LogFile
         Content of the file, without blank lines.
 
     Raises
@@ -125,8 +117,10 @@ def read_log(path: str | os.PathLike[str]) -> LogFile:
     """
     path = Path(path).expanduser()
     try:
-        with _open(path, path, "rt") as file:
-            text = file.read()
+        content = path.read_bytes()
+        if path.suffix in _MODULES:
+            content = _MODULES[path.suffix].decompress(content)
+        text = content.decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
         rows = {}
         for row in reader:
@@ -137,10 +131,10 @@ def read_log(path: str | os.PathLike[str]) -> LogFile:
         ) from None
     rows = {line: row for line, row in rows.items() if row not in ([], [""])}
     header = rows.pop(next(iter(rows), 0), [])
-    missing = [name for name in COLUMNS if header.count(name) != 1]
+    missing = [name for name in _COLUMNS if header.count(name) != 1]
     if missing:
         raise ValueError(
-            f"{path.name} must have the columns {COLUMNS}, tab-separated and each once; "
+            f"{path.name} must have the columns {_COLUMNS}, tab-separated and each once; "
             f"{missing} are missing or twice."
         )
     for line, row in rows.items():
@@ -153,8 +147,8 @@ def read_log(path: str | os.PathLike[str]) -> LogFile:
                 "was cut off or is no result."
             )
     texts = pd.DataFrame(list(rows.values()), index=list(rows), columns=header, dtype=str)
-    log = LogFile(path.name, texts.loc[:, ~texts.columns.duplicated()])
-    if not text.endswith(("\n", "\r")) and header[-1] in {*COLUMNS[:-1], "norm", "box"}:
+    log = _LogFile(path.name, texts.loc[:, ~texts.columns.duplicated()])
+    if not text.endswith(("\n", "\r")) and header[-1] in {*_COLUMNS[:-1], "norm", "box"}:
         # The last field may be cut off.
         is_last = np.arange(len(texts)) == len(texts) - 1
         log.refuse(is_last, header[-1], "followed by the end of its line")
@@ -173,18 +167,13 @@ def write_log(path: str | os.PathLike[str], columns: dict[str, Any]) -> None:
         Columns by name.
     """
     path = Path(path).expanduser()
-    with whole_file(path) as partial, _open(path, partial, "wt") as file:
-        pd.DataFrame(columns).to_csv(
-            file, sep="\t", index=False, na_rep="nan", lineterminator="\n"
-        )
-
-
-def _open(path: Path, place: Path, mode: str) -> IO[str]:
-    """Open the text at a place, compressed if the name of `path` says so."""
-    opener = _MODULES[path.suffix].open if path.suffix in _MODULES else open
-    encoding = "utf-8-sig" if mode == "rt" else "utf-8"
-    file: IO[str] = opener(place, mode, encoding=encoding, newline="")
-    return file
+    frame = pd.DataFrame(columns)
+    text = frame.to_csv(sep="\t", index=False, na_rep="nan", lineterminator="\n")
+    content = text.encode()
+    if path.suffix in _MODULES:
+        content = _MODULES[path.suffix].compress(content)
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
 
 
 def parse_labels(label: Iterable[str], predict: Iterable[str]) -> tuple[NDArray, NDArray]:

@@ -49,7 +49,7 @@ class CertifiedPredictions(ABC):
         Number of coordinates of one input; None in a log that was read without it.
 
     norm : {1, 2, inf}
-        Norm of the adversary where a method is given none.
+        Norm of the adversary, unless a method gets another norm.
 
     box : Box or None
         Box that inputs and attacks lie in. None: no box.
@@ -106,7 +106,7 @@ class CertifiedPredictions(ABC):
         if self.box is not None:
             self.noise.check_box_radius()
             reach = self.box.reach
-            if reach is not None and len(reach) != len(self):
+            if reach is not None and reach.shape[:-1] != (len(self),):
                 raise ValueError(
                     f"reach of the box must have shape ({len(self)}, k), one row per "
                     f"input, got {reach.shape}."
@@ -121,7 +121,7 @@ class CertifiedPredictions(ABC):
         return replace(self, box=self.box and self.box.of(at), **self._rows(at))
 
     def _rows(self, at: NDArray[np.int64]) -> dict[str, Any]:
-        """Fields of the record of the inputs at these positions, but its box."""
+        """Fields of the record of the inputs at these positions, without its box."""
         arrays = {name: getattr(self, name) for name in self._PER_INPUT}
         return {name: array[at] for name, array in arrays.items() if array is not None}
 
@@ -152,8 +152,9 @@ class CertifiedPredictions(ABC):
         Returns
         -------
         radius : ndarray of shape (n,), float64
-            In units of X, never above what is proven, or in a log claimed; 0 where the
-            classifier abstained. With a `box`, it holds for attacks that stay in the box.
+            In units of X, never above the radius that is proven, or that a log claims; 0
+            where the classifier abstained. With a `box`, the radius holds for attacks that
+            stay in the box.
 
         Raises
         ------
@@ -171,9 +172,10 @@ class CertifiedPredictions(ABC):
         -------
         frame : pandas.DataFrame of shape (n, n_columns)
             Columns label and abstained; y_true of a log; prob_lower of the other records;
-            n_votes of a Certification; radius_l1, radius_l2 and radius_linf, without those
-            to which a log cannot convert its radii. The index of a Certification is that
-            of the certified DataFrame, the index of a log holds the numbers of the images.
+            n_votes of a Certification; radius_l1, radius_l2 and radius_linf, without the
+            norms to which a log cannot convert its radii. The index of a Certification is
+            the index of the certified DataFrame; the index of a log holds the numbers of
+            the images.
         """
         columns = {"label": self.labels, "abstained": self.abstained}
         columns |= {name: getattr(self, name) for name in self._COLUMNS}
@@ -237,7 +239,7 @@ class BoundRecord(CertifiedPredictions):
         Number of coordinates of one input.
 
     norm : {1, 2, inf}, default=None
-        Norm of the adversary where a method is given none. None: the noise's own.
+        Norm of the adversary, unless a method gets another norm. None: the noise's own.
 
     alpha : float, default=0.001
         Probability with which each single bound may be wrong.
@@ -246,9 +248,9 @@ class BoundRecord(CertifiedPredictions):
         Share of the selection votes for every class.
 
     box : tuple of two floats, default=None
-        Smallest and largest value of a coordinate, if attacks must respect them too. Radii
-        are then larger, and hold within the box only, for inputs that lie in it. For
-        Uniform noise and independent Splitting.
+        Smallest and largest value of a coordinate, if they bound inputs and attacks. Radii
+        are then larger, and hold within the box only. For Uniform noise and independent
+        Splitting.
 
     Attributes
     ----------
@@ -305,12 +307,13 @@ class BoundRecord(CertifiedPredictions):
                 f"{classes.tolist()}, got {self.labels!r}."
             )
         store(self, classes=classes, labels=labels)
-        shapes = {"prob_lower": (len(self),), "proba": (len(self), len(classes))}
+        shapes: dict[str, tuple[int, ...]] = {"prob_lower": (len(self),)}
+        if self.proba is not None:
+            shapes["proba"] = len(self), len(classes)
         for name, shape in shapes.items():
-            if getattr(self, name) is not None:
-                values = read_only(check_probability(name, getattr(self, name)))
-                check_shape(name, values, *shape)
-                store(self, **{name: values})
+            values = read_only(check_probability(name, getattr(self, name)))
+            check_shape(name, values, *shape)
+            store(self, **{name: values})
         check_in_range("alpha", self.alpha, 0.0, 1.0, why="a probability")
         store(self, alpha=float(self.alpha))
         self._settle()

@@ -102,7 +102,7 @@ def read_results(
 ) -> tuple[Certification | BoundRecord, NDArray]:
     """Read a certification and the true labels of its inputs from a folder.
 
-    It holds the files of :func:`write_results`, or those of the code of Yang et al. [1]_:
+    It holds the files of :func:`write_results`, or files of the code of Yang et al. [1]_:
     preds.npy, labels.npy and prob_lb.npy. For the latter, the name of the folder states
     noise, sigma and data set, as in "cifar_uniform_0.5", and alpha is 0.001, the value of
     that code. Radii are computed anew from the bounds. Bounds that were rounded to float32
@@ -116,13 +116,13 @@ def read_results(
 
     noise : Noise, default=None
         Noise of the record, if neither the files nor the name of the folder state it. A
-        record of this library does, and then no other noise may be given.
+        record of this library states its noise, and then no other noise may be given.
 
     dim : int, default=None
-        Number of coordinates of one input, likewise.
+        Number of coordinates of one input, under the same conditions.
 
     norm : {1, 2, inf}, default=None
-        Norm of the adversary where the record's methods are given none. None: the
+        Norm of the adversary, unless a method of the record gets another norm. None: the
         record's own, or else the noise's.
 
     Returns
@@ -174,12 +174,8 @@ def read_results(
             f"{', '.join(_PUBLISHED)}, as the paper's code does, got no "
             f"{', '.join(missing if is_own else [_RECORD, *missing])}."
         )
-    return (_read_own if is_own else _read_published)(folder, noise, dim, norm)
-
-
-def _read_own(
-    folder: Path, noise: Noise | None, dim: int | None, norm: float | None
-) -> tuple[Certification, NDArray]:
+    if not is_own:
+        return _read_published(folder, noise, dim, norm)
     record = Certification.load(folder / _RECORD, noise=noise)
     if dim not in (None, record.dim):
         raise ValueError(f"dim must be the record's own, {record.dim}, or None, got {dim}.")

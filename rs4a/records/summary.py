@@ -11,8 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from rs4a.inputs.arrays import as_array, check_weights
-from rs4a.metrics.predictions import certified_hits, mean_over_inputs, rows_by_class
+from rs4a.inputs.arrays import as_array
+from rs4a.metrics.predictions import (
+    certified_hits,
+    input_weights,
+    mean_over_inputs,
+    rows_by_class,
+)
 from rs4a.metrics.scorers import warn_of_one_answer
 from rs4a.metrics.scores import certified_accuracy_interval
 from rs4a.records.guarantee import guarantee_in_words, spread_in_words
@@ -86,7 +91,7 @@ def _votes(certification: Any) -> str:
     low, high = int(n_votes.min()), int(n_votes.max())
     each = f"{low}" if low == high else f"{low} to {high}"
     seconds = f", in {certification.seconds:.3g} s" if certification.seconds else ""
-    return f"{int(n_votes.sum())}, {each} an input{seconds}"
+    return f"{int(n_votes.sum())}, {each} per input{seconds}"
 
 
 def _accuracies(
@@ -100,44 +105,32 @@ def _accuracies(
     """Certified accuracy at every radius, then a table of the classes."""
     where = np.ravel(_round_radii(certification.radius(norm)) if radii is None else radii)
     y, hits = certified_hits(y_true, certification, where, norm)
-    scores = mean_over_inputs(hits, y, sample_weight, average).tolist()
-    intervals, title = [""] * len(where), "weighted, without an interval"
+    texts = list(map(_percent, mean_over_inputs(hits, y, sample_weight, average)))
+    title = "weighted, without an interval"
     if sample_weight is None:
         title = "with its 95% interval over inputs"
         ends = certified_accuracy_interval(
             y_true, certification, radius=where, norm=norm, average=average
         )
-        intervals = [
-            f" ({_percent(low)} to {_percent(high, math.ceil)})"
-            for low, high in zip(*ends, strict=True)
+        texts = [
+            f"{text} ({_percent(low)} to {_percent(high, math.ceil)})"
+            for text, low, high in zip(texts, *ends, strict=True)
         ]
     over_classes = "mean over classes, " if average == "macro" else ""
     names = [str(radius).removesuffix(".0") for radius in where.tolist()]
+    label = f"{format_norm(norm)} radius"
     return [
         f"certified accuracy, {over_classes}{title}:",
-        *(
-            f"  {format_norm(norm)} radius {name}: {_percent(score)}{interval}"
-            for name, score, interval in zip(names, scores, intervals, strict=True)
-        ),
-        *_classes(y, hits, norm, sample_weight, names),
+        *(f"  {label} {name}: {text}" for name, text in zip(names, texts, strict=True)),
+        *_classes(y, hits, input_weights(sample_weight, len(y)), label, names),
     ]
 
 
 def _classes(
-    y: NDArray,
-    hits: NDArray[np.bool_],
-    norm: float,
-    sample_weight: ArrayLike | None,
-    names: list[str],
+    y: NDArray, hits: NDArray, weights: NDArray, label: str, names: list[str]
 ) -> list[str]:
     """One row per class, or for the lowest accuracies; none for a single class."""
-    weights = check_weights(
-        np.ones(len(y)) if sample_weight is None else sample_weight, len(y)
-    )
-    assert weights is not None
-    groups = {
-        label: rows for label, rows in rows_by_class(y).items() if weights[rows].any()
-    }
+    groups = {name: rows for name, rows in rows_by_class(y).items() if weights[rows].any()}
     if len(groups) < 2:
         return []
     scores = np.stack(
@@ -147,12 +140,11 @@ def _classes(
     table = pd.DataFrame(scores, columns=names).map(_percent)
     table.insert(0, "inputs", list(map(len, groups.values())))
     table.insert(0, "class", list(groups))
-    text = table.iloc[lowest].to_string(index=False)
     some = "each class"
     if len(groups) > _N_CLASSES:
         some = f"{_N_CLASSES} of {len(groups)} classes, the lowest"
-    head = f"certified accuracy of {some}, by {format_norm(norm)} radius:"
-    return [head, *(f"  {line}" for line in text.splitlines())]
+    rows = table.iloc[lowest].to_string(index=False).splitlines()
+    return [f"certified accuracy of {some}, by {label}:", *map("  {}".format, rows)]
 
 
 def _round_radii(radius: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from rs4a.utils.arrays import read_only
 from rs4a.utils.checks import check_in_range
 from rs4a.utils.params import to_json
 
-__all__ = ["Votes", "check_counts", "joined", "selection_votes"]
+__all__ = ["Votes", "check_counts", "selection_votes"]
 
 #: The largest of so many tokens is below this number with probability 2^-64 at most.
 _FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
@@ -71,6 +71,7 @@ class Votes(CertifiedPredictions):
             store(self, **{name: counts})
             check_shape(name, counts, len(self), len(self.classes))
         self._settle()
+        store(self, seconds=float(self.seconds), adaptive=bool(self.adaptive))
         if self.index is not None:
             check_shape("index", self.index, len(self))
         if self.inference is not None:
@@ -90,15 +91,12 @@ class Votes(CertifiedPredictions):
     def _check_all_voted(self) -> None:
         """Refuse votes on some of the views only."""
         n_views = self.noise.n_views(self.dim)
-        if (self.n_votes != n_views).any():
+        n_votes, differ = self.n_votes, self.counts != self.selection_counts
+        if (n_votes != n_views).any() or differ.any():
             raise ValueError(
-                f"counts must be the votes on all {n_views} views of {self.noise}, got "
-                f"from {self.n_votes.min()} to {self.n_votes.max()} votes per input."
-            )
-        if (self.counts != self.selection_counts).any():
-            raise ValueError(
-                f"selection_counts must be the counts themselves under {self.noise}: all "
-                "votes choose the class. Give from_counts neither them nor labels."
+                f"counts and selection_counts must both be the votes on all {n_views} "
+                f"views of {self.noise}, got from {n_votes.min()} to {n_votes.max()} votes "
+                "per input. Give from_counts neither selection_counts nor labels."
             )
 
     def _check_bound(self, bound: Bound) -> None:
@@ -112,7 +110,7 @@ class Votes(CertifiedPredictions):
             )
         if bound.randomized and self.tokens is None:
             raise ValueError(
-                f"bound={bound} needs a random number an input, drawn with the votes: "
+                f"bound={bound} needs one random number per input, drawn with the votes: "
                 "give tokens, an array of uint64, got None."
             )
         if bound.runner_up:
@@ -122,7 +120,7 @@ class Votes(CertifiedPredictions):
         return len(self.counts)
 
     def _rows(self, at: NDArray[np.int64]) -> dict[str, Any]:
-        """Fields of the votes on some inputs. The time is shared by votes."""
+        """Fields of the votes on some inputs, with their share of the time by votes."""
         rows = super()._rows(at)
         n_votes = int(self.counts.sum() + self.selection_counts.sum())
         share = int(rows["counts"].sum() + rows["selection_counts"].sum()) / max(n_votes, 1)
@@ -140,9 +138,9 @@ class Votes(CertifiedPredictions):
         Returns
         -------
         report : dict
-            As JSON can hold it; empty for votes that were counted elsewhere. `votes` are
-            those of the known runs, `votes_in_record` all. `warned` lists the reasons,
-            where `certify` noticed any, why the net is no function of one input.
+            Values that JSON can hold; empty for votes that were counted elsewhere. `votes`
+            is the number of votes of the known runs, `votes_in_record` of all. `warned`
+            lists reasons that `certify` found why the net is no function of one input.
         """
         if not self.runs:
             return {}
@@ -224,8 +222,8 @@ class Votes(CertifiedPredictions):
     ) -> Self:
         """Draw other conclusions from the same votes.
 
-        Each record is valid at its own `alpha`. To choose among several after seeing
-        them, for example the best bound, voids the stated failure probability.
+        Each record is valid at its own `alpha`. A choice among several records after a
+        look at them, for example of the best bound, voids the failure probability.
 
         Parameters
         ----------
@@ -236,13 +234,12 @@ class Votes(CertifiedPredictions):
             Norm of the adversary. None: as it was.
 
         bound : Bound, default=None
-            How votes become a probability; the number of votes that it would draw is
-            ignored. None: as it was.
+            Bound on the probability of the label. Its number of votes is ignored. None: as
+            it was.
 
         box : tuple of two floats, default=None
-            Smallest and largest value of a coordinate, which the inputs did and attacks
-            must respect. None: as it was. ``dataclasses.replace(record, box=None)`` drops
-            the box.
+            Smallest and largest value of a coordinate, of inputs and of attacks. None: as
+            it was. ``dataclasses.replace(record, box=None)`` drops the box.
 
         X : array-like of shape (n, ...), default=None
             The inputs, which make radii in a new box larger. None: they are not used.
@@ -258,7 +255,7 @@ class Votes(CertifiedPredictions):
         ValueError
             If `alpha` is outside (0, 1), the votes decided when their drawing stopped
             and `bound` does not allow that, the noise has no radius in a box, or, as far
-            as the record knows the inputs, they were not in the box or `X` holds others.
+            as the record knows its inputs, they are not in the box or are not `X`.
         """
         return replace(
             self,
@@ -278,13 +275,13 @@ class Votes(CertifiedPredictions):
             reach = coordinate_reach(inputs, wanted.interval, self.noise.scale(self.dim))
             return replace(wanted, reach=reach)
         if wanted is None or (self.box and self.box.interval == wanted.interval):
-            return self.box  # which may know the inputs
+            return self.box  # its reach stays
         low, high = widened(wanted.interval)
         for run in self.runs:
             known = run.get("input_range")
             if known and not (low <= known[0] and known[1] <= high):
                 raise ValueError(
-                    f"box must hold the inputs, which were from {known[0]:.9g} to "
+                    f"box must hold the inputs, which are from {known[0]:.9g} to "
                     f"{known[1]:.9g}, got {wanted}."
                 )
         return wanted
@@ -304,44 +301,77 @@ class Votes(CertifiedPredictions):
             differs = np.all(np.array(keys) != self.tokens, axis=0)
             if differs.any():
                 raise ValueError(
-                    "X must hold the inputs of the record in its order, got others, "
-                    f"number {int(differs.argmax())} to begin with."
+                    "X must hold the inputs of the record in its order, got other inputs, "
+                    f"the first is number {int(differs.argmax())}."
                 )
         return inputs
 
+    @classmethod
+    def concatenate(cls, records: Sequence[Self]) -> Self:
+        """Join records of inputs that were certified in parts.
 
-# Several records
+        Parameters
+        ----------
+        records : sequence of Certification
+            Records of one classifier under the same parameters, at least one.
 
+        Returns
+        -------
+        certification : Certification
+            One record of all inputs, in order; its time is the sum of theirs.
 
-def joined(records: Sequence[Any]) -> Any:
-    """Join certifications; :meth:`rs4a.Certification.concatenate` says more."""
-    if not records:
-        raise ValueError("records must hold at least one Certification, got none.")
-    first, *others = map(_settings, records)
-    differs = sorted(k for k in first if any(other[k] != first[k] for other in others))
-    if differs:
-        raise ValueError(
-            "records must be of one classifier and one set of parameters, got some "
-            f"that differ in {', '.join(differs)}."
+        Raises
+        ------
+        ValueError
+            If `records` is empty, or the records differ in more than inputs, votes and
+            time.
+
+        Examples
+        --------
+        >>> from rs4a import Certification
+        >>> from rs4a.noises import Uniform
+        >>> parts = [
+        ...     Certification.from_counts(
+        ...         votes, labels=[0], noise=Uniform(lambd=1.0), dim=784
+        ...     )
+        ...     for votes in ([[99, 1]], [[98, 2]])
+        ... ]
+        >>> Certification.concatenate(parts).counts
+        array([[99,  1],
+               [98,  2]])
+        """
+        if not records:
+            raise ValueError("records must hold at least one Certification, got none.")
+        first, *others = map(_settings, records)
+        differs = sorted(k for k in first if any(other[k] != first[k] for other in others))
+        if differs:
+            raise ValueError(
+                "records must be of one classifier and one set of parameters, got records "
+                f"that differ in {', '.join(differs)}."
+            )
+        runs = [run for record in records for run in record.runs]
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(record, name) for record in records])
+            for name in ("selection_counts", "counts", "tokens")
+            if getattr(records[0], name) is not None
+        }
+        box: Any = records[0].box
+        indices: list[Any] = [record.index for record in records]
+        if box is not None and box.reach is not None:
+            box = replace(
+                box, reach=np.concatenate([record.box.reach for record in records])
+            )
+        return replace(
+            records[0],
+            **arrays,
+            box=box,
+            # Parts of one record have the same runs.
+            runs=tuple(run for i, run in enumerate(runs) if run not in runs[:i]),
+            index=None
+            if any(i is None for i in indices)
+            else indices[0].append(indices[1:]),
+            seconds=sum(record.seconds for record in records),
         )
-    runs = [run for record in records for run in record.runs]
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(record, name) for record in records])
-        for name in ("selection_counts", "counts", "tokens")
-        if getattr(records[0], name) is not None
-    }
-    box, indices = records[0].box, [record.index for record in records]
-    if box is not None and box.reach is not None:
-        box = replace(box, reach=np.concatenate([record.box.reach for record in records]))
-    return replace(
-        records[0],
-        **arrays,
-        box=box,
-        # Parts of one record have the same runs.
-        runs=tuple(run for i, run in enumerate(runs) if run not in runs[:i]),
-        index=None if any(i is None for i in indices) else indices[0].append(indices[1:]),
-        seconds=sum(record.seconds for record in records),
-    )
 
 
 def _settings(record: Any) -> dict[str, Any]:
@@ -356,9 +386,6 @@ def _settings(record: Any) -> dict[str, Any]:
         "tokens": record.tokens is not None,
         "box": record.box and (record.box.interval, record.box.reach is not None),
     }
-
-
-# Arrays
 
 
 def check_counts(name: str, counts: ArrayLike) -> NDArray[np.int64]:
@@ -381,12 +408,12 @@ def selection_votes(
 ) -> NDArray[np.int64]:
     """Selection votes as given, or one vote per input for each given label."""
     if noise.deterministic and labels is None and selection_counts is None:
-        return counts  # all views voted, and choose the class as well
+        return counts  # all views vote, and all votes choose the class
     if (selection_counts is None) == (labels is None):
         got = "neither" if labels is None else "both"
         raise ValueError(
-            "from_counts takes exactly one of selection_counts and labels, the votes "
-            f"that chose the class or the classes that they chose, got {got}."
+            "from_counts takes exactly one of selection_counts and labels, the votes that "
+            f"choose the class or the chosen classes, got {got}."
         )
     if selection_counts is None:
         chosen = np.asarray(labels)
@@ -404,8 +431,8 @@ def selection_votes(
     if many and np.array_equal(counts, selection):
         raise ValueError(
             "selection_counts must be other votes than counts, independent of them, got "
-            "the same numbers. A class that is read off the estimation votes has no "
-            "certificate: let some votes choose it, and give the others as counts."
+            "the same numbers. The estimation votes must not choose the class: let some "
+            "votes choose the class, and give only the other votes as counts."
         )
     return selection
 

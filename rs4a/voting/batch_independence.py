@@ -12,7 +12,6 @@ from rs4a.nets.fingerprint import fingerprint
 from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import evaluating, infer_scores, without_gradients
 from rs4a.noises import Noise
-from rs4a.utils.params import to_json
 from rs4a.utils.user_warnings import warn_user
 
 #: Inputs that are tried, and noisy copies in a batch: two of each input.
@@ -59,8 +58,7 @@ def check_batch_independence(
     CertificationWarning
         If the net depends on the batch.
     """
-    settings = "" if inference is None else str(to_json(inference))
-    digest = fingerprint(net)
+    digest, settings = fingerprint(net), str(inference)
     if _PASSED.get(net) == (digest, settings, n_classes):
         return False, digest
     depends = depends_on_batch(net, X, noise, n_classes)

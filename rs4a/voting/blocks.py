@@ -1,9 +1,11 @@
 """Blocks of noisy copies: which votes, and the noise that each block draws."""
 
+import math
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -49,6 +51,12 @@ class Requests(NamedTuple):
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
 
+    @classmethod
+    def first(cls, n_rows: int, n_votes: int) -> Self:
+        """The first votes of every input."""
+        starts = np.zeros(n_rows, dtype=np.int64)
+        return cls(np.arange(n_rows), starts, starts + n_votes)
+
 
 class Block(NamedTuple):
     """Noisy copies of one input: draws that come from one generator, or views in order.
@@ -69,56 +77,47 @@ class Block(NamedTuple):
 Drawer = Callable[[Block, torch.Tensor], object]
 
 
-def fixed_blocks(
-    X: NDArray[np.float32],
-    n_votes: int,
-    phase: Phase,
-    keys: NDArray[np.uint64],
-    device: torch.device,
-) -> Generator[Block, None, None]:
-    """Blocks of the first `n_votes` votes of each input."""
-    for row, x, index, _, size in _even_blocks(X, n_votes, device):
-        yield Block(row, x, size, block_key(keys[row], 2 * index + phase), 0, size)
-
-
-def view_blocks(
-    X: NDArray[np.float32], n_views: int, device: torch.device
-) -> Generator[Block, None, None]:
-    """Blocks of all views of each input."""
-    for row, x, _, start, size in _even_blocks(X, n_views, device):
-        yield Block(row, x, size, start, 0, size)
-
-
-def _even_blocks(
-    X: NDArray[np.float32], n: int, device: torch.device
-) -> Iterator[tuple[int, torch.Tensor, int, int, int]]:
-    """Row and input, number, start and size of each block of `n` copies."""
-    largest = _largest_block(dim_of(X), device)
-    for row, x in enumerate(_on_device(X, np.arange(len(X)), device)):
-        for index, start in enumerate(range(0, n, largest)):
-            yield row, x, index, start, min(largest, n - start)
-
-
-def requested_blocks(
+def draw_blocks(
     X: NDArray[np.float32],
     requests: Requests,
-    keys: NDArray[np.uint64],
+    edges: list[int],
+    keys: NDArray[np.uint64] | None,
+    phase: Phase,
     device: torch.device,
 ) -> Generator[Block, None, None]:
-    """Blocks that hold the votes, at most as long as the steps of `look_schedule`."""
-    if not len(requests.rows):
-        return
-    largest = _largest_block(dim_of(X), device)
-    edges = _block_edges(int(requests.stops.max()), largest)
+    """Yield the blocks that hold the requested votes.
+
+    `edges` are the first votes of all blocks, up to one beyond the requests. Without
+    `keys`, blocks hold views.
+    """
     inputs = _on_device(X, requests.rows, device)
-    for slot, (x, row, start, stop) in enumerate(zip(inputs, *requests, strict=True)):
-        index = int(np.searchsorted(edges, start, side="right")) - 1
+    columns = (part.tolist() for part in requests)
+    for slot, (x, row, start, stop) in enumerate(zip(inputs, *columns, strict=True)):
+        index = bisect_right(edges, start) - 1
         while edges[index] < stop:
-            begin, size = int(edges[index]), int(edges[index + 1] - edges[index])
-            first, last = max(int(start) - begin, 0), min(int(stop) - begin, size)
-            key = block_key(keys[row], 2 * index + Phase.ESTIMATION)
-            yield Block(slot, x, size, key, first, last)
+            begin, size = edges[index], edges[index + 1] - edges[index]
+            first, last = max(start - begin, 0), min(stop - begin, size)
+            origin = begin if keys is None else block_key(keys[row], 2 * index + phase)
+            yield Block(slot, x, size, origin, first, last)
             index += 1
+
+
+def even_edges(n_votes: int, dim: int, device: torch.device) -> list[int]:
+    """First votes of blocks of one size, the last of which may be cut short; `n_votes`."""
+    return [*range(0, n_votes, _largest_block(dim, device)), n_votes]
+
+
+def look_edges(n_votes: int, dim: int, device: torch.device) -> list[int]:
+    """First votes of blocks that are at most as long as the steps of `look_schedule`.
+
+    Up to one that is `n_votes` or larger.
+    """
+    looks = look_schedule(2 * n_votes + 64)[:-1]  # the last step may be cut short
+    looks = looks[: int(np.searchsorted(looks, n_votes)) + 1]
+    steps = np.diff(looks, prepend=0)
+    sizes = np.minimum(steps, _largest_block(dim, device))
+    edges: list[int] = np.cumsum(np.repeat(sizes, steps // sizes)).tolist()
+    return [0, *edges]
 
 
 def _on_device(
@@ -146,7 +145,7 @@ def tuning_of(device: torch.device) -> _Tuning:
 
 def dim_of(X: NDArray[np.float32]) -> int:
     """Number of coordinates of an input."""
-    return int(max(X[:1].size, 1))
+    return max(math.prod(X.shape[1:]), 1)
 
 
 def _largest_block(dim: int, device: torch.device) -> int:
@@ -156,32 +155,16 @@ def _largest_block(dim: int, device: torch.device) -> int:
     return 1 << (largest.bit_length() - 1)
 
 
-def _block_edges(n_votes: int, largest: int) -> NDArray[np.int64]:
-    """First votes of the blocks, up to one that ends at `n_votes` or later."""
-    looks = look_schedule(2 * n_votes + 64)[:-1]  # the last step may be cut short
-    looks = looks[: int(np.searchsorted(looks, n_votes)) + 1]
-    steps = np.diff(looks, prepend=0)
-    sizes = np.minimum(steps, largest)
-    return np.concatenate([[0], np.cumsum(np.repeat(sizes, steps // sizes))])
-
-
-def random_drawer(noise: Noise, X: NDArray[np.float32]) -> Drawer:
-    """Drawer of random noise."""
+def drawer(noise: Noise, X: NDArray[np.float32]) -> Drawer:
+    """Drawer of the blocks of a noise, by views if the noise is deterministic."""
+    if noise.deterministic:
+        view = noise.viewer(dim_of(X), torch.float32)
+        return lambda block, out: view(block.x, block.origin, out)
     sample = noise.sampler(dim_of(X), torch.float32)
 
     def draw(block: Block, out: torch.Tensor) -> None:
         copies = block.x.expand(block.size, *block.x.shape)
         sample(copies, generator(block.origin, out.device), out)
-
-    return draw
-
-
-def view_drawer(noise: Noise, X: NDArray[np.float32]) -> Drawer:
-    """Drawer of the views of deterministic noise."""
-    view = noise.viewer(dim_of(X), torch.float32)
-
-    def draw(block: Block, out: torch.Tensor) -> None:
-        view(block.x, block.origin, out)
 
     return draw
 

@@ -113,7 +113,8 @@ def draw_votes(
     """
     add: Callable[[int], object] | None = None if bar is None else bar.add
     if budget.n_views:
-        counts = voters.all_views(X, progress=add)
+        n_votes, phase = budget.n_views, Phase.ESTIMATION
+        counts = voters.fixed(X, None, n_votes=n_votes, phase=phase, progress=add)
         return Votes(counts, counts)
     selection = voters.fixed(X, keys, n_votes=budget.n_selection, phase=Phase.SELECTION)
     if budget.rule is None:

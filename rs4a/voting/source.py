@@ -216,11 +216,14 @@ class VoteSource(ExitStack):
         jobs = effective_n_jobs(self.n_jobs)
         if jobs == 1 or total < 2 * jobs * self.voters.batch_size:
             return self._here.requested(self.X, self.keys, requests)
-        n_bytes = len(requests.rows) * self.X[0].nbytes
-        parts = _even_parts(requests, max(jobs, -(-n_bytes // _TASK_BYTES)))
+        n = len(requests.rows)
+        n_parts = min(n, max(jobs, -(-n * self.X[0].nbytes // _TASK_BYTES)))
+        parts = [Requests(*(each[i::n_parts] for each in requests)) for i in range(n_parts)]
         tasks = [partial(self._requests_task, part) for part in parts]
-        found = dict(self._workers.results(Voters.requested, tasks))
-        return np.concatenate([found[index] for index in range(len(tasks))])
+        counts = np.empty((n, self.voters.n_classes), dtype=np.int64)
+        for i, drawn in self._workers.results(Voters.requested, tasks):
+            counts[i::n_parts] = drawn
+        return counts
 
     def _requests_task(self, requests: Requests) -> tuple[Any, ...]:
         """Arguments of `Voters.requested`, with the inputs of these requests alone."""
@@ -279,12 +282,3 @@ def _voting_parts(net: Any) -> tuple[Any, ...]:
     """Parts of a net on which its votes may depend: its class, own state, and modules."""
     modules = [(name, getattr(net, f"{name}_")) for name in net._modules]
     return type(net), own_state(net), modules, learned_criteria(net)
-
-
-def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:
-    """Consecutive requests with about equal numbers of votes."""
-    votes = np.cumsum(requests.stops - requests.starts)
-    edges = np.searchsorted(votes, votes[-1] * np.arange(1, n_parts) / n_parts)
-    for part in np.split(np.arange(len(requests.rows)), edges):
-        if len(part):
-            yield Requests(*(each[part] for each in requests))

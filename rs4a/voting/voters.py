@@ -11,10 +11,10 @@ weights. torch draws on one thread only: like this no core waits for another.
 """
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -35,18 +35,16 @@ from rs4a.voting.batch_independence import ChangeDetector
 from rs4a.voting.batches import Job, noisy_batches
 from rs4a.voting.blocks import (
     Block,
-    Drawer,
     Phase,
     Requests,
     dim_of,
-    fixed_blocks,
-    random_drawer,
-    requested_blocks,
+    draw_blocks,
+    drawer,
+    even_edges,
+    look_edges,
     sent,
     shared_blocks,
     tuning_of,
-    view_blocks,
-    view_drawer,
 )
 from rs4a.voting.tally import Tally, pad
 
@@ -89,7 +87,6 @@ class Voters:
     net: Any
     noise: Noise
     inference: Inference | None
-    _: KW_ONLY
     n_classes: int
     batch_size: int
     detector: ChangeDetector | None = None
@@ -131,7 +128,7 @@ class Voters:
     def fixed(
         self,
         X: NDArray[np.float32],
-        keys: NDArray[np.uint64],
+        keys: NDArray[np.uint64] | None,
         *,
         n_votes: int,
         phase: Phase,
@@ -144,8 +141,8 @@ class Voters:
         X : ndarray of shape (n, ...), float32
             Inputs.
 
-        keys : ndarray of shape (n, 3), uint64
-            From `stream_keys`.
+        keys : ndarray of shape (n, 3), uint64, or None
+            From `stream_keys`. None: the noise is deterministic, and copies are its views.
 
         n_votes : int
             Votes per input.
@@ -166,37 +163,9 @@ class Voters:
         ValueError
             If the net's outputs have another shape or hold NaN.
         """
-        blocks = fixed_blocks(X, n_votes, phase, keys, net_device(self.net))
-        draw = random_drawer(self.noise, X)
-        return self._count(blocks, draw, len(X) * n_votes, len(X), progress)
-
-    def all_views(
-        self, X: NDArray[np.float32], *, progress: Callable[[int], object] | None = None
-    ) -> NDArray[np.int64]:
-        """Count the classes that the net gives to all views of deterministic noise.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, ...), float32
-            Inputs.
-
-        progress : callable, default=None
-            Called after every forward pass with its number of votes.
-
-        Returns
-        -------
-        counts : ndarray of shape (n, n_classes), int64
-            Votes; every row sums to the noise's number of views.
-
-        Raises
-        ------
-        ValueError
-            If the net's outputs have another shape or hold NaN.
-        """
-        n_views = self.noise.n_views(dim_of(X))
-        blocks = view_blocks(X, n_views, net_device(self.net))
-        draw = view_drawer(self.noise, X)
-        return self._count(blocks, draw, len(X) * n_views, len(X), progress)
+        requests = Requests.first(len(X), n_votes)
+        edges = even_edges(n_votes, dim_of(X), net_device(self.net))
+        return self._count(X, requests, edges, keys, phase, progress)
 
     def requested(
         self, X: NDArray[np.float32], keys: NDArray[np.uint64], requests: Requests
@@ -227,32 +196,33 @@ class Voters:
         ValueError
             If the net's outputs have another shape or hold NaN.
         """
-        blocks = requested_blocks(X, requests, keys, net_device(self.net))
-        total = int((requests.stops - requests.starts).sum())
-        draw = random_drawer(self.noise, X)
-        return self._count(blocks, draw, total, len(requests.rows), None)
+        n_votes = int(requests.stops.max(initial=0))
+        edges = look_edges(n_votes, dim_of(X), net_device(self.net))
+        return self._count(X, requests, edges, keys)
 
     def _count(
         self,
-        blocks: Generator[Block, None, None],
-        draw: Drawer,
-        n_votes: int,
-        n_rows: int,
-        progress: Callable[[int], object] | None,
+        X: NDArray[np.float32],
+        requests: Requests,
+        edges: list[int],
+        keys: NDArray[np.uint64] | None = None,
+        phase: Phase = Phase.ESTIMATION,
+        progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.int64]:
         """Share the blocks among threads, and add up the counts of the threads."""
+        blocks = draw_blocks(X, requests, edges, keys, phase, net_device(self.net))
+        n_votes = int((requests.stops - requests.starts).sum())
         inference = self.inference or Inference()
         batch_size = self.batch_size
         if not inference.compile:
             batch_size = min(batch_size, max(n_votes, 1))
         n_threads = max(min(len(self._nets), -(-n_votes // _VOTES_PER_THREAD)), 1)
         work = Job(
-            draw,
-            n_rows,
+            drawer(self.noise, X),
+            len(requests.rows),
             self.n_classes,
             batch_size=max(batch_size // n_threads, 1),
-            half=inference.dtype is not None,
-            padded=bool(inference.compile),  # each shape is compiled anew
+            inference=inference,
             largest_pass=self._largest_pass,
             progress=progress,
         )
@@ -279,25 +249,24 @@ class Voters:
 
 
 def _single_threads(n_threads: int) -> ThreadPoolExecutor:
-    """Threads whose torch operations start no others, configured as the caller's is."""
-    cores = torch.get_num_threads()
-    pool = ThreadPoolExecutor(n_threads, initializer=_configure, initargs=(get_config(),))
+    """Threads with the caller's configuration, whose torch operations start no others."""
+    cores, config = torch.get_num_threads(), get_config()
+
+    def configure() -> None:
+        torch.set_num_threads(1)
+        set_config(**config)  # threads do not inherit it
+
+    pool = ThreadPoolExecutor(n_threads, initializer=configure)
     all_there = threading.Barrier(n_threads)
     list(pool.map(lambda _: all_there.wait(), range(n_threads)))
     torch.set_num_threads(cores)  # the last setting is also that of later threads
     return pool
 
 
-def _configure(config: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
-    set_config(**config)  # scikit-learn's own threads do not inherit it either
-
-
 @contextmanager
 def _voting(net: Any) -> Iterator[None]:
     """Modes of a thread; `inference` alone decides about half precision."""
-    unmixed = torch.autocast(net_device(net).type, enabled=False)
-    with without_gradients(), unmixed:
+    with without_gradients(), torch.autocast(net_device(net).type, enabled=False):
         yield
 
 

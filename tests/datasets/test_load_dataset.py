@@ -1,5 +1,6 @@
 """Data sets by name, and a package that loads nothing it does not need."""
 
+import doctest
 import inspect
 import subprocess
 import sys
@@ -9,6 +10,17 @@ import pytest
 
 import rs4a.datasets
 from rs4a.datasets import DATASETS, load_dataset, load_digits_images
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in rs4a.datasets.__all__ if n.startswith("load_")]
+)
+def test_examples(name):
+    """pytest finds none behind a decorator."""
+    load = getattr(rs4a.datasets, name)
+    (examples,) = doctest.DocTestFinder().find(load, name, module=False, globs={})
+    assert examples.examples
+    assert doctest.DocTestRunner().run(examples).failed == 0
 
 
 def test_names():

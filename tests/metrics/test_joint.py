@@ -81,7 +81,7 @@ def test_marks_those_of_the_wealth_of_a_sequence():
 def smallest_alphas(record, norm):
     """p-values by bisection: the smallest alpha that certifies each input, rounded up."""
     low, high = np.full(len(record), 1e-12), np.ones(len(record))
-    for _ in range(30):
+    for _ in range(20):
         middle = np.sqrt(low * high)
         enough = np.array(
             [

@@ -195,15 +195,13 @@ class Log:
         return self.radii
 
 
-def test_interval_over_classes_covers_and_weights_have_none():
+def test_interval_over_classes():
     y, record = unbalanced()
     low, high = certified_accuracy_interval(y, record, radius=0.5, average="macro")
     each = [
         binomial_interval(np.array(share), n, 0.975) for share, n in ((1, 97), (1 / 3, 3))
     ]
     assert (low, high) == tuple(np.mean(each, axis=0))
-    with pytest.raises(ValueError, match="sample_weight must be None: weighted inputs"):
-        certified_accuracy_interval(y, record, radius=0.5, sample_weight=[1.0] * 100)
 
 
 # Records without inputs

@@ -27,7 +27,7 @@ def test_print(record):
     text = str(record)
     assert text == record.summary() == Certification.summary(record)
     assert text.splitlines()[0] == "5 inputs under Uniform(lambd=1.0)"
-    assert "estimation votes: 5000, 1000 an input" in text
+    assert "estimation votes: 5000, 1000 per input" in text
     assert "abstained: 1 of 5" in text
     # Rounded down: radii are 0.986..., 0.95..., 0.74..., 0 and 0.986...
     radius = np.sort(record.radius())
@@ -73,7 +73,7 @@ def test_numbers_of_votes_and_html():
         bound=ConfidenceSequence(),
         adaptive=True,
     )
-    assert "estimation votes: 1060, 60 to 1000 an input" in str(adaptive)
+    assert "estimation votes: 1060, 60 to 1000 per input" in str(adaptive)
     assert adaptive._repr_html_() == f"<pre>{adaptive}</pre>"
     assert repr(adaptive).startswith("Certification(n=2, noise=Uniform(lambd=1.0)")
 

@@ -249,7 +249,7 @@ def test_a_bound_on_the_runner_up_is_for_votes_that_are_drawn():
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "0", True])
 def test_seed_is_checked(seed):
-    with pytest.raises(ValueError, match="seed of Splitting must be None or an int"):
+    with pytest.raises(ValueError, match="seed of Splitting must be an int"):
         Splitting(sigma=0.5, seed=seed).scale(4)
 
 
