@@ -350,7 +350,7 @@ class KeptTraining(ResumeTraining):
             warn_user(f"memory cannot be written to ({error}): the training is not kept.")
 
 
-# What a training is
+# Parts that tell trainings apart
 
 
 def _parts_of_training(net: Any, y: Any) -> dict[str, Any]:
@@ -389,7 +389,7 @@ def _callbacks(net: Any) -> Iterator[tuple[str, Any]]:
             yield name, each
 
 
-# Its state
+# State of a training
 
 
 def _parts(net: Any) -> dict[str, Any]:
