@@ -122,7 +122,7 @@ def _noisy_class(own_class: Any) -> Any:
         ) -> torch.Tensor:
             own_get_loss, smoothing = super().get_loss, self.smoothing_
             training = kwargs.get("training", False)
-            # Between the steps scores on clean inputs ask, as skorch's loss_scoring.
+            # Scores on clean inputs, as skorch's loss_scoring, ask between the steps.
             if smoothing is None or (smoothing.shape is None and not training):
                 return own_get_loss(y_pred, y_true, *args, **kwargs)
             n_copies, n = _checked_shape(smoothing.shape, len(y_true))
@@ -258,7 +258,7 @@ def _expanded(net: Any, X: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
     X, y = to_tensor(X, device=device), to_tensor(y, device=device)
     epoch = max(len(net.history) - smoothing.epochs_before, 1)
     whole = Batch(X, y, smoothing.noise, epoch, partial(infer_log_proba, net))
-    with evaluating(net):  # gradients too: checkpointed modules run again for them
+    with evaluating(net):  # checkpointed modules run again for gradients
         copies = smoothing.objective.noisy_copies(whole)
     smoothing.shape, smoothing.dim = (len(copies), len(X)), max(X[0].numel(), 1)
     smoothing.asked = False

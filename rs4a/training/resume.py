@@ -27,9 +27,8 @@ _FREE_PARAMS = {
 }  # fmt: skip
 #: Inputs by which a training is recognised.
 _N_KNOWN = 100
-_KEYS = {
-    "training", "before", "begin", "parts", "fixed", "history", "callbacks", "generators"
-}  # fmt: skip
+#: Number of the format of files.
+_FORMAT = 2
 
 
 class ResumeTraining(Callback):
@@ -187,6 +186,7 @@ class ResumeTraining(Callback):
 
     def _state(self, net: Any) -> dict[str, Any]:
         return {
+            "format": _FORMAT,
             "training": self.training_,
             "before": self.before_,
             "begin": self.begin_,
@@ -211,9 +211,9 @@ class ResumeTraining(Callback):
         net.max_epochs = self.max_epochs_
 
     def _check_last(self, net: Any) -> None:
-        names = [name for name, each in net.callbacks_ if not isinstance(each, PrintLog)]
-        own = next(name for name, each in net.callbacks_ if each is self)
-        after = names[names.index(own) + 1 :]
+        own = [each for _, each in net.callbacks_].index(self)
+        later = net.callbacks_[own + 1 :]
+        after = [name for name, each in later if not isinstance(each, PrintLog)]
         if after:
             raise ValueError(
                 "ResumeTraining must be the last of the net's callbacks, got after it: "
@@ -230,8 +230,8 @@ class ResumeTraining(Callback):
             state: dict[str, Any] = torch.load(
                 io.BytesIO(body), map_location="cpu", weights_only=True
             )
-            if set(state) != _KEYS:
-                raise KeyError(f"keys {sorted(state)}")
+            if state["format"] != _FORMAT:
+                raise ValueError("another format")
         except Exception as error:  # a damaged file fails in many ways
             raise ValueError(
                 f"{self.path} is no whole state of a training, as ResumeTraining saves it: "
@@ -350,7 +350,7 @@ class KeptTraining(ResumeTraining):
             warn_user(f"memory cannot be written to ({error}): the training is not kept.")
 
 
-# What a training is
+# Parts that tell trainings apart
 
 
 def _parts_of_training(net: Any, y: Any) -> dict[str, Any]:
@@ -389,7 +389,7 @@ def _callbacks(net: Any) -> Iterator[tuple[str, Any]]:
             yield name, each
 
 
-# Its state
+# State of a training
 
 
 def _parts(net: Any) -> dict[str, Any]:
