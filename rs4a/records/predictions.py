@@ -333,5 +333,5 @@ class BoundRecord(CertifiedPredictions):
         return self.prob_lower <= 0.5
 
     def _radius(self, norm: float) -> NDArray[np.float64]:
-        reach = None if self.box is None else self.box.lengths
+        reach = self.box and self.box.lengths
         return self.noise.radius(self.prob_lower, norm=norm, dim=self.dim, reach=reach)

@@ -201,15 +201,9 @@ def _read_published(
         bounds = np.maximum(np.nextafter(bounds, bounds.dtype.type(-1.0)), 0.0)
     is_top = shares == shares.max(axis=1, keepdims=True)
     noise, dim = _noise_and_dim(folder, noise, dim)
-    record = BoundRecord(
-        classes,
-        labels=shares.argmax(axis=1),
-        prob_lower=np.where(is_top.sum(axis=1) == 1, bounds, 0.0).astype(np.float64),
-        noise=noise,
-        dim=dim,
-        norm=norm,
-        proba=shares.astype(np.float64),
-    )
+    lower = np.where(is_top.sum(axis=1) == 1, bounds, 0.0).astype(np.float64)
+    top, proba = shares.argmax(axis=1), shares.astype(np.float64)
+    record = BoundRecord(classes, top, lower, noise, dim, norm, proba=proba)
     return record, labels.astype(np.int64)  # that code writes floats
 
 
