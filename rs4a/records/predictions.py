@@ -294,10 +294,7 @@ class BoundRecord(CertifiedPredictions):
     _PER_INPUT = ("labels", "prob_lower", "proba")
     _COLUMNS = ("prob_lower",)
 
-    counts = property(_refuse_votes)
-    selection_counts = property(_refuse_votes)
-    n_votes = property(_refuse_votes)
-    recompute = property(_refuse_votes)
+    counts = selection_counts = n_votes = recompute = property(_refuse_votes)
 
     def __post_init__(self) -> None:
         classes, labels = check_classes(self.classes), read_only(self.labels)

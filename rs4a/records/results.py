@@ -21,9 +21,8 @@ from rs4a.utils.files import whole_file
 
 __all__ = ["read_results", "write_results"]
 
-_RECORD, _LABELS, _SHARES, _BOUNDS = (
-    "certification.npz", "labels.npy", "preds.npy", "prob_lb.npy"
-)  # fmt: skip
+_RECORD, _LABELS = "certification.npz", "labels.npy"
+_SHARES, _BOUNDS = "preds.npy", "prob_lb.npy"
 _PUBLISHED = (_SHARES, _LABELS, _BOUNDS)
 
 
