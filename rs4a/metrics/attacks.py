@@ -213,16 +213,10 @@ class AttackDisplay(ShareDisplay):
         lines = draw_lines(ax, self.radii, below, drawstyle="steps-pre", **kwargs)
         lines += draw_lines(ax, self.radii, above, drawstyle="steps-post", **kwargs)
         # The area between the lines is hatched, since bands lie on it.
-        ax.fill_between(
-            np.repeat(self.radii, 2)[1:-1],
-            np.repeat(self.certified[1:], 2),
-            np.repeat(self.attacked[:-1], 2),
-            facecolor="none",
-            edgecolor="0.7",
-            hatch="///",
-            linewidth=0.0,
-            label="not known",
-        )
+        edges = np.repeat(self.radii, 2)[1:-1]
+        between = np.repeat(self.certified[1:], 2), np.repeat(self.attacked[:-1], 2)
+        hatch = {"facecolor": "none", "edgecolor": "0.7", "hatch": "///", "linewidth": 0.0}
+        ax.fill_between(edges, *between, label="not known", **hatch)
         label_radii(ax, "accuracy", self.norm, self.radii[-1])
         return lines
 

@@ -217,15 +217,11 @@ class CertifiedAccuracyDisplay(AccuracyDisplay):
         check_confidence(confidence)
         estimator = certifiable(estimator)
         name = str(estimator.noise_) if name is None else name
+        records = {name: estimator.certify(X)}
+        undefended = {name: estimator.base_score(X, y)}
+        how: dict[str, Any] = {"radii": radii, "norm": norm, "confidence": confidence}
         return cls.from_certifications(
-            y,
-            {name: estimator.certify(X)},
-            radii=radii,
-            norm=norm,
-            undefended={name: estimator.base_score(X, y)},
-            confidence=confidence,
-            ax=ax,
-            **kwargs,
+            y, records, undefended=undefended, ax=ax, **how, **kwargs
         )
 
 

@@ -352,16 +352,11 @@ def log_of(certification: Any, y_true: ArrayLike, norm: float) -> CertificationL
             "The label -1 means abstention in this format, got it as a class. Encode the "
             "labels otherwise, for example by sklearn.preprocessing.LabelEncoder."
         )
-    n = len(labels)
+    n, box = len(labels), certification.box and certification.box.interval
+    radii, abstained = certification.radius(norm), certification.abstained
+    seconds = np.full(n, certification.seconds / max(n, 1))
     return CertificationLog(
-        index=np.arange(n),
-        y_true=y_true,
-        labels=labels,
-        radii=certification.radius(norm),
-        abstained=certification.abstained,
-        seconds=np.full(n, certification.seconds / max(n, 1)),
-        norm=norm,
-        box=certification.box and certification.box.interval,
+        np.arange(n), y_true, labels, radii, abstained, seconds, norm, box=box
     )
 
 

@@ -294,10 +294,7 @@ class BoundRecord(CertifiedPredictions):
     _PER_INPUT = ("labels", "prob_lower", "proba")
     _COLUMNS = ("prob_lower",)
 
-    counts = property(_refuse_votes)
-    selection_counts = property(_refuse_votes)
-    n_votes = property(_refuse_votes)
-    recompute = property(_refuse_votes)
+    counts = selection_counts = n_votes = recompute = property(_refuse_votes)
 
     def __post_init__(self) -> None:
         classes, labels = check_classes(self.classes), read_only(self.labels)
@@ -333,5 +330,5 @@ class BoundRecord(CertifiedPredictions):
         return self.prob_lower <= 0.5
 
     def _radius(self, norm: float) -> NDArray[np.float64]:
-        reach = None if self.box is None else self.box.lengths
+        reach = self.box and self.box.lengths
         return self.noise.radius(self.prob_lower, norm=norm, dim=self.dim, reach=reach)

@@ -21,9 +21,8 @@ from rs4a.utils.files import whole_file
 
 __all__ = ["read_results", "write_results"]
 
-_RECORD, _LABELS, _SHARES, _BOUNDS = (
-    "certification.npz", "labels.npy", "preds.npy", "prob_lb.npy"
-)  # fmt: skip
+_RECORD, _LABELS = "certification.npz", "labels.npy"
+_SHARES, _BOUNDS = "preds.npy", "prob_lb.npy"
 _PUBLISHED = (_SHARES, _LABELS, _BOUNDS)
 
 
@@ -201,15 +200,9 @@ def _read_published(
         bounds = np.maximum(np.nextafter(bounds, bounds.dtype.type(-1.0)), 0.0)
     is_top = shares == shares.max(axis=1, keepdims=True)
     noise, dim = _noise_and_dim(folder, noise, dim)
-    record = BoundRecord(
-        classes,
-        labels=shares.argmax(axis=1),
-        prob_lower=np.where(is_top.sum(axis=1) == 1, bounds, 0.0).astype(np.float64),
-        noise=noise,
-        dim=dim,
-        norm=norm,
-        proba=shares.astype(np.float64),
-    )
+    lower = np.where(is_top.sum(axis=1) == 1, bounds, 0.0).astype(np.float64)
+    top, proba = shares.argmax(axis=1), shares.astype(np.float64)
+    record = BoundRecord(classes, top, lower, noise, dim, norm, proba=proba)
     return record, labels.astype(np.int64)  # that code writes floats
 
 

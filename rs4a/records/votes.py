@@ -175,11 +175,9 @@ class Votes(CertifiedPredictions):
         if self.bound is None:
             lower, others = votes.top / votes.total, votes.runner_up / votes.total
         else:
+            uniforms = None if self.tokens is None else _to_uniforms(self.tokens)
             lower, others = self.bound.top_two(
-                votes,
-                n_others=len(self.classes) - 1,
-                alpha=self.alpha,
-                uniforms=None if self.tokens is None else _to_uniforms(self.tokens),
+                votes, n_others=len(self.classes) - 1, alpha=self.alpha, uniforms=uniforms
             )
         return read_only(lower), read_only(others)
 
@@ -203,13 +201,9 @@ class Votes(CertifiedPredictions):
     def _radius(self, norm: float) -> NDArray[np.float64]:
         if self.bound is None:
             return self.noise.exact_radius(self.counts, self._columns, norm, self.dim)
-        return self.noise.radius(
-            self.prob_lower,
-            norm=norm,
-            dim=self.dim,
-            prob_runner_up=self.prob_runner_up if self.bound.runner_up else None,
-            reach=None if self.box is None else self.box.lengths,
-        )
+        runner_up = self.prob_runner_up if self.bound.runner_up else None
+        known = {"prob_runner_up": runner_up, "reach": self.box and self.box.lengths}
+        return self.noise.radius(self.prob_lower, norm=norm, dim=self.dim, **known)
 
     def recompute(
         self,
