@@ -395,7 +395,9 @@ def test_runner_up_is_the_strongest_of_the_others():
     assert counts.tolist() == [[5, 3, 2], [1, 0, 9], [0, 0, 4]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if "runner_up" in kind().get_params()]
+)
 def test_runner_up_costs_half_of_alpha_however_many_classes_there_are(kind):
     votes = TopVotes(*np.array([[600, 900], [150, 100], [1000, 1000]]))
     lower, upper = kind(runner_up=True).top_two(votes, n_others=9, alpha=0.01)

@@ -255,7 +255,7 @@ def project(delta: Tensor, ball: Ball) -> Tensor:
     else:
         find = _soft_threshold if ball.norm == 1.0 else _scaling
         size = find(delta.abs().double(), limits.double(), radius.double())
-        size = size.minimum(radius)  # whatever the rounding
+        size = size.minimum(radius)  # rounding may have exceeded it
     return delta.sign() * size.to(delta.dtype)
 
 

@@ -175,7 +175,7 @@ class PGD(BaseEstimator):
             If a parameter, X, y or a radius is not as described, the noise is not added to
             the inputs, or the net has no gradients or returns NaN.
         TypeError
-            If the criterion of the net does not say what its outputs are, or the
+            If the criterion of the net does not define what its outputs are, or the
             base of the classifier is no net.
         """
         check_is_fitted(classifier, "estimator_")

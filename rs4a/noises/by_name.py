@@ -1,4 +1,4 @@
-"""Noises by the names that files have for them."""
+"""Noises by the names in files."""
 
 import sys
 from typing import Any
@@ -9,8 +9,8 @@ from rs4a.utils.params import known_classes
 __all__ = ["known_noises", "make_noise"]
 
 _SCALES = {"sigma", "lambd"}
-#: Files say nothing of them where noise was drawn as usual. A template without its seed is
-#: refused later, by the net that it belongs to.
+#: Parameters that files omit for noise that was not drawn exactly. A template without its
+#: seed is refused later, when the net is used.
 _UNUSUAL = {"exact", "levels", "seed"}
 
 
@@ -25,12 +25,12 @@ def make_noise(name: str, **params: Any) -> Noise:
     Parameters
     ----------
     name : str
-        Name of a class of :mod:`rs4a.noises`; case does not matter.
+        Name of a class of :mod:`rs4a.noises`, in upper or lower case.
 
     **params : dict
-        Its parameters, sigma above all. None but the scale may be left out: a default
-        would be a guess about noise that was drawn before. Noise that is not called
-        `exact` was not drawn exactly.
+        Its parameters, such as sigma. Only the scale may be omitted: a default would be a
+        guess about noise that was drawn before. Without `exact`, noise was not drawn
+        exactly.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def make_noise(name: str, **params: Any) -> Noise:
     if name.lower() not in by_lower:
         raise ValueError(
             f"noise must be one of {sorted(by_lower.values())}, got the name {name!r}. "
-            "Give others as noise=, an object of their class."
+            "Give any other noise as noise=, an object of its class."
         )
     kind = known_noises()[by_lower[name.lower()]]
     known = set(kind._get_param_names())

@@ -1,4 +1,4 @@
-"""No noise: the base classifier itself, for comparison."""
+"""No noise: the base classifier, for comparison."""
 
 import math
 

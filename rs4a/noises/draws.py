@@ -91,7 +91,7 @@ def fill_exponential_power(
     """Overwrite with noise of density proportional to exp(-|x / scale|^p).
 
     It is a mixture of uniform laws (Khinchine): V G^(1/p) with V uniform on (-1, 1) and
-    G ~ Gamma(1 + 1/p), whose shape is above 1 whatever p.
+    G ~ Gamma(1 + 1/p), whose shape is above 1 for every p.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ class Gaussian(GridNoise, TwoBounds, Soft):
     exact : bool, default=False
         Whether the noise is drawn in whole steps of a grid, on which inputs must lie. The
         noise is then rounded to the nearest step, and radii hold for the floating-point
-        computation itself, between points of the grid [2]_.
+        computation, between points of the grid [2]_.
 
     levels : int, default=255
         Number of steps of that grid between 0 and 1, used with ``exact=True``.
@@ -169,8 +169,8 @@ class Uniform(UniformCuts, GridNoise):
 
     exact : bool, default=False
         Whether the noise is drawn in whole steps of a grid, on which inputs must lie, so
-        that radii hold for the floating-point computation itself, between points of the
-        grid [2]_. lambda is then the largest (2 m + 1) / (2 levels) of at most the given
+        that radii hold for the floating-point computation, between points of the grid
+        [2]_. lambda is then the largest (2 m + 1) / (2 levels) of at most the given
         one.
 
     levels : int, default=255

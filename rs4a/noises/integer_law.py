@@ -109,9 +109,8 @@ class IntegerLaw:
         integers = self.lowest.index_select(0, buckets)
         integers += others >= self.next_rest.index_select(0, buckets)
         crowded = self.crowded.index_select(0, buckets).nonzero()[:, 0]
-        words = ((buckets[crowded].to(torch.int64) - _HALF) << _OTHER_BITS) + others[
-            crowded
-        ]
+        words = (buckets[crowded].to(torch.int64) - _HALF) << _OTHER_BITS
+        words += others[crowded]
         reached = torch.searchsorted(self.thresholds, words, right=True)
         integers[crowded] = (reached + self.first).to(torch.float32)
         return integers

@@ -1,6 +1,7 @@
 """Noise that cuts the range of every coordinate into parts and shows only the part."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 
@@ -215,7 +216,7 @@ class Splitting(UniformCuts, Views):
         if not 1 <= n_views <= _MOST_VIEWS:
             raise ValueError(
                 f"{self} has 2 lambda levels = {n_views} views of an input; there must be "
-                f"from 1 to {_MOST_VIEWS}. Change sigma, or levels if the data have others."
+                f"from 1 to {_MOST_VIEWS}. Change sigma, or give the levels of the data."
             )
         return n_views
 
@@ -236,15 +237,26 @@ class Splitting(UniformCuts, Views):
             Takes an input `x`, the number `start` of a view, and `out` of shape (n, ...):
             overwrites `out` with the views number `start` to `start` + n - 1. Unchecked.
         """
-        n_views, template = self.n_views(dim), self._template(dim, dtype)
+        show = self._views_of(dim, dtype)
 
         def view(x: Tensor, start: int, out: Tensor) -> None:
-            offsets = torch.arange(start, start + len(out), dtype=dtype, device=x.device)
-            steps = to_steps(x, self.levels).expand(out.shape)
-            cuts = _cuts(template.to(x.device), offsets, n_views, out.shape)
-            _centres(steps, cuts, n_views, self.levels, out)
+            numbers = torch.arange(start, start + len(out), dtype=dtype, device=x.device)
+            show(x, numbers, out)
 
         return view
+
+    def _views_of(self, dim: int, dtype: torch.dtype) -> Callable[..., None]:
+        """Function of `x`, numbers of views, and `out`, which it overwrites with them."""
+        n_views, template = self.n_views(dim), self._template(dim, dtype)
+
+        def show(x: Tensor, numbers: Tensor, out: Tensor) -> None:
+            places = template.to(x.device) + numbers[:, np.newaxis]
+            # Half-way between the steps of the grid.
+            cuts = places.remainder_(n_views).add_(0.5).view(out.shape)
+            steps = to_steps(x, self.levels).expand(out.shape)
+            _centres(steps, cuts, n_views, self.levels, out)
+
+        return show
 
     def _sample_at_scale(
         self, scale: float, x: Tensor, generator: Generator | None, out: Tensor | None
@@ -253,13 +265,10 @@ class Splitting(UniformCuts, Views):
         views = torch.empty(x.shape, dtype=dtype, device=x.device)
         if self.deterministic:
             dim = max(1, math.prod(x.shape[1:]))
-            n_views = self.n_views(dim)
-            offsets = torch.randint(
-                n_views, (len(x),), generator=generator, device=x.device
+            numbers = torch.randint(
+                self.n_views(dim), (len(x),), generator=generator, device=x.device
             )
-            template = self._template(dim, dtype).to(x.device)
-            cuts = _cuts(template, offsets.to(dtype), n_views, x.shape)
-            _centres(to_steps(x.detach(), self.levels), cuts, n_views, self.levels, views)
+            self._views_of(dim, dtype)(x.detach(), numbers.to(dtype), views)
         else:
             cuts = torch.empty_like(views).uniform_(0.0, 2.0 * scale, generator=generator)
             _centres(x.detach().to(dtype), cuts, 2.0 * scale, 1, views)
@@ -324,12 +333,6 @@ def _draw_template(seed: int, n_views: int, dim: int) -> NDArray[np.int64]:
     # numpy promises that the numbers of RandomState stay; it does not for Generator.
     state = np.random.RandomState(seed)
     return state.randint(n_views, size=dim, dtype=np.int64)
-
-
-def _cuts(template: Tensor, offsets: Tensor, n_views: int, shape: torch.Size) -> Tensor:
-    """Thresholds of the views with the offsets: halves, between the steps of the grid."""
-    cuts = template + offsets[:, np.newaxis]
-    return cuts.remainder_(n_views).add_(0.5).view(shape)
 
 
 def _centres(x: Tensor, cuts: Tensor, width: float, top: float, out: Tensor) -> None:

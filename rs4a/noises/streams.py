@@ -1,7 +1,7 @@
-"""Streams of random numbers: one for each block of noise, known by its key.
+"""Streams of random numbers: one for each block of noise, by its key.
 
-A block's generator depends on the caller's seed, the bytes of its input, the phase of the
-votes and the position of the block, and on nothing else.
+The generator of a block depends on the seed of the caller, the bytes of the input, the
+phase of the votes and the position of the block, and on nothing else.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 __all__ = ["STREAMS", "block_key", "generator", "stream_keys"]
 
-#: Number of this way to draw: votes that another one drew are not found in a memory folder.
+#: Number of this way to draw: a memory folder does not return votes of another way.
 STREAMS = 2
 
-#: Of each thread: a generator, its state as after `manual_seed`, and the state's words.
+#: For each thread a generator, its state after `manual_seed`, and the words of the state.
 _THREAD = threading.local()
 #: The state of torch's CPU generator: 24 bytes of header, and the 624 words of 32 bits of a
-#: Mersenne Twister, each in 8 bytes. As after `manual_seed`, no word is used yet.
+#: Mersenne Twister, each in 8 bytes. After `manual_seed` no word is used yet.
 _HEADER, _N_WORDS = 24, 624
 
 
@@ -38,14 +38,14 @@ def stream_keys(
         Any int of at most 64 bits.
 
     purpose : bytes, default=b""
-        At most 16 of them. Noise for other purposes is independent, whatever the seeds: a
-        net that was chosen by some noise must be certified under other noise.
+        At most 16 bytes. Noise of different purposes is independent for all seeds: a net
+        that was chosen under some noise must be certified under other noise.
 
     Returns
     -------
     keys : ndarray of shape (n, 3), uint64
-        The first seed of an input, the odd step between its seeds, and a number that no
-        noise depends on.
+        The first seed of an input, the odd step between its seeds, and a number that noise
+        does not use.
     """
     key = (seed % 2**64).to_bytes(8, "little")
     digests = (
@@ -76,8 +76,8 @@ def block_key(key: NDArray[np.uint64], number: int) -> int:
     Returns
     -------
     block_key : int
-        128 bits. The upper half tells inputs apart. The lower half is a seed, and the odd
-        step between seeds makes those of one input distinct.
+        128 bits. The upper half distinguishes inputs. The lower half is a seed; the odd
+        step makes the seeds of one input distinct.
     """
     first, step = int(key[0]), int(key[1])
     return (step << 64) | (first + number * step) % 2**64
@@ -97,9 +97,9 @@ def generator(key: int, device: torch.device) -> torch.Generator:
     Returns
     -------
     generator : torch.Generator
-        On a CPU the thread's own, until the next call. Its whole state of 19 968 bits
-        comes from the key, by SHAKE-128: `manual_seed` keeps 32 bits of a seed, and blocks
-        of different inputs would coincide. Other devices keep the 64 bits of a seed.
+        On a CPU it is the thread's own one, until the next call. SHAKE-128 of the key gives
+        its whole state of 19 968 bits: `manual_seed` keeps 32 bits of a seed, so that
+        blocks of different inputs could coincide. Other devices keep 64 bits of a seed.
     """
     if device.type != "cpu":
         return torch.Generator(device).manual_seed(key % 2**64)

@@ -338,7 +338,7 @@ class MACER(Objective):
         sharp = torch.log_softmax(self.beta * answers.log_proba, dim=-1)
         top, classes = log_mean_vote(sharp).exp().double().topk(2, dim=1)
         aim = 0.5 * self.gamma * noise.std(dim)
-        # Chosen before gradients are taken: those of an infinite radius are NaN.
+        # Selected without gradients: the gradient of an infinite radius is NaN.
         radius = noise.soft_radius(*top.detach().unbind(dim=1), dim=dim)
         lacking = (classes[:, 0] == answers.y) & (radius < aim)
         hinge = aim - noise.soft_radius(*top[lacking].unbind(dim=1), dim=dim)

@@ -75,7 +75,7 @@ _NEAR, _NEAR_KINKED = 0.1, 1e-4
 _AGREEMENT = 1e-5
 _DEGREE = 7
 #: Intervals on either side whose measured errors a point shares, and the factor that
-#: covers errors at places between those that were measured.
+#: covers the error between the measured places.
 _NEIGHBOURS, _SAFETY = 3, 2.0
 _FEWEST_POINTS = 40
 _ERROR = 1e-7
@@ -369,7 +369,7 @@ def _table(law: ExpLaw | PowLaw) -> _Table | None:
 def _distance(
     law: ExpLaw | PowLaw, n_panels: int, spline: BSpline, log_z: FloatArray, t: FloatArray
 ) -> FloatArray:
-    """How far the spline is from what a finer rule proves, half-way between points."""
+    """Distance of the spline from the proof of a finer rule, half-way between points."""
     half_way = 0.5 * (log_z[1:] + log_z[:-1])
     log_t = np.log(t)
     # t grows; where it leaps, a spline overshoots.

@@ -29,7 +29,7 @@ from skorch.utils import noop
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from rs4a import SmoothedClassifier
+from rs4a import SmoothedClassifier, objectives
 from rs4a.nets.outputs import log_probabilities
 from rs4a.noises import Gaussian, Laplace, Pareto, Uniform
 from rs4a.objectives import (
@@ -808,7 +808,7 @@ def test_objectives_are_parameter_objects(objective):
         clone(objective),
         pickle.loads(pickle.dumps(objective)),
         copy.deepcopy(objective),
-        eval(repr(objective)),
+        eval(repr(objective), vars(objectives)),
         type(objective)().set_params(**objective.get_params(deep=False)),
     ]
     for other in copies:
@@ -883,7 +883,7 @@ def test_one_search_over_objectives_noises_and_sigmas(data):
     }
     clf = SmoothedClassifier(net_of(max_epochs=4), n_selection=16, random_state=0)
     results = search(clf, grid, data)
-    assert len(results.cv_results_["params"]) == 32
+    assert len(results.cv_results_["params"]) == 4 * (1 + len(OBJECTIVES))
     scores = results.cv_results_["mean_test_score"]
     sigmas = np.asarray(results.cv_results_["param_noise__sigma"], dtype=float)
     assert scores[sigmas == 0.1].mean() > scores[sigmas == 2.0].mean() + 0.1
