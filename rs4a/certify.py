@@ -316,8 +316,8 @@ def _warn_of_rounding(inputs: Inputs, noise: Noise, procedure: Procedure) -> Non
         warn_user(
             f"X is rounded to float32, which moves an input by up to {distance:.2g} in "
             f"{format_norm(order)} norm, where the noise has sigma={std:.3g}. "
-            "Certificates are about the rounded inputs. Before fit and certify, subtract an "
-            "offset, such as each column's mean, or scale wide columns."
+            "Certificates are about the rounded inputs. Before fit and certify, subtract "
+            "an offset, such as each column's mean, or scale wide columns."
         )
 
 
