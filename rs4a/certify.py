@@ -6,7 +6,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.utils import check_scalar
 from skorch import NeuralNet
@@ -31,6 +30,7 @@ from rs4a.voting.source import VoteSource
 from rs4a.voting.stopping import StoppingRule
 from rs4a.voting.store import VoteStore, store_folder
 from rs4a.voting.voters import Voters
+from rs4a.voting.workers import n_workers
 
 __all__ = ["Procedure", "certify", "selection_counts"]
 
@@ -183,7 +183,7 @@ def certify(
             votes=n_selection + int(votes.counts.sum()) - n_before,
             found=source.n_found,
             seconds=seconds,
-            workers=effective_n_jobs(procedure.n_jobs),
+            workers=n_workers(procedure.n_jobs),
         )
         run["warned"] = [reason for reason, is_so in warned.items() if is_so]
         runs = (*runs, run)
@@ -316,8 +316,8 @@ def _warn_of_rounding(inputs: Inputs, noise: Noise, procedure: Procedure) -> Non
         warn_user(
             f"X is rounded to float32, which moves an input by up to {distance:.2g} in "
             f"{format_norm(order)} norm, where the noise has sigma={std:.3g}. "
-            "Certificates are about the rounded inputs. Subtract an offset, such as "
-            "each column's mean, or scale what is that wide, before fit and certify."
+            "Certificates are about the rounded inputs. Before fit and certify, subtract "
+            "an offset, such as each column's mean, or scale wide columns."
         )
 
 
@@ -360,7 +360,7 @@ def _check_previous(
     procedure: Procedure,
     digest: str | None,
 ) -> None:
-    """Refuse an earlier record whose votes are not of the same stream."""
+    """Refuse an earlier record with votes of another stream."""
     if not isinstance(previous, Certification):
         raise TypeError(f"previous must be a Certification, got {type(previous).__name__}.")
     n_selection = previous.selection_counts.sum(axis=1)

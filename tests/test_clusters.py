@@ -182,7 +182,7 @@ def check_threads(folder):
 
 
 @pytest.mark.parametrize("run", RUNS)
-@on("loky", "threading", "multiprocessing", "dask", "ray")
+@on("loky", "multiprocessing", "dask", "ray")
 def test_votes_are_those_of_the_serial_run(engine, run, tmp_path):
     if (engine, run) == ("ray", "fixed"):
         pytest.skip("is a part of another test, and ray's workers start slowly")
@@ -193,8 +193,7 @@ def test_votes_are_those_of_the_serial_run(engine, run, tmp_path):
         certification = clf.certify(X, **arguments)
     assert_same(certification, wanted)
     assert certification.report["workers"] == 2
-    if engine != "threading":
-        check_threads(tmp_path)
+    check_threads(tmp_path)
 
 
 @pytest.mark.parametrize("n_jobs", [None, -1])

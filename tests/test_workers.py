@@ -17,7 +17,7 @@ from rs4a.noises import Uniform
 from rs4a.noises.streams import stream_keys
 from rs4a.voting.plans import VoteBudget, draw_votes
 from rs4a.voting.voters import Voters
-from rs4a.voting.workers import Workers, own_device, pack_voters, run_task
+from rs4a.voting.workers import Workers, n_workers, own_device, pack_voters, run_task
 
 X = np.random.default_rng(0).random((4, 6), dtype=np.float32)
 TASK = X, stream_keys(X, 0), VoteBudget(20, n_estimation=30)
@@ -58,16 +58,22 @@ def test_packed_voters_vote_as_they_did():
     np.testing.assert_array_equal(votes.selection, wanted.selection)
 
 
-def test_errors_of_a_task_end_the_call():
-    def fail(voters, number):
-        raise ValueError(f"task {number}")
+def fail(voters, number):
+    raise ValueError(f"task {number}")
 
+
+def test_errors_of_a_task_end_the_call():
     with (
-        parallel_config(backend="threading"),
         Workers(voters(initialized(Threshold)), n_jobs=2) as workers,
         pytest.raises(ValueError, match="task 7"),
     ):
         list(workers.results(fail, [lambda: (7,)]))
+
+
+def test_threads_are_no_workers():
+    with parallel_config(backend="threading"):
+        assert n_workers(2) == 1
+    assert n_workers(2) == 2
 
 
 def test_voters_are_unpacked_once():

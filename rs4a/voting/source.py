@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
 from rs4a.nets.modules import learned_criteria, own_state
@@ -22,7 +21,7 @@ from rs4a.voting.plans import VoteBudget, Votes, draw_votes
 from rs4a.voting.progress import VoteBar
 from rs4a.voting.store import VoteStore
 from rs4a.voting.voters import Voters
-from rs4a.voting.workers import TASKS_PER_JOB, Workers
+from rs4a.voting.workers import TASKS_PER_JOB, Workers, n_workers
 
 #: Bytes of the inputs of a task, at most: workers get them, and memory holds them.
 _TASK_BYTES = 2**23
@@ -103,7 +102,7 @@ class VoteSource(ExitStack):
             After an interruption, inputs without new votes have the votes `so_far`.
         """
         read_once = budget.rule is None or isinstance(self.X, np.ndarray)
-        if read_once and self.store.folder is None and effective_n_jobs(self.n_jobs) == 1:
+        if read_once and self.store.folder is None and n_workers(self.n_jobs) == 1:
             return draw_votes(self._here, self.X, self.keys, budget, so_far, bar)
         votes = np.zeros((len(self.X), 2, self.voters.n_classes), dtype=np.int64)
         if so_far is not None:
@@ -157,7 +156,7 @@ class VoteSource(ExitStack):
         """Votes of tasks, as soon as they arrive."""
         if not len(waiting):
             return
-        jobs = effective_n_jobs(self.n_jobs)
+        jobs = n_workers(self.n_jobs)
         size = max(_TASK_BYTES // self.X[0].nbytes, 1)
         if jobs > 1 or self.store.folder is not None:
             size = min(size, budget.task_size)
@@ -213,7 +212,7 @@ class VoteSource(ExitStack):
     def _drawn_requests(self, requests: Requests) -> NDArray[np.int64]:
         # Workers pay off from two batches per worker on.
         total = int((requests.stops - requests.starts).sum())
-        jobs = effective_n_jobs(self.n_jobs)
+        jobs = n_workers(self.n_jobs)
         if jobs == 1 or total < 2 * jobs * self.voters.batch_size:
             return self._here.requested(self.X, self.keys, requests)
         n = len(requests.rows)

@@ -1,7 +1,7 @@
-"""Votes by joblib's workers: threads, processes, or processes on other machines.
+"""Votes by joblib's workers: processes, on this machine or on others.
 
-Workers in other processes get the net as bytes, once, and the inputs task by task. A worker
-that dies ends the call: what is computed and stored stays in the folder `memory`.
+Workers get the net as bytes, once, and the inputs task by task. A worker that dies ends the
+call: votes that are computed and stored stay in the folder `memory`.
 """
 
 import contextlib
@@ -17,11 +17,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
-import cloudpickle
 import numpy as np
 import torch
+from cloudpickle import Pickler, dumps
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 from numpy.typing import NDArray
@@ -38,6 +39,24 @@ TASKS_PER_JOB = 4
 _LOCK = threading.Lock()
 #: The voters that this worker unpacked last, by their digest: every task brings them.
 _UNPACKED: dict[str, Voters] = {}
+
+
+def n_workers(n_jobs: int | None) -> int:
+    """Number of processes that vote under joblib's active backend.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Number of workers, in joblib's sense.
+
+    Returns
+    -------
+    n : int
+        1 under backends of threads: voters have threads of their own.
+    """
+    backend, _ = get_active_backend()
+    shared = getattr(backend, "supports_sharedmem", False)
+    return 1 if shared else int(effective_n_jobs(n_jobs))
 
 
 class Workers(ExitStack):
@@ -83,17 +102,17 @@ class Workers(ExitStack):
         Exception
             Error of `function`, or of joblib's backend, as when a worker dies.
         """
-        config = get_config()  # neither threads nor processes inherit it
+        config = get_config()  # processes do not inherit it
         size = len(tasks)
         if not self._parallel.return_generator:  # this backend returns all results at once
-            size = effective_n_jobs(self.n_jobs) * TASKS_PER_JOB
-        for start in range(0, len(tasks), size):
-            results = self._parallel(
-                delayed(run_task)(
-                    index, function, self._packed(task()), config, *self._sent
-                )
-                for index, task in enumerate(tasks[start : start + size], start)
-            )
+            size = n_workers(self.n_jobs) * TASKS_PER_JOB
+        # Arguments are bytes: so `_load` explains why they cannot be loaded.
+        calls = (
+            delayed(run_task)(index, function, dumps(task()), config, *self._sent)
+            for index, task in enumerate(tasks)
+        )
+        for _ in range(0, len(tasks), size):
+            results = self._parallel(islice(calls, size))
             try:
                 for result in results:  # noqa: UP028, `yield from` would close them first
                     yield result
@@ -113,16 +132,8 @@ class Workers(ExitStack):
         return self.enter_context(parallel)
 
     @cached_property
-    def _sent(self) -> "tuple[Voters] | PackedVoters":
-        """The voters as workers get them: packed, unless workers share memory."""
-        backend, _ = get_active_backend()
-        shared = getattr(backend, "supports_sharedmem", False)
-        return (self.voters,) if shared else pack_voters(self.voters)
-
-    def _packed(self, arguments: tuple[Any, ...]) -> Any:
-        # An error of unpickling is raised in the task, where `_load` explains it.
-        packed = isinstance(self._sent, PackedVoters)
-        return cloudpickle.dumps(arguments) if packed else arguments
+    def _sent(self) -> "PackedVoters":
+        return pack_voters(self.voters)
 
 
 def _report_failures(backend: Any) -> None:
@@ -185,7 +196,7 @@ def pack_voters(voters: Voters) -> PackedVoters:
         Holds classes of the user's script; names classes of modules.
     """
     file = io.BytesIO()
-    _Pickler(file).dump(voters)
+    _NetPickler(file).dump(voters)
     content = np.frombuffer(file.getbuffer(), dtype=np.uint8)
     digest = hashlib.blake2b(file.getbuffer(), digest_size=16).hexdigest()
     kinds = [type(each) for each in (*roots(voters.net), voters.noise)]
@@ -194,7 +205,7 @@ def pack_voters(voters: Voters) -> PackedVoters:
     return PackedVoters(content, digest, names, device, precision)
 
 
-class _Pickler(cloudpickle.Pickler):
+class _NetPickler(Pickler):
     """Pickles nets without their training, and tensors without the number of their GPU.
 
     skorch's own pickles name the classes of the user's script, which workers do not have.
@@ -224,7 +235,7 @@ def _set_state(thing: Any, state: dict[str, Any]) -> None:
 def run_task(
     index: int,
     function: Callable[..., Any],
-    arguments: Any,
+    arguments: bytes,
     config: dict[str, Any],
     *sent: Any,
 ) -> tuple[int, Any]:
@@ -238,14 +249,14 @@ def run_task(
     function : callable
         Takes opened voters, and the arguments.
 
-    arguments : tuple or bytes
-        Further arguments of the function, pickled for another process.
+    arguments : bytes
+        Further arguments of the function, pickled.
 
     config : dict
         scikit-learn's configuration in the caller's thread.
 
     *sent : object
-        Voters of this process, or the fields of PackedVoters.
+        Fields of PackedVoters; a tuple would hide the array from dask.
 
     Returns
     -------
@@ -260,16 +271,10 @@ def run_task(
     RuntimeError
         If the worker does not have a class of the net or noise, or no GPU for the net.
     """
-    with config_context(**config):
-        if len(sent) == 1:
-            (voters,) = sent
-        else:
-            packed = PackedVoters(*sent)
-            torch.set_float32_matmul_precision(packed.precision)
-            voters = _unpacked(packed)
-            arguments = _load(arguments, packed.classes)
-        with copy.copy(voters) as opened:
-            return index, function(opened, *arguments)
+    packed = PackedVoters(*sent)
+    torch.set_float32_matmul_precision(packed.precision)
+    with config_context(**config), copy.copy(_unpacked(packed)) as voters:
+        return index, function(voters, *_load(arguments, packed.classes))
 
 
 def _unpacked(packed: PackedVoters) -> Voters:
