@@ -250,7 +250,7 @@ def abstention_rate(
     sample_weight: ArrayLike | None = None,
     average: str = "micro",
 ) -> float:
-    """Share of inputs without a certificate, whatever their label.
+    """Share of inputs without a certificate, rightly classified or not.
 
     Parameters
     ----------
@@ -340,7 +340,7 @@ def jointly_certified(
     new inputs are marked, at alpha divided by the number of inputs that are left. No
     p-value is approximated: a mark is a certificate at its level.
 
-    The statement holds whatever the dependence between inputs. It needs a bound that
+    The statement holds for all dependences between inputs. It needs a bound that
     falls where alpha falls, as all bounds of rs4a do. It marks at least the inputs that
     are certified at alpha / n, which is Bonferroni's correction. The latter holds for
     all radii at once: use ``certification.recompute(alpha=alpha / n)`` for a curve.

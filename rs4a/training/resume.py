@@ -143,7 +143,7 @@ class ResumeTraining(Callback):
             # skorch draws the split into training and validation data now, as it did then.
             _set_generators(self.begin_)
             self.pending_ = state["generators"]
-            # skorch trains for this many epochs, whatever the history holds.
+            # skorch counts epochs from here, not from the begin of the history.
             done = len(net.history) - self.before_
             net.max_epochs = max(self.max_epochs_ - done, 0)
         self.complete_ = self._is_complete(net)

@@ -1,4 +1,4 @@
-"""Trials of whether a net answers each input by itself, whatever inputs came before."""
+"""Trials of whether a net's answer depends on more than its input."""
 
 import warnings
 from collections.abc import Callable, Iterator
