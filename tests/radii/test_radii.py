@@ -124,7 +124,7 @@ def shaped(name, dim, **scale):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(rho=st.lists(probabilities, min_size=2, max_size=20), dim=st.sampled_from(DIMS))
 def test_monotone_in_the_probability(name, rho, dim):
     for norm in NORMS:
@@ -135,6 +135,7 @@ def test_monotone_in_the_probability(name, rho, dim):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=20)
 @given(
     rho=probabilities,
     sigmas=st.tuples(st.floats(1e-3, 1e3), st.floats(1.01, 1e3)),
@@ -153,6 +154,7 @@ def test_monotone_and_equivariant_in_sigma(name, rho, sigmas, dim):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=20)
 @given(rho=probabilities, dim=st.sampled_from(DIMS))
 def test_larger_norms_have_smaller_radii(name, rho, dim):
     noise = shaped(name, dim, sigma=1.0)
