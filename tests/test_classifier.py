@@ -750,7 +750,7 @@ class Stopped(Threshold):
 @pytest.mark.parametrize(
     ("module", "after_fit", "words"),
     [
-        (Means, {}, "with what else is in its batch"),
+        (Means, {}, "with the other inputs of its batch"),
         (Follows, {}, "changed while it voted"),
         (Threshold, {"noise": Uniform(sigma=0.2)}, "the noise of the fit"),
         (Threshold, {"bound": ClopperPearson(n=2)}, "certifies nothing"),

@@ -65,10 +65,9 @@ def check_batch_independence(
     digest = fingerprint(net)  # the first forward pass may build parts of a module
     if depends:
         warn_user(
-            "The net's answer to an input changes with what else is in its batch, or "
-            "from call to call: batch statistics or dropout may be at work in "
-            "evaluation mode. It is no function of one input, so no certificate holds "
-            "for it."
+            "The net's answer to an input changes with the other inputs of its batch, or "
+            "from call to call: batch statistics or dropout may be at work in evaluation "
+            "mode. The net is no function of one input, so no certificate holds for it."
         )
     else:
         _PASSED[net] = digest, settings, n_classes
@@ -205,9 +204,9 @@ class ChangeDetector:
         """Whether an answer of a net has changed; with a CertificationWarning if so."""
         if self.changed:
             warn_user(
-                "The net changed while it voted: it answers otherwise to the same inputs "
-                "than before. What it answers depends on what it was asked, so no "
-                "certificate holds for it."
+                "The net changed while it voted: its answers to the same inputs are not "
+                "those of before. They depend on earlier inputs, so no certificate holds "
+                "for it."
             )
         return self.changed
 

@@ -28,8 +28,8 @@ class _Unread(NamedTuple):
 class Tally:
     """Counts of the classes of noisy inputs.
 
-    Inputs whose outputs are nearly tied wait until there are enough of them for a batch
-    of a fixed size, which decides: so no vote depends on `batch_size`.
+    Inputs whose outputs are nearly tied wait for a batch of a fixed size, which decides
+    about them: so no vote depends on `batch_size`.
     """
 
     def __init__(self, net: Any, work: Job):
@@ -48,7 +48,6 @@ class Tally:
         self._n_nan = torch.zeros((), dtype=torch.int64, device=device)
         self._unread: deque[_Unread] = deque()
         self._doubtful: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._n_doubtful = 0
 
     def add(self, rows: torch.Tensor, noisy: torch.Tensor) -> None:
         """Classify a batch of noisy inputs, each a copy of the input in its row."""
@@ -78,8 +77,7 @@ class Tally:
         if n_doubtful:
             places = _places(doubtful, n_doubtful)
             self._doubtful.append((rows[places], noisy[places]))
-            self._n_doubtful += n_doubtful
-            if self._n_doubtful >= self._tuning.tie_batch:
+            if sum(len(each) for each, _ in self._doubtful) >= self._tuning.tie_batch:
                 self._decide()
 
     def _decide(self) -> None:
@@ -88,14 +86,14 @@ class Tally:
             return
         size = self._tuning.tie_batch
         rows, noisy = (torch.cat(parts) for parts in zip(*self._doubtful, strict=True))
-        self._doubtful, self._n_doubtful = [], 0
+        self._doubtful = []
         for some_rows, some in zip(rows.split(size), noisy.split(size), strict=True):
             outputs = self._forward(pad(some, size))[: len(some)]
             self._n_nan += outputs.isnan().any(dim=1).sum()
             self._count(some_rows, outputs.argmax(dim=1), torch.ones_like(some_rows))
 
     def _forward(self, noisy: torch.Tensor) -> torch.Tensor:
-        """Outputs, in smaller passes from the first that does not fit into memory on."""
+        """Outputs; after a pass that does not fit into memory, passes are smaller."""
         while True:
             size = min([*self._largest_pass, len(noisy)])
             try:
