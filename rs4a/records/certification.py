@@ -14,8 +14,9 @@ from rs4a.bounds import Bound, ClopperPearson
 from rs4a.noises import Noise
 from rs4a.records.files import read_certification, write_certification
 from rs4a.records.log import CertificationLog, log_of
+from rs4a.records.reading import Reading
 from rs4a.records.summary import summarize
-from rs4a.records.votes import Votes, check_counts, selection_votes
+from rs4a.records.votes import check_counts, selection_votes
 from rs4a.utils.arrays import plain_labels
 from rs4a.utils.checks import check_norm
 
@@ -23,7 +24,7 @@ __all__ = ["Certification"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Certification(Votes):
+class Certification(Reading):
     """Votes on a batch of inputs, and the certificates that they prove.
 
     The record keeps the votes. Labels, probabilities, radii and abstentions are derived
