@@ -24,11 +24,8 @@ import argparse
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from skorch import NeuralNetClassifier
-from torch import nn
 
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
@@ -47,25 +44,11 @@ X_train, X_test, y_train, y_test = train_test_split(
 )
 
 
-class Net(nn.Sequential):
-    """Means of 2x2 pixels, and a layer of 128 hidden units."""
-
-    def __init__(self):
-        super().__init__(
-            nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)
-        )
-
-
 # %%
 # Votes are drawn once. The box is a question about them: `recompute` draws none. From the
 # images it knows how far each pixel can be moved.
-net = NeuralNetClassifier(
-    Net, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam, lr=0.005,
-    max_epochs=60, batch_size=256, iterator_train__shuffle=True, train_split=None,
-    callbacks__print_log=None, verbose=0,
-)  # fmt: skip
 clf = SmoothedClassifier(
-    net, noise=Uniform(sigma=1.0), objective=Stability(weight=6.0),
+    noise=Uniform(sigma=1.0), objective=Stability(weight=6.0),
     bound=ClopperPearson(n=3000), random_state=0,
 )  # fmt: skip
 plain = clf.fit(X_train, y_train).certify(X_test)

@@ -29,8 +29,6 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from skorch import NeuralNetClassifier
-from torch import nn
 
 from rs4a import SmoothedClassifier
 from rs4a.bounds import ClopperPearson
@@ -48,23 +46,8 @@ X_train, X_test, y_train, y_test = train_test_split(
 )
 
 
-class Net(nn.Sequential):
-    """Means of 2x2 pixels, and a layer of 128 hidden units."""
-
-    def __init__(self):
-        super().__init__(
-            nn.AvgPool2d(2), nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10)
-        )
-
-
-net = NeuralNetClassifier(
-    Net, criterion=nn.CrossEntropyLoss, optimizer=torch.optim.Adam, lr=0.005,
-    max_epochs=60, batch_size=256, iterator_train__shuffle=True, train_split=None,
-    callbacks__print_log=None, verbose=0,
-)  # fmt: skip
-
 # %%
-# Under deterministic noise `bound`, `alpha` and `n_selection` do not count.
+# Under deterministic noise `bound`, `alpha` and `n_selection` are ignored.
 noises = {
     "Uniform": Uniform(sigma=1.0),
     "splitting, independent": Splitting(sigma=1.0, deterministic=False),
@@ -73,7 +56,7 @@ noises = {
 classifiers, certifications = {}, {}
 for name, noise in noises.items():
     classifiers[name] = SmoothedClassifier(
-        net, noise=noise, bound=ClopperPearson(n=2000), random_state=0
+        noise=noise, bound=ClopperPearson(n=2000), random_state=0
     ).fit(X_train, y_train)
     record = classifiers[name].certify(X_test)
     certifications[name] = record

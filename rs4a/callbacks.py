@@ -16,7 +16,6 @@ from rs4a.inputs.arrays import as_array
 from rs4a.metrics import certified_accuracy_score
 from rs4a.nets.outputs import probe
 from rs4a.noises import Noise
-from rs4a.records.certification import Certification
 from rs4a.training.resume import ResumeTraining
 from rs4a.utils.checks import check_in_range, check_norm, format_norm
 from rs4a.utils.user_warnings import warn_user
@@ -24,8 +23,7 @@ from rs4a.utils.user_warnings import warn_user
 __all__ = ["ResumeTraining", "certified_epoch_scoring"]
 
 _N_SELECTION = 32
-_BATCH_SIZE = 1024
-#: Keeps the noise apart from that of certificates: epochs are chosen by it.
+#: Separates this noise, which chooses epochs, from the noise of certificates.
 _PURPOSE = b"epoch scoring"
 
 
@@ -41,10 +39,10 @@ def certified_epoch_scoring(
 ) -> EpochScoring:
     """Make skorch's EpochScoring compute certified accuracy after every epoch.
 
-    Some images of the validation set are certified under the noise that the net is being
-    trained for. Early stopping, checkpoints and learning-rate schedules can monitor the
-    score by its name. The images and their noise are the same in all epochs; the noise is
-    independent of what `certify` draws, under any `random_state`.
+    The callback certifies some images of the validation set under the noise of the
+    training. Early stopping, checkpoints and learning-rate schedules can monitor the score
+    by its name. The images and their noise are the same in all epochs; the noise is
+    independent of the noise of `certify`, under any `random_state`.
 
     Parameters
     ----------
@@ -52,13 +50,14 @@ def certified_epoch_scoring(
         Distance of the adversary, in units of X.
 
     norm : {1, 2, inf}, default=None
-        Norm of the adversary. None: the noise's own, whatever that of the classifier.
+        Norm of the adversary. None: the first norm of the noise, also if the classifier
+        has another one.
 
     n_images : int, default=100
         Images to certify, at even distances in the validation set.
 
     n_votes : int, default=500
-        Estimation votes an image. Under deterministic noise all views vote instead.
+        Estimation votes per image. With deterministic noise every view votes instead.
 
     alpha : float, default=0.001
         Probability with which each certificate may be wrong.
@@ -72,7 +71,7 @@ def certified_epoch_scoring(
     Returns
     -------
     callback : skorch.callbacks.EpochScoring
-        For the net's `callbacks`. The net must be trained by a `SmoothedClassifier`.
+        For the net's `callbacks`. A `SmoothedClassifier` must train the net.
 
     Raises
     ------
@@ -109,7 +108,7 @@ def certified_epoch_scoring(
 
 
 class _CertifiedEpochScore:
-    """Scorer of a net in training: a class, so that it can be pickled and copied."""
+    """Scorer of a net in training, which can be pickled and copied."""
 
     def __init__(
         self, radius: float, norm: float | None, n_images: int, n_votes: int, alpha: float
@@ -132,7 +131,7 @@ class _CertifiedEpochScore:
         if smoothing is None:
             raise ValueError(
                 "certified_epoch_scoring needs a net that is trained under noise, by a "
-                "SmoothedClassifier, got one that is trained by itself."
+                "SmoothedClassifier, got a net that is trained alone."
             )
         images, targets = _evenly(X, y, self.n_images)
         n_classes = probe(net, images, 2).shape[1]
@@ -142,22 +141,20 @@ class _CertifiedEpochScore:
             alpha=self.alpha,
             norm=self.norm,
             seed=0,
-            batch_size=_BATCH_SIZE,
             purpose=_PURPOSE,
         )
-        certification = certify(
-            net, Inputs(images), smoothing.noise, np.arange(n_classes), procedure
-        )
-        self._warn_if_out_of_reach(smoothing.noise, certification)
+        inputs, classes = Inputs(images, images), np.arange(n_classes)
+        certification = certify(net, inputs, smoothing.noise, classes, procedure)
+        self._warn_if_impossible(smoothing.noise, certification.dim)
         return certified_accuracy_score(targets, certification, radius=self.radius)
 
-    def _warn_if_out_of_reach(self, noise: Noise, certification: Certification) -> None:
-        """Early stopping by a score that is 0 in all epochs would keep the first one."""
+    def _warn_if_impossible(self, noise: Noise, dim: int) -> None:
+        """Warn of a score that is 0 in all epochs: early stopping would keep the first."""
+        if noise.deterministic:  # the number of votes limits no radius
+            return
         norm = noise.norms[0] if self.norm is None else self.norm
-        if noise.deterministic:
-            return  # which radii are possible is not a question of the votes
         unanimous = self.bound.prob_lower([self.bound.n], self.bound.n, self.alpha)
-        (farthest,) = noise.radius(unanimous, norm=norm, dim=certification.dim)
+        (farthest,) = noise.radius(unanimous, norm=norm, dim=dim)
         if farthest < self.radius:
             warn_user(
                 "certified_epoch_scoring gives 0 in every epoch: with "
@@ -168,7 +165,7 @@ class _CertifiedEpochScore:
 
 
 def _evenly(X: Any, y: Any, n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Inputs and targets at even distances: data may be sorted by class."""
+    """Inputs and targets at even distances, since data may be sorted by class."""
     rows = np.unique(np.linspace(0, len(X) - 1, n).astype(int))
     X, y = as_array(X), as_array(y)
     if isinstance(X, np.ndarray):

@@ -1,13 +1,11 @@
 """The procedure of certification: from a net, inputs and a noise to a record of votes."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.utils import check_scalar
 from skorch import NeuralNet
@@ -23,7 +21,7 @@ from rs4a.records.certification import Certification
 from rs4a.utils.checks import check_norm, format_norm
 from rs4a.utils.params import to_json
 from rs4a.utils.user_warnings import warn_user
-from rs4a.voting.batch_independence import ChangeDetector, Trial, warn_of_change
+from rs4a.voting.batch_independence import ChangeDetector, check_batch_independence
 from rs4a.voting.batch_size import find_batch_size
 from rs4a.voting.plans import VoteBudget, Votes
 from rs4a.voting.progress import VoteBar
@@ -32,17 +30,18 @@ from rs4a.voting.source import VoteSource
 from rs4a.voting.stopping import StoppingRule
 from rs4a.voting.store import VoteStore, store_folder
 from rs4a.voting.voters import Voters
+from rs4a.voting.workers import n_workers
 
-__all__ = ["Procedure", "batch_size_of", "certify", "selection_counts"]
+__all__ = ["Procedure", "certify", "selection_counts"]
 
-#: Votes drawn ahead together where they are kept. The store finds votes by the request, so
-#: requests must not depend on the batch size.
+#: Batch size that requests are planned by where a store keeps their votes. The store finds
+#: votes by the request, so requests must not depend on the user's batch size.
 _KEPT_BATCH = 1024
 
 
 @dataclass(frozen=True)
 class Procedure:
-    """How votes are drawn and read; the parameters of `SmoothedClassifier` say more.
+    """Settings of drawing and reading votes; see also the class `SmoothedClassifier`.
 
     Parameters
     ----------
@@ -68,13 +67,13 @@ class Procedure:
         Noisy copies per forward pass.
 
     inference : Inference or None
-        How the net runs.
+        Settings of the forward passes.
 
     n_jobs : int or None
-        Workers, in joblib's sense.
+        Number of workers, in joblib's sense.
 
     memory : str, path-like, joblib.Memory or None
-        Where votes are kept.
+        Folder in which votes are kept.
 
     verbose : int
         Whether a progress bar is shown.
@@ -108,11 +107,13 @@ def certify(
     classes: NDArray,
     procedure: Procedure,
     *,
-    trial: Trial | None = None,
     max_votes: int | None = None,
     previous: Certification | None = None,
 ) -> Certification:
     """Draw the votes that certify every input, and record them.
+
+    A procedure with a purpose only chooses a net: then the net needs no trial before the
+    votes, and no comparison of its answers before and after.
 
     Parameters
     ----------
@@ -129,11 +130,7 @@ def certify(
         Labels of the net's outputs.
 
     procedure : Procedure
-        How votes are drawn and read.
-
-    trial : Trial, default=None
-        Trial of the net before the votes, after which the net is watched too. None: the
-        record only chooses a net, so that no trial is needed.
+        Settings of drawing and reading votes.
 
     max_votes : int, default=None
         Estimation votes for all inputs together. None: no limit.
@@ -149,14 +146,18 @@ def certify(
     X, dim = inputs.values, inputs.dim
     bound = _checked_bound(noise, procedure, max_votes, previous)
     _warn_of_rounding(inputs, noise, procedure)
-    depends, digest, watch = False, None, None
-    if trial is not None:
-        depends, digest = trial.of(net, X, noise, len(classes), procedure.inference)
-        watch = ChangeDetector(X, noise)
-    box = _box_of(X, noise, procedure.box)
+    depends, digest, detector = False, None, None
+    if not procedure.purpose:
+        depends, digest = check_batch_independence(
+            net, X, noise, len(classes), procedure.inference
+        )
+        detector = ChangeDetector(X, noise)
+    box = as_box(procedure.box)
+    if box is not None:
+        box = replace(box, reach=coordinate_reach(X, box.interval, noise.scale(dim)))
     start = time.perf_counter()
-    with _source(net, X, noise, len(classes), procedure, watch) as source:
-        so_far = None
+    so_far = None
+    with _source(net, X, noise, len(classes), procedure, detector) as source:
         if previous is not None:
             _check_previous(previous, source, classes, procedure, digest)
             so_far = np.array(previous.counts)
@@ -168,12 +169,22 @@ def certify(
         )
     seconds = time.perf_counter() - start
     runs = () if previous is None else previous.runs
-    if watch is not None:
+    if detector is not None:
         warned = {
             "the net's answer to an input changes with its batch": depends,
-            "the net changed while it voted": not depends and warn_of_change(watch),
+            "the net changed while it voted": not depends and detector.warn(),
         }
-        run = _run(net, source, votes, seconds, procedure, previous)
+        n_selection = 0 if noise.deterministic else int(votes.selection.sum())
+        n_before = 0 if so_far is None else int(so_far.sum())
+        run = describe_run(
+            net,
+            X,
+            seed=procedure.seed,
+            votes=n_selection + int(votes.counts.sum()) - n_before,
+            found=source.n_found,
+            seconds=seconds,
+            workers=n_workers(procedure.n_jobs),
+        )
         run["warned"] = [reason for reason, is_so in warned.items() if is_so]
         runs = (*runs, run)
     return Certification(
@@ -216,45 +227,15 @@ def selection_counts(
         Number of classes.
 
     procedure : Procedure
-        How votes are drawn.
+        Settings of drawing votes.
 
     Returns
     -------
     counts : ndarray of shape (n, n_classes), int64
         Votes for every class.
     """
-    plan = VoteBudget(procedure.n_selection)
-    if noise.deterministic:
-        plan = VoteBudget(0, n_views=noise.n_views(X[0].size))
     with _source(net, X, noise, n_classes, procedure) as source:
-        return source.votes(plan).selection
-
-
-def batch_size_of(net: NeuralNet, X: Any, noise: Noise, procedure: Procedure) -> int:
-    """Noisy copies per forward pass, as a number.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised net.
-
-    X : ndarray of shape (n, ...), float32, or LazyInputs
-        Inputs.
-
-    noise : Noise
-        Smoothing noise.
-
-    procedure : Procedure
-        How votes are drawn.
-
-    Returns
-    -------
-    batch_size : int
-        At least 1.
-    """
-    if not isinstance(procedure.batch_size, str):
-        return int(procedure.batch_size)
-    return find_batch_size(net, noise, procedure.inference, X)
+        return source.votes(_selection(noise, X[0].size, procedure)).selection
 
 
 # Drawing
@@ -266,20 +247,23 @@ def _source(
     noise: Noise,
     n_classes: int,
     procedure: Procedure,
-    watch: ChangeDetector | None = None,
+    detector: ChangeDetector | None = None,
 ) -> VoteSource:
-    voters = Voters(
-        net,
-        noise,
-        procedure.inference,
-        n_classes=n_classes,
-        batch_size=batch_size_of(net, X, noise, procedure),
-        watch=watch,
-    )
+    size, inference = procedure.batch_size, procedure.inference
+    if isinstance(size, str):
+        size = find_batch_size(net, noise, inference, X)
+    voters = Voters(net, noise, inference, n_classes, int(size), detector)
     folder = store_folder(procedure.memory)
-    store = None if folder is None else VoteStore(folder / "votes")
+    store = VoteStore(None if folder is None else folder / "votes")
     keys = stream_keys(X, procedure.seed, purpose=procedure.purpose)
     return VoteSource(voters, X, keys, procedure.n_jobs, store)
+
+
+def _selection(noise: Noise, dim: int, procedure: Procedure) -> VoteBudget:
+    """Budget of the votes that choose a class."""
+    if noise.deterministic:
+        return VoteBudget(0, n_views=noise.n_views(dim))
+    return VoteBudget(procedure.n_selection)
 
 
 def _votes(
@@ -290,77 +274,34 @@ def _votes(
     max_votes: int | None,
     so_far: NDArray[np.int64] | None,
 ) -> Votes:
-    noise, voters = source.voters.noise, source.voters
-    dim, n, show = source.X[0].size, len(source.X), bool(procedure.verbose)
-    if bound is None:
-        plan = VoteBudget(0, n_views=noise.n_views(dim))
-        with VoteBar(n, plan.n_views, show=show) as bar:
-            return source.votes(plan, bar=bar)
-    with VoteBar(n, bound.votes_per_input, show=show) as bar:
-        if not bound.anytime:
-            plan = VoteBudget(procedure.n_selection, n_estimation=bound.votes_per_input)
-            return source.votes(plan, bar=bar)
+    noise, n_classes = source.voters.noise, source.voters.n_classes
+    n, dim = len(source.X), source.X[0].size
+    budget = _selection(noise, dim, procedure)
+    if bound is not None and not bound.anytime:
+        budget = replace(budget, n_estimation=bound.votes_per_input)
+    elif bound is not None:
         norm, reach = procedure.norm_under(noise), None if box is None else box.lengths
-        alpha, n_classes = float(procedure.alpha), voters.n_classes
+        alpha = float(procedure.alpha)
         rule = StoppingRule(bound, noise, norm, dim, alpha, n_classes, reach)
+        budget = replace(budget, rule=rule)
+    per_image = budget.n_views if bound is None else bound.votes_per_input
+    with VoteBar(n, per_image, show=bool(procedure.verbose)) as bar:
         if max_votes is None:
-            plan = VoteBudget(procedure.n_selection, rule=rule)
-            return source.votes(plan, so_far=so_far, bar=bar)
-        selection = source.votes(VoteBudget(procedure.n_selection)).selection
-        return _competing(source, rule, selection, so_far, max_votes, bar.show)
-
-
-def _competing(
-    source: VoteSource,
-    rule: StoppingRule,
-    selection: NDArray[np.int64],
-    so_far: NDArray[np.int64] | None,
-    max_votes: int,
-    progress: Callable[..., None],
-) -> Votes:
-    """Votes that all inputs compete for, round by round."""
-    outcome = sequential_votes(
-        source.requested,
-        rule,
-        selection.argmax(axis=1),
-        counts=np.zeros_like(selection) if so_far is None else so_far,
-        keys=source.keys,
-        batch_size=source.voters.batch_size if source.store is None else _KEPT_BATCH,
-        max_votes=max_votes,
-        progress=progress,
-    )
-    return Votes(selection, outcome.counts, outcome.interrupted)
-
-
-def _box_of(X: Any, noise: Noise, interval: tuple[float, float] | None) -> Box | None:
-    box = as_box(interval)
-    if box is None:
-        return None
-    reach = coordinate_reach(X, box.interval, noise.scale(X[0].size))
-    return replace(box, reach=reach)
-
-
-def _run(
-    net: NeuralNet,
-    source: VoteSource,
-    votes: Votes,
-    seconds: float,
-    procedure: Procedure,
-    previous: Certification | None,
-) -> dict[str, Any]:
-    """What the report of the record says about this run."""
-    before = 0 if previous is None else int(previous.counts.sum())
-    deterministic = source.voters.noise.deterministic
-    selection = 0 if deterministic else int(votes.selection.sum())
-    return describe_run(
-        net,
-        source.X,
-        seed=procedure.seed,
-        votes=selection + int(votes.counts.sum()) - before,
-        kept=source.n_kept,
-        seconds=seconds,
-        workers=effective_n_jobs(procedure.n_jobs),
-    )
+            return source.votes(budget, so_far=so_far, bar=bar)
+        # All inputs compete for the votes, round by round.
+        selection = source.votes(replace(budget, rule=None)).selection
+        in_memory = source.store.folder is None
+        outcome = sequential_votes(
+            source.requested,
+            rule,
+            selection.argmax(axis=1),
+            counts=np.zeros_like(selection) if so_far is None else so_far,
+            keys=source.keys,
+            batch_size=source.voters.batch_size if in_memory else _KEPT_BATCH,
+            max_votes=max_votes,
+            progress=bar.show,
+        )
+        return Votes(selection, outcome.counts, outcome.interrupted)
 
 
 # Checks
@@ -375,8 +316,8 @@ def _warn_of_rounding(inputs: Inputs, noise: Noise, procedure: Procedure) -> Non
         warn_user(
             f"X is rounded to float32, which moves an input by up to {distance:.2g} in "
             f"{format_norm(order)} norm, where the noise has sigma={std:.3g}. "
-            "Certificates are about the rounded inputs. Subtract an offset, such as "
-            "each column's mean, or scale what is that wide, before fit and certify."
+            "Certificates are about the rounded inputs. Before fit and certify, subtract "
+            "an offset, such as each column's mean, or scale wide columns."
         )
 
 
@@ -419,7 +360,7 @@ def _check_previous(
     procedure: Procedure,
     digest: str | None,
 ) -> None:
-    """Refuse an earlier record whose votes are not of the same stream."""
+    """Refuse an earlier record with votes of another stream."""
     if not isinstance(previous, Certification):
         raise TypeError(f"previous must be a Certification, got {type(previous).__name__}.")
     n_selection = previous.selection_counts.sum(axis=1)
@@ -433,7 +374,7 @@ def _check_previous(
             run.get("input_shape") == list(source.X.shape[1:]) for run in previous.runs
         ),
         "selection votes": (n_selection == procedure.n_selection).all(),
-        "inference": _params(previous.inference) == _params(procedure.inference),
+        "inference": str(previous.inference) == str(procedure.inference),
         "net": previous.net_digest == digest,
     }
     other = [name for name, is_same in same.items() if not is_same]
@@ -443,7 +384,3 @@ def _check_previous(
             "same net, noise, inputs, n_selection and random_state, got a record with "
             f"other {', '.join(other)}."
         )
-
-
-def _params(inference: Inference | None) -> Any:
-    return None if inference is None else to_json(inference)

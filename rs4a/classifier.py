@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import (
-    ClassifierMixin,
-)
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from rs4a.bounds import Bound
-from rs4a.certify import Procedure, batch_size_of, certify, selection_counts
+from rs4a.certify import Procedure, certify, selection_counts
 from rs4a.inputs import Inputs
-from rs4a.inputs.arrays import (
-    as_array,
-)
+from rs4a.inputs.arrays import as_array, check_inputs
 from rs4a.nets.inference import Inference
-from rs4a.nets.outputs import (
-    evaluating,
-    infer_scores,
-    voting_nets,
-    without_gradients,
-)
-from rs4a.noises import Noise
+from rs4a.noises import Clean, Noise
 from rs4a.objectives import Objective
-from rs4a.persistence.estimator import KeptInFiles
+from rs4a.persistence.estimator import SavedToFiles
 from rs4a.records.certification import Certification
 from rs4a.records.guarantee import guarantee_in_words
 from rs4a.training.bases import base_of
@@ -40,85 +30,82 @@ from rs4a.training.estimator import TrainsUnderNoise, usual_noise
 from rs4a.utils.arrays import labels_or
 from rs4a.utils.checks import check_norm
 from rs4a.utils.user_warnings import warn_user
-from rs4a.voting.batch_independence import (
-    Trial,
-)
 
 __all__ = ["SmoothedClassifier"]
 
 
-class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
+class SmoothedClassifier(ClassifierMixin, SavedToFiles, TrainsUnderNoise):
     """Classifier smoothed by noise, whose predictions come with a certified radius.
 
     The smoothed classifier answers with the class that a net, or any other classifier,
-    gives most often to noisy copies of an input. The margin of the votes proves a
-    radius within which no change of the input alters the answer.
+    gives most often to noisy copies of an input. The margin of the votes proves a radius:
+    no smaller change of the input alters the answer.
 
     Parameters
     ----------
     estimator : skorch.NeuralNet, classifier, FrozenEstimator or None, default=None
-        Net with one output a class. `fit` trains a clone of it under noise and leaves
-        it as it is, fitted or not; `partial_fit` goes on from its weights. A net in a
-        :class:`~sklearn.frozen.FrozenEstimator` is used as it is, without training.
-        None: a multilayer perceptron for tabular and image-shaped X.
+        Net with one output per class. `fit` trains a clone of the net under noise, and
+        the net itself stays as it is; `partial_fit` continues from its weights. A net in a
+        :class:`~sklearn.frozen.FrozenEstimator` votes as it is, without training. None: a
+        multilayer perceptron for tabular and image-shaped X.
 
-        Likewise any scikit-learn classifier, a pipeline among them: `fit` trains a clone
-        on noisy copies of the training set, and its `predict` gives the votes, on one
-        core of the CPU; `n_jobs` takes more.
+        Or a scikit-learn classifier or pipeline: `fit` trains a clone on noisy copies of
+        the training set, and its `predict` gives the votes, on one core of the CPU;
+        `n_jobs` uses more cores.
 
     noise : Noise, default=None
-        Smoothing noise. None: ``Gaussian(sigma=0.25)``, whose sigma is searched all the
-        same, by ``noise__sigma``.
+        Smoothing noise. None: ``Gaussian(sigma=0.25)``; a search over ``noise__sigma``
+        works with None too.
 
     objective : Objective, default=None
-        How the net is trained under the noise. None: ``NoiseAugmentation()``, and for
-        a scikit-learn classifier, which takes no other, with ``n_samples=10`` copies.
+        Training objective under the noise. None: ``NoiseAugmentation()``. A scikit-learn
+        classifier accepts this objective alone, and None means ``n_samples=10`` copies.
 
     bound : Bound, default=None
-        How many votes are drawn and how they become a lower bound on the probability of
-        the top class. None: ``ClopperPearson(n=100_000)``; ``ConfidenceSequence()``
+        Number of votes, and the lower bound on the probability of the top class that
+        follows from them. None: ``ClopperPearson(n=100_000)``. ``ConfidenceSequence()``
         stops at an input as soon as its votes suffice.
 
     n_selection : int, default=64
-        Votes that choose the class, in `predict` as in `certify`. Under deterministic
-        noise all views vote, in both; `bound`, `n_selection` and `alpha` do not count.
+        Votes that choose the class, in `predict` and `certify`. With deterministic noise
+        both evaluate every view; `bound`, `n_selection` and `alpha` are ignored.
 
     alpha : float, default=0.001
         Probability with which each single certificate may be wrong.
 
     norm : {1, 2, inf}, default=None
-        Norm of the adversary. None: the noise's own.
+        Norm of the adversary. None: the first norm of the noise.
 
     box : tuple of two floats, default=None
         Smallest and largest value of a coordinate, (0, 1) for images, if attacks must
-        respect them too: certificates against l1 adversaries then reach further, and hold
-        within the box only. For Uniform noise and independent Splitting. None: no limit.
+        respect them too: radii against l1 adversaries are then larger, and hold within the
+        box only. For Uniform noise and independent Splitting. None: no limit.
 
     batch_size : int or "auto", default=1024
-        Noisy inputs in one forward pass; on a CPU the cores share them. Votes do not
-        depend on it. A batch that does not fit into memory is halved. "auto" takes the
-        smallest size that a larger one hardly makes faster.
+        Noisy inputs in one forward pass; on a CPU the cores share the batch. Votes do not
+        depend on it. A batch that does not fit into memory is halved. "auto": the smallest
+        size for which a larger size is hardly faster.
 
     inference : Inference, default=None
-        How the net is run where it votes, in `predict` as in `certify`: in half
-        precision, compiled, ... None: as it is.
+        Settings of the forward passes in `predict` and `certify`, such as half precision
+        or compilation. None: the net runs as it is.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of training and sampling. The votes of an input depend on it and on the
-        input alone; a second `certify` repeats them and is no new evidence. The
+        Seed of training and sampling. The votes of an input depend on the seed and the
+        input alone; a second `certify` repeats the votes and is no new evidence. The
         guarantee holds against attackers who do not know the seed. None: `fit` draws a
         seed from the operating system's entropy, and not from numpy's global generator.
 
     n_jobs : int, default=None
-        Number of joblib workers that share the inputs of `predict` and `certify`, on
-        whichever backend :class:`joblib.parallel_config` sets: processes, dask, ray. A
-        single worker uses all cores too; more pay off on several GPUs or machines.
+        Number of joblib workers that share the inputs of `predict` and `certify`, on the
+        backend that :class:`joblib.parallel_config` sets: processes, dask or ray. A single
+        worker uses all cores too; more workers pay off on several GPUs or machines.
 
     memory : str, path-like or joblib.Memory, default=None
-        Folder in which finished work is kept: votes, input by input, and trainings of nets
-        on arrays, epoch by epoch. What was interrupted, by a kill even, goes on from there
-        when the same is asked for again; changed nets, data or parameters are other work.
-        Several runs may share it. None: nothing is kept.
+        Folder for finished work: votes, input by input, and trainings of nets on arrays,
+        epoch by epoch. After an interruption, even a kill, repeat the same call to
+        continue. If the net, the data or a parameter changed, work starts anew. Several
+        runs may share the folder. None: nothing is kept.
 
     verbose : int, default=0
         1 shows a progress bar while votes are drawn.
@@ -126,16 +113,17 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted; those of a net with a list of `classes` in its order.
+        Labels, sorted; for a net with a list of `classes`, in the order of the list.
 
     estimator_ : skorch.NeuralNet or classifier
         The trained, or frozen, net or scikit-learn classifier.
 
     noise_ : Noise
-        The noise of the fit; certificates are about it, and another `noise` counts from
-        the next fit on. `bound`, `n_selection`, `alpha`, `norm`, `box`, `batch_size`,
-        `inference`, `random_state`, `n_jobs`, `memory` and `verbose` count at once. The
-        template of deterministic splitting, which `fit` draws, is ``noise_.seed``.
+        The noise of the fit. Certificates are about this noise; a new `noise` has effect
+        from the next fit on. New values of `bound`, `n_selection`, `alpha`, `norm`, `box`,
+        `batch_size`, `inference`, `random_state`, `n_jobs`, `memory` and `verbose` have
+        effect at once. `fit` draws the template of deterministic splitting,
+        ``noise_.seed``.
 
     input_shape_ : tuple of int
         Shape of one input.
@@ -152,9 +140,8 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
     Notes
     -----
     On a CPU each core runs a copy of the net's modules that shares its weights. So a
-    forward pass may keep its state in the modules, but not outside of them, in a global
-    variable say. A surrounding :class:`torch.autocast` has no effect: `inference` says how
-    the net is run.
+    forward pass may keep its state in the modules, but not outside of them, such as in a
+    global variable. A surrounding :class:`torch.autocast` has no effect; `inference` has.
 
     References
     ----------
@@ -228,12 +215,12 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
-        # Of tags for a range there is only this half: such inputs lie in [0, 1].
+        # Inputs lie in [0, 1]; scikit-learn has a tag for the lower end only.
         tags.input_tags.positive_only = bool(getattr(self.noise, "unit_inputs", False))
         return tags
 
     def _html_repr(self) -> str:
-        """Diagram for notebooks, below what certificates of it guarantee."""
+        """Diagram for notebooks, below the guarantee of certificates in words."""
         diagram: str = super()._html_repr()
         noise: Any = getattr(self, "noise_", self.noise or usual_noise())
         try:
@@ -247,10 +234,9 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
     # Prediction
 
     def predict(self, X: Any) -> NDArray:
-        """Class that most selection votes name.
+        """Class with most selection votes.
 
-        The same label as in `certify`, without a certificate. Under deterministic noise
-        all views vote.
+        The label is the same as in `certify`. With deterministic noise every view votes.
 
         Parameters
         ----------
@@ -267,8 +253,8 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
         ValueError
             If X is not as in `fit`, or the net returns NaN.
         """
-        check_is_fitted(self, "estimator_")
-        return self.classes_[self._selection_counts(X).argmax(axis=1)]
+        counts = self._counts(X)
+        return self.classes_[counts.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Share of the selection votes for every class.
@@ -281,21 +267,20 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
         Returns
         -------
         proba : ndarray of shape (n, n_classes), float64
-            Rows sum to 1. An estimate, not a bound: for bounds, `certify`.
+            Rows sum to 1. This is an estimate; `certify` gives bounds.
 
         Raises
         ------
         ValueError
             If X is not as in `fit`, or the net returns NaN.
         """
-        check_is_fitted(self, "estimator_")
-        counts = self._selection_counts(X)
+        counts = self._counts(X)
         return counts / counts.sum(axis=1, keepdims=True)
 
     def predict_or_abstain(self, X: Any, radius: Any = 0.0, abstain: Any = -1) -> NDArray:
-        """Label where it is certified at least this far, else a mark.
+        """Label if its certified radius is large enough, else a mark.
 
-        Votes and labels are those of `certify`, and so is the cost.
+        Votes, labels and cost are the same as in `certify`.
 
         Parameters
         ----------
@@ -303,17 +288,17 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
             Inputs.
 
         radius : float, default=0.0
-            Least certified radius, in units of X and the norm of the estimator. 0: wherever
-            there is a certificate.
+            Least certified radius, in units of X and in the norm of the estimator. 0: any
+            certificate is enough.
 
         abstain : object, default=-1
-            The answer elsewhere, such as None or "unsure". It must be none of the classes.
+            The answer for all other inputs, such as None or "unsure"; it is no class.
 
         Returns
         -------
         answers : ndarray of shape (n,)
-            Entries of `classes_`, and `abstain`. Their dtype holds both if both are numbers
-            or both text; else it is object, as for text classes and -1.
+            Entries of `classes_`, and `abstain`. The dtype holds both if both are numbers
+            or both are text; else it is object, as for text classes and -1.
 
         Raises
         ------
@@ -358,56 +343,53 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
         """Draw the votes that certify every input.
 
         Under a bound that may stop, an interruption (Ctrl-C) ends the drawing, and the
-        record of the votes so far is returned: what it certifies holds.
+        record of the votes so far is returned. Its certificates hold.
 
         Parameters
         ----------
         X : array-like of shape (n, ...), or Dataset
-            Inputs. They are rounded to float32 first, and certified as rounded. A Dataset
-            must give the same inputs at every reading.
+            Inputs. They are rounded to float32, and certificates are about the rounded
+            inputs. A Dataset must give the same inputs at every reading.
 
         max_votes : int, default=None
-            Estimation votes to spend on all inputs together, for bounds that may stop.
-            They go to the inputs that seem the cheapest to decide. None: no limit.
+            Estimation votes for all inputs together, under a bound that may stop. The
+            inputs that seem the cheapest to decide get them. None: no limit.
 
         previous : Certification, default=None
             Record of the same net, noise, inputs, seed and `n_selection` under a bound
-            that may stop: its votes are kept, and drawing goes on from them.
+            that may stop: drawing continues from its votes.
 
         Returns
         -------
         certification : Certification
-            The record of the votes; abstentions are part of it and raise nothing.
+            Record of the votes. An abstention is part of the record, and no error.
 
         Raises
         ------
         ValueError
-            If X is not as in `fit`, the net returns NaN, the bound is not one for this
-            noise, `max_votes` is negative, it or `previous` is given for a bound that does
-            not stop, or `previous` is of other votes.
+            If X is not as in `fit`, the net returns NaN, the bound does not fit the noise,
+            `max_votes` is negative, `max_votes` or `previous` is given for a bound that
+            does not stop, or `previous` has votes of another stream.
         TypeError
             If `max_votes` is no whole number or `previous` no Certification.
 
         Warns
         -----
         CertificationWarning
-            If the bound draws too few votes to certify anything at this `alpha`, if the
-            net's answer to an input depends on its batch, if it is another after the votes
-            than before, where they are drawn in this process (of both the record's `report`
-            has a note, `warned`), if `noise` has changed since the fit, if X is rounded by
-            much to float32, or after an interruption.
+            If the bound draws too few votes to certify anything at this `alpha`; if the
+            net's answer to an input depends on its batch, or changes while the net votes
+            in this process (then ``report["warned"]`` of the record names the reason); if
+            `noise` has changed since the fit; if float32 changes X by much; or after an
+            interruption.
         """
         inputs = self._checked(X)
         self._warn_of_other_noise()
-        if not hasattr(self, "_trial"):
-            self._trial = Trial()
         return certify(
             self._net,
             inputs,
             self.noise_,
             self.classes_,
             self._procedure(),
-            trial=self._trial,
             max_votes=max_votes,
             previous=previous,
         )
@@ -417,8 +399,8 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
         if asked is None or asked == str(self.noise):
             return
         warn_user(
-            f"Certificates are about the noise of the fit, {self.noise_}, and noise is "
-            f"{self.noise} by now: call fit again, which leaves a frozen net as it is."
+            f"Certificates are about the noise of the fit, {self.noise_}, but noise is now "
+            f"{self.noise}: call fit again, which leaves a frozen net as it is."
         )
 
     def base_score(self, X: Any, y: ArrayLike) -> float:
@@ -435,36 +417,29 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
         Returns
         -------
         accuracy : float
-            Share of inputs that the undefended net classifies correctly.
+            Share of inputs that the net classifies correctly.
 
         Raises
         ------
         ValueError
             If X is not as in `fit`.
         """
-        X = self._checked(X).values
-        labels = []
-        with evaluating(self._net), without_gradients():
-            (net,) = voting_nets(self._net, self.inference, 1)
-            batch_size = batch_size_of(self._net, X, self.noise_, self._procedure())
-            for start in range(0, len(X), batch_size):
-                batch = np.array(X[start : start + batch_size])
-                scores = infer_scores(net, torch.from_numpy(batch), len(self.classes_))
-                labels.append(scores.argmax(dim=1).cpu().numpy())
-        return float(accuracy_score(as_array(y), self.classes_[np.concatenate(labels)]))
+        counts = self._counts(X, Clean(), n_selection=1, memory=None)
+        return float(accuracy_score(as_array(y), self.classes_[counts.argmax(axis=1)]))
 
     def _checked(self, X: Any) -> Inputs:
-        """Validated inputs of a fitted estimator; parameters may have been set since."""
+        """Validated inputs; parameters may have been set after the fit."""
         check_is_fitted(self, "estimator_")
         self._validate_params()
         if self.norm is not None:
             check_norm(self.norm)
         self._check_box()
-        base_of(self.estimator_).check_settings(self._objective, self.inference)
-        return Inputs.checked(self, X, also=self.noise_.check_inputs)
+        base_of(self.estimator_).check(self._objective, self.inference)
+        also = self.noise_.check_inputs
+        return Inputs(check_inputs(self, X, reset=False, also=also), X)
 
     def _procedure(self) -> Procedure:
-        """How votes are drawn; the key is `random_state`, or else drawn by `fit`."""
+        """Settings of the votes; the seed is `random_state`, or else drawn by `fit`."""
         fixed = isinstance(self.random_state, Integral)
         return Procedure(
             bound=self._resolved_bound(),
@@ -480,6 +455,8 @@ class SmoothedClassifier(ClassifierMixin, KeptInFiles, TrainsUnderNoise):
             verbose=self.verbose,
         )
 
-    def _selection_counts(self, X: Any) -> NDArray[np.int64]:
+    def _counts(self, X: Any, noise: Noise | None = None, **changes: Any) -> NDArray:
+        """Selection votes for every class, under another noise or procedure if given."""
         X, n_classes = self._checked(X).values, len(self.classes_)
-        return selection_counts(self._net, X, self.noise_, n_classes, self._procedure())
+        procedure = replace(self._procedure(), **changes)
+        return selection_counts(self._net, X, noise or self.noise_, n_classes, procedure)

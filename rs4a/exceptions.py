@@ -4,8 +4,8 @@ __all__ = ["CertificationWarning", "UnsupportedNormError"]
 
 
 class UnsupportedNormError(ValueError):
-    """No certified radius exists for the norm that was asked for."""
+    """The noise has no certified radius in this norm."""
 
 
 class CertificationWarning(UserWarning):
-    """A certification is valid, but cannot say what its user hopes for."""
+    """A certification may claim less than its user expects, or nothing."""

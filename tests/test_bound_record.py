@@ -12,7 +12,7 @@ import pytest
 from rs4a import Certification
 from rs4a.metrics import average_certified_radius, certified_accuracy_score
 from rs4a.noises import Gaussian, Uniform
-from rs4a.records import BoundRecord, Box
+from rs4a.records import BoundRecord
 
 VOTES = np.array([[995, 5, 0], [520, 470, 10], [0, 0, 1000], [400, 600, 0]])
 SELECTION = np.array([[64, 0, 0], [34, 30, 0], [0, 0, 64], [40, 24, 0]])
@@ -101,6 +101,7 @@ def test_it_cannot_change():
         ),
         ({"prob_lower": np.array([0.5, 0.5, 0.5, np.nan])}, "got nan"),
         ({"prob_lower": np.ones(4, dtype=np.float32)}, "must be float64"),
+        ({"prob_lower": None}, "prob_lower must be a probability"),
         ({"proba": np.ones((4, 2))}, r"proba must have shape \(4, 3\)"),
         ({"proba": -np.ones((4, 3))}, r"proba must be .* got -1"),
         ({"alpha": 1.0}, "alpha must be"),
@@ -116,25 +117,3 @@ def test_wrong_arguments(wrong, match):
 
 def test_shares_may_be_unknown():
     assert make(proba=None).proba is None
-
-
-@pytest.mark.parametrize(
-    ("rows", "at"),
-    [
-        (slice(1, 3), [1, 2]),
-        ([True, False, False, True], [0, 3]),
-        ([3, 0], [3, 0]),
-        (-1, [3]),
-    ],
-    ids=str,
-)
-def test_subscripts(rows, at):
-    reach = np.linspace(0.9, 0.5, 8).reshape(4, 2)
-    record = make(box=Box(0.0, 1.0, reach))
-    some = record[rows]
-    for name in ("labels", "prob_lower", "proba", "abstained"):
-        np.testing.assert_array_equal(getattr(some, name), getattr(record, name)[at])
-    np.testing.assert_array_equal(some.radius(), record.radius()[at])
-    assert len(record[:0]) == 0
-    with pytest.raises(TypeError, match="takes a slice"):
-        record["labels"]

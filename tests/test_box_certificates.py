@@ -232,7 +232,7 @@ def test_a_box_that_the_inputs_were_not_in_is_refused_afterwards(fitted, data):
     certification = copy.deepcopy(fitted).set_params(box=None).certify(X[:10])
     parts = Certification.concatenate([certification, certification])
     for record in (certification, parts):
-        with pytest.raises(ValueError, match=r"box must hold the inputs, which were from"):
+        with pytest.raises(ValueError, match=r"box must hold the inputs, which are from"):
             record.recompute(box=(0.4, 1))
         assert record.recompute(box=BOX).box.interval == BOX
 

@@ -45,18 +45,9 @@ RANDOM_TRAINING = {
 }
 
 
-class Quick(SmoothedClassifier):
-    """Its default net is trained for a quarter of the epochs."""
-
-    def _new_net(self, X):
-        net = super()._new_net(X)
-        return net if self.estimator else net.set_params(max_epochs=15)
-
-
 FEW = ClopperPearson(n=200)
 ESTIMATORS = {
     "default": SmoothedClassifier(),
-    "default net": Quick(bound=FEW),
     "logistic regression": SmoothedClassifier(LogisticRegression(), bound=FEW),
     "forest": SmoothedClassifier(
         RandomForestClassifier(n_estimators=3, max_depth=4, random_state=0),
@@ -127,7 +118,9 @@ def data(digits):
 @pytest.fixture(params=["default net", "skorch net"])
 def classifier(request):
     net = None if request.param == "default net" else make_net()
-    return Quick(net, noise=Uniform(sigma=0.3), bound=ClopperPearson(n=200), random_state=0)
+    return SmoothedClassifier(
+        net, noise=Uniform(sigma=0.3), bound=ClopperPearson(n=200), random_state=0
+    )
 
 
 def test_images_fit_and_predict(classifier, data):

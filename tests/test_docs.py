@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import pkgutil
 import re
 import runpy
 from pathlib import Path
@@ -11,6 +12,8 @@ import codespell_lib
 import pytest
 from test_docstrings import MODULES
 from test_readme import run_python_blocks
+
+import rs4a
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -101,11 +104,25 @@ def test_reference_names_nothing_twice():
     assert len({id(find(*name)) for name in names}) == len(names)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_reference_names_everything(module):
-    named = {id(find(*name)) for name in names_of_reference()}
-    public = importlib.import_module(module).__all__
-    assert not [name for name in public if id(find(module, name)) not in named]
+def test_reference_names_what_is_exported_and_no_more():
+    names = list(names_of_reference())
+    modules = {module for module, _ in names}
+    assert modules <= set(MODULES)
+    exported = {
+        id(find(module, name)): f"{module}.{name}"
+        for module in MODULES
+        for name in importlib.import_module(module).__all__
+    }
+    named = {id(find(*name)): ".".join(name) for name in names}
+    assert named.keys() == exported.keys(), {
+        (named | exported)[each] for each in named.keys() ^ exported.keys()
+    }
+
+
+def test_packages_that_the_reference_leaves_out_export_nothing():
+    for package in pkgutil.iter_modules(rs4a.__path__, "rs4a."):
+        if package.ispkg and package.name not in MODULES:
+            assert not hasattr(importlib.import_module(package.name), "__all__")
 
 
 def test_index_of_the_reference_links_to_its_pages():

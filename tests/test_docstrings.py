@@ -8,9 +8,9 @@ from numpydoc.validate import validate
 
 MODULES = [
     "rs4a", "rs4a.attacks", "rs4a.bounds", "rs4a.callbacks", "rs4a.datasets",
-    "rs4a.datasets.plain_pickle", "rs4a.metrics", "rs4a.nets.inference", "rs4a.networks",
+    "rs4a.metrics", "rs4a.nets.inference", "rs4a.networks",
     "rs4a.noises", "rs4a.objectives", "rs4a.persistence", "rs4a.radii", "rs4a.records",
-    "rs4a.testing", "rs4a.voting.stopping",
+    "rs4a.testing", "rs4a.utils.rounding", "rs4a.voting.stopping",
 ]  # fmt: skip
 
 # Order, spelling and sections of numpydoc; sections that not every object needs

@@ -198,7 +198,8 @@ def test_channels_last_leaves_other_inputs_alone(shape):
 )
 # Python 3.13.0 has a defect, gone in 3.13.1, which costs torch.compile time, no result.
 @pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0:RuntimeWarning")
-@pytest.mark.parametrize("dtype", [None, pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_compiled_outputs_agree(dtype):
     net = net_named("conv_net")
     state = copy.deepcopy(net.state_dict())

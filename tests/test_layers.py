@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -70,3 +72,12 @@ def test_no_circle_of_modules():
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_are_short(path):
     assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+def test_heavy_packages_are_imported_only_where_they_are_needed():
+    heavy = {"PIL", "matplotlib", "mpmath", "statsmodels", "torchvision"}
+    code = f"import sys, rs4a, rs4a.datasets; print(*({heavy} & set(sys.modules)))"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.split() == []

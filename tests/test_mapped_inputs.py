@@ -17,8 +17,7 @@ from torch.utils.data import Subset
 from rs4a import SmoothedClassifier
 from rs4a.attacks import PGD
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
-from rs4a.inputs.datasets import LabelledInputs, LazyInputs
-from rs4a.inputs.mapped import MappedRows, by_rows
+from rs4a.inputs.datasets import LabelledInputs, LazyInputs, MappedRows, by_rows
 from rs4a.metrics import make_certified_scorer
 from rs4a.noises import Splitting, Uniform
 

@@ -66,7 +66,7 @@ def make(memory=None, **params):
 def drawn(monkeypatch):
     """Numbers of inputs of which votes were drawn, call by call."""
     calls = []
-    for name in ("fixed", "requested", "all_views"):
+    for name in ("fixed", "requested"):
         original = getattr(Voters, name)
 
         def counted(self, inputs, *args, _original=original, **kwargs):
@@ -442,7 +442,7 @@ def test_what_cannot_be_described_is_not_kept(tmp_path):
         torch.no_grad(),
         pytest.warns(CertificationWarning, match="keeps no votes of this"),
     ):
-        source_of(clf, X[:5]).key()
+        source_of(clf, X[:5])._name()
 
 
 def test_settings_of_torch_are_part_of_it(tmp_path, drawn):

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from rs4a.utils.moved import ENDED, MOVED
+from rs4a.utils.moved import _ENDED, _MOVED
 
-NAMES = [(module, name) for module, names in MOVED.items() for name in names]
+NAMES = [(module, name) for module, names in _MOVED.items() for name in names]
 
 
 @pytest.mark.parametrize(("module", "name"), NAMES, ids=".".join)
@@ -20,7 +20,7 @@ def test_old_names_warn_once(module, name, monkeypatch):
     assert thing.__name__ in (name, "load", "save", "from_checkpoint", "summary")
 
 
-@pytest.mark.parametrize(("module", "name"), ENDED, ids=".".join)
+@pytest.mark.parametrize(("module", "name"), _ENDED, ids=".".join)
 def test_names_that_ended_say_what_to_do(module, name):
     old = importlib.import_module(module)
     with pytest.raises(

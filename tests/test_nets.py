@@ -21,7 +21,7 @@ from skorch.callbacks import EarlyStopping
 from torch import nn
 
 from rs4a import Inference
-from rs4a.nets.fingerprint import _plain, fingerprint
+from rs4a.nets.fingerprint import digest_of_values, fingerprint
 from rs4a.nets.modules import hidden_modules, own_state
 from rs4a.nets.outputs import evaluating, voting_nets
 
@@ -308,8 +308,8 @@ def test_values_in_settings_count(name):
 
 def test_settings_are_the_same_in_another_process():
     code = (
-        "import test_nets; from rs4a.nets.fingerprint import _plain;"
-        "print(*(_plain(make(1.0)) for make in test_nets.SETTINGS.values()))"
+        "import test_nets; from rs4a.nets.fingerprint import digest_of_values;"
+        "print(*(digest_of_values(make(1.0)) for make in test_nets.SETTINGS.values()))"
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
@@ -318,7 +318,7 @@ def test_settings_are_the_same_in_another_process():
         check=True,
         cwd=Path(__file__).parent,
     )
-    assert run.stdout.split() == [_plain(make(1.0)) for make in SETTINGS.values()]
+    assert run.stdout.split() == [digest_of_values(make(1.0)) for make in SETTINGS.values()]
 
 
 def test_code_of_settings_does_not_count():
@@ -350,7 +350,7 @@ LAMBDAS = [
 
 
 def test_lambdas_are_told_by_their_words():
-    assert len({_plain(each) for each in LAMBDAS}) == len(LAMBDAS)
+    assert len({digest_of_values(each) for each in LAMBDAS}) == len(LAMBDAS)
 
     def one(x):
         return x.relu() + 1
@@ -362,15 +362,19 @@ def test_lambdas_are_told_by_their_words():
 
     two.__qualname__ = one.__qualname__
     assert one.__code__.co_code != two.__code__.co_code
-    assert _plain(one) == _plain(two)
+    assert digest_of_values(one) == digest_of_values(two)
 
 
 def test_loggers_are_told_by_name():
     logger = logging.getLogger("a net's")
-    before = _plain(logger)
+    before = digest_of_values(logger)
     logging.getLogger("another net's").addHandler(logging.NullHandler())
     logger.setLevel("INFO")
-    assert _plain(logger) == before != _plain(logging.getLogger("another net's"))
+    assert (
+        digest_of_values(logger)
+        == before
+        != digest_of_values(logging.getLogger("another net's"))
+    )
 
 
 class OwnConv(nn.Conv2d):

@@ -115,7 +115,7 @@ def test_objects_of_own_classes_must_be_what_a_record_states(tmp_path):
         ("bound", OwnBound(n=2000)),
         ("bound", ClopperPearson(n=1000)),
     ):
-        with pytest.raises(ValueError, match=f"{name} must be what the record states, Own"):
+        with pytest.raises(ValueError, match=f"{name} must be the record's own, Own"):
             Certification.load(path, **{**given, name: wrong})
 
 
@@ -129,13 +129,13 @@ def test_bound_of_a_record_that_an_older_version_wrote(tmp_path):
     with path.open("wb") as file:
         np.savez(file, metadata=json.dumps(metadata), **arrays)
     assert not Certification.load(path, bound=ClopperPearson()).bound.runner_up
-    with pytest.raises(ValueError, match="bound must be what the record states"):
+    with pytest.raises(ValueError, match="bound must be the record's own"):
         Certification.load(path, bound=ClopperPearson(runner_up=True))
 
 
 @pytest.mark.parametrize("y", [[0, 1], [[0, 1, 1]], [None, 1, 1]])
 def test_wrong_labels_write_nothing(tmp_path, y):
-    message = "y must (be a list of numbers or strings|have 3 entries)"
+    message = "y must (be a list of numbers or strings|have shape)"
     with pytest.raises(ValueError, match=message):
         write_results(tmp_path / "new", certification(), y)
     assert not (tmp_path / "new").exists()
@@ -158,7 +158,7 @@ def test_interrupted_write_leaves_no_results(tmp_path, monkeypatch, fails):
         patch.setattr(fails, interrupt)
         with pytest.raises(KeyboardInterrupt):
             write_results(tmp_path, certification(2), [1, 0])
-    with pytest.raises(FileNotFoundError, match=r"There is no certification\.npz"):
+    with pytest.raises(FileNotFoundError, match=r"got no certification\.npz, preds\.npy"):
         read_results(tmp_path)
     write_results(tmp_path, certification(2), [1, 0])
     assert read_results(tmp_path)[1].tolist() == [1, 0]
@@ -168,10 +168,10 @@ def test_interrupted_write_leaves_no_results(tmp_path, monkeypatch, fails):
 def test_own_results_must_fit(tmp_path):
     write_results(tmp_path, certification(), [0, 1, 1])
     np.save(tmp_path / "labels.npy", [0, 1])
-    with pytest.raises(ValueError, match=r"labels.npy must have shape \(3,\).* got \(2,\)"):
+    with pytest.raises(ValueError, match=r"labels.npy must have shape \(3,\), got \(2,\)"):
         read_results(tmp_path)
     (tmp_path / "labels.npy").unlink()
-    with pytest.raises(FileNotFoundError, match="labels.npy beside certification.npz"):
+    with pytest.raises(FileNotFoundError, match=r"got no labels\.npy\."):
         read_results(tmp_path)
 
 
@@ -259,7 +259,9 @@ def test_unknown_noise(tmp_path):
 @pytest.mark.parametrize("name", ["preds", "labels", "prob_lb"])
 def test_missing_files_are_named(tmp_path, name):
     folder = published(tmp_path, **{name: None})
-    with pytest.raises(FileNotFoundError, match=rf"and no {name}\.npy\."):
+    with pytest.raises(
+        FileNotFoundError, match=rf"got no certification\.npz, {name}\.npy\."
+    ):
         read_results(folder)
 
 
@@ -269,8 +271,8 @@ def test_missing_files_are_named(tmp_path, name):
         ({"preds": SHARES[:3]}, r"labels.npy must have shape \(3,\).* got \(4,\)"),
         ({"preds": SHARES[0]}, r"preds.npy must have shape \(n, n_classes\), got \(3,\)"),
         ({"labels": np.zeros(3)}, r"labels.npy must have shape \(4,\).* got \(3,\)"),
-        ({"labels": np.full(4, 0.5)}, "labels.npy must hold whole numbers from 0 to 2"),
-        ({"labels": np.full(4, 3.0)}, "labels.npy must hold whole numbers from 0 to 2"),
+        ({"labels": np.full(4, 0.5)}, "labels.npy must hold whole numbers up to 2"),
+        ({"labels": np.full(4, 3.0)}, "labels.npy must hold whole numbers up to 2"),
         ({"prob_lb": BOUNDS[:2]}, r"prob_lb.npy must have shape \(4,\).* got \(2,\)"),
         ({"prob_lb": np.float32(BOUNDS) + 0.1}, "prob_lb.npy must hold probabilities"),
         ({"prob_lb": BOUNDS - 1.0}, "prob_lb.npy must hold probabilities"),

@@ -317,7 +317,7 @@ def test_a_base_that_answers_by_the_batch_is_warned_of(data):
             return self.classes_[(X[:, 0] > X[:, 0].mean()).astype(int)]
 
     clf = smoothed(ByRank()).fit(X, y)
-    with pytest.warns(UserWarning, match="changes with what else is in its batch"):
+    with pytest.warns(UserWarning, match="changes with the other inputs of its batch"):
         clf.certify(X_test + np.arange(40)[:, np.newaxis])
 
 
@@ -453,7 +453,7 @@ def test_a_base_that_answers_by_the_place_is_warned_of(data):
             return self.classes_[np.arange(len(X)) % 2]
 
     clf = smoothed(ByPlace()).fit(X, y)
-    with pytest.warns(UserWarning, match="changes with what else is in its batch"):
+    with pytest.warns(UserWarning, match="changes with the other inputs of its batch"):
         clf.certify(X_test)
 
 

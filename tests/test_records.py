@@ -102,8 +102,9 @@ def test_copies_are_equal(make, twin):
 
 @RECORDS
 def test_the_box_must_know_the_same_inputs(make):
-    with pytest.raises(ValueError, match=r"reach of the box must have shape \(4, k\)"):
-        make(box=Box(0.0, 1.0, REACH[:3]))
+    for reach in (REACH[:3], REACH[:, 0]):
+        with pytest.raises(ValueError, match=r"reach of the box must have shape \(4, k\)"):
+            make(box=Box(0.0, 1.0, reach))
 
 
 @RECORDS

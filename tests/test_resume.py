@@ -27,8 +27,8 @@ from rs4a import SmoothedClassifier
 from rs4a.callbacks import ResumeTraining
 from rs4a.noises import Gaussian, Uniform
 from rs4a.objectives import SmoothAdv, Stability
-from rs4a.training.resume import _described
-from rs4a.utils.sealed import seal, unseal
+from rs4a.training.resume import _text_and_digest
+from rs4a.utils.files import seal, unseal
 
 COSINE = ("rate", LRScheduler("CosineAnnealingLR", T_max=5, event_name="lr"))
 
@@ -239,7 +239,7 @@ def test_a_complete_training_is_not_repeated(small, tmp_path):
         ({"optimizer__momentum": 0.8}, "optimizer__momentum was 0.9, is 0.8"),
         ({"criterion__weight": torch.arange(10.0)}, "criterion__weight was None, is "),
         ({"optimizer": torch.optim.Adam, "optimizer__momentum": None}, "optimizer was"),
-        ({"train_split": ValidSplit(5)}, "train_split was None, is ValidSplit"),
+        ({"train_split": ValidSplit(5)}, "train_split was None, is .*ValidSplit"),
         ({"seed": 1}, "initial weights .*seed"),
         ({"criterion": nn.CrossEntropyLoss(label_smoothing=0.5)}, "criterion was "),
         ({"optimizer": partial(torch.optim.SGD, nesterov=True)}, "optimizer was "),
@@ -280,37 +280,15 @@ class OwnLoss(NeuralNetClassifier):
     ],
 )
 def test_descriptions_tell_values_apart(one, other):
-    assert _described(one) != _described(other)
-    assert _described(one) == _described(copy.deepcopy(one))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (np.float32(0.5), "0.5"),
-        ({"a": [1, None], "b": ("x",)}, "dict(a=list(0=1, 1=None), b=tuple(0='x'))"),
-        (Uniform(sigma=0.25), "Uniform(sigma=0.25, lambd=None, exact=False, levels=255)"),
-        (nn.ReLU, "torch.nn.modules.activation.ReLU"),
-        (
-            partial(torch.optim.SGD, nesterov=True),
-            "partial(func=torch.optim.sgd.SGD, args=tuple(), nesterov=True)",
-        ),
-    ],
-)
-def test_descriptions_are_those_that_files_hold(value, text):
-    assert _described(value) == text
-
-
-def test_what_cannot_be_told_apart_is_refused():
-    with pytest.raises(ValueError, match="got a generator, which cannot be pickled"):
-        _described(each for each in ())
+    digests = [_text_and_digest(each)[1] for each in (one, other, copy.deepcopy(one))]
+    assert digests[0] == digests[2] != digests[1]
 
 
 def test_another_class_of_net_is_noticed(small, tmp_path):
     classifier(tmp_path / "t").fit(*small)
     clf = classifier(tmp_path / "t")
     clf.estimator.__class__ = OwnLoss
-    with pytest.raises(ValueError, match="class of the net was skorch.*, is .*OwnLoss"):
+    with pytest.raises(ValueError, match="class of the net was .*skorch.*, is .*OwnLoss"):
         clf.fit(*small)
 
 
@@ -350,9 +328,9 @@ def test_changed_callbacks_are_noticed(small, tmp_path, callback):
 def test_other_data_are_noticed(small, tmp_path):
     X, y = small
     classifier(tmp_path / "t").fit(X, y)
-    with pytest.raises(ValueError, match="inputs was 320, .*, is 300"):
+    with pytest.raises(ValueError, match=r"inputs was \(320, .*, is \(300"):
         classifier(tmp_path / "t").fit(X[:300], y[:300])
-    with pytest.raises(ValueError, match="inputs was 320, .*, is 320"):
+    with pytest.raises(ValueError, match=r"inputs was \(320, .*, is \(320"):
         classifier(tmp_path / "t").fit(X + 0.01, y)
     with pytest.raises(ValueError, match="another training: targets was "):
         classifier(tmp_path / "t").fit(X, np.roll(y, 1))

@@ -163,7 +163,7 @@ def test_an_error_is_not_kept_until_the_end():
     assert len(FailsOnce.passes) < 1000  # of 15 625
 
 
-# A watch on the net
+# Changes of the net
 
 
 class Turns(nn.Linear):
@@ -183,31 +183,31 @@ INPUTS = np.random.default_rng(0).random((3, 6), dtype=np.float32)
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("module", [Turns, Remembers])
-def test_a_watch_notices_other_answers_and_changes_no_vote(module, n_threads):
+def test_a_detector_notices_other_answers_and_changes_no_vote(module, n_threads):
     net = frozen(module, [0, 1]).estimator
-    watch = ChangeDetector(INPUTS, NOISES[0])
+    detector = ChangeDetector(INPUTS, NOISES[0])
     options = {"n_classes": 2, "batch_size": 256}
     with threads(n_threads):
-        counts = votes(net, INPUTS, watch=watch, **options)
+        counts = votes(net, INPUTS, detector=detector, **options)
         if module is Remembers:
             np.testing.assert_array_equal(counts, votes(net, INPUTS, **options))
-    assert watch.changed == (module is Turns)
+    assert detector.changed == (module is Turns)
 
 
-def test_copies_share_a_watch_and_other_processes_have_none():
+def test_copies_share_a_detector_and_other_processes_have_none():
     watched = voters(
-        frozen(Turns, [0, 1]).estimator, watch=ChangeDetector(INPUTS, NOISES[0])
+        frozen(Turns, [0, 1]).estimator, detector=ChangeDetector(INPUTS, NOISES[0])
     )
-    assert copy.copy(watched).watch is watched.watch
-    assert pickle.loads(cloudpickle.dumps(watched)).watch is None
+    assert copy.copy(watched).detector is watched.detector
+    assert pickle.loads(cloudpickle.dumps(watched)).detector is None
 
 
 def test_after_an_error_the_net_is_not_asked():
     net = frozen(FailsOnce, [0, 1]).estimator
     FailsOnce.passes.clear()
-    watch = ChangeDetector(INPUTS, NOISES[0])
+    detector = ChangeDetector(INPUTS, NOISES[0])
     with pytest.raises(ValueError, match="of the net"):
-        votes(net, INPUTS, n_classes=2, batch_size=64, watch=watch)
+        votes(net, INPUTS, n_classes=2, batch_size=64, detector=detector)
     assert len(FailsOnce.passes) == 4
 
 
@@ -464,11 +464,11 @@ BAD_OUTPUTS = {
         lambda X: torch.tensor([[torch.nan, 1.0]]).repeat(len(X), 1),
         "returned NaN",
     ),
-    "one logit": (lambda X: X[:, :1], "one output a class, at least 2"),
-    "flat": (lambda X: X[:, 0], r"outputs of shape \(batch, n_classes\)"),
-    "images": (lambda X: X[:, :, None], r"outputs of shape \(batch, n_classes\)"),
+    "one logit": (lambda X: X[:, :1], "one output per class, at least 2"),
+    "flat": (lambda X: X[:, 0], r"tensor of shape \(batch, n_classes\)"),
+    "images": (lambda X: X[:, :, None], r"tensor of shape \(batch, n_classes\)"),
     "dict": (lambda X: {"logits": X}, "must return a tensor"),
-    "other batch": (lambda X: X[:1, :2], r"outputs of shape \(batch, n_classes\)"),
+    "other batch": (lambda X: X[:1, :2], r"tensor of shape \(batch, n_classes\)"),
 }
 
 

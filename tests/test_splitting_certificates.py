@@ -274,7 +274,7 @@ def test_votes_on_some_views_prove_nothing():
     noise = Splitting(lambd=0.5, levels=16, seed=0)
     good = Certification.from_counts([[16, 0], [9, 7]], noise=noise, dim=4)
     np.testing.assert_array_equal(good.radius(), [8 / 16, 1 / 16])
-    with pytest.raises(ValueError, match="must be the votes on all 16 views"):
+    with pytest.raises(ValueError, match="must both be the votes on all 16 views"):
         Certification.from_counts([[16, 0], [9, 6]], noise=noise, dim=4)
 
 

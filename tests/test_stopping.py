@@ -345,7 +345,11 @@ def test_stopping_by_radii_fails_with_alpha_at_most(threshold, alpha, futility):
     assert alpha / 25 < failure_probability(rule, p) <= alpha
 
 
-@pytest.mark.parametrize("looks", [range(1, 301), [7, 50, 77, 300], [300]], ids=len)
+@pytest.mark.parametrize(
+    "looks",
+    [pytest.param(range(1, 301), marks=pytest.mark.slow), [7, 50, 77, 300], [300]],
+    ids=len,
+)
 def test_stopping_fails_with_alpha_at_most_whenever_one_looks(looks):
     for radii, futility in ([0.5], 0.01), ([0.2, 0.5, 1.0], 0.0):
         rule = make_rule(alpha=0.1, max_n=300, radii=radii, futility=futility)

@@ -111,7 +111,7 @@ def test_labels_are_taken_from_targets_through_subsets(small):
     both = ConcatDataset([data, Subset(Subset(data, rows), [3, 1])])
     expected = [*y.tolist(), y[6], y[2]]
     assert lazy_inputs.dataset_labels(both, None).tolist() == expected
-    assert data.n_read <= 4 * 100  # some items each time, to compare
+    assert data.n_read == 0
     data.targets, data.labels = None, torch.tensor(y)
     assert lazy_inputs.dataset_labels(data, None).tolist() == y.tolist()
 
@@ -121,7 +121,7 @@ def test_labels_that_the_items_contradict_are_refused(small):
     X, _, y, _ = small
     data = Images(X, y)
     data.targets = y + 1
-    with pytest.raises(ValueError, match=r"has the label .*, but its attribute targets"):
+    with pytest.raises(ValueError, match=r"has the label .*, but the labels of"):
         classifier().fit(data)
     data.target_transform = lambda target: target - 1  # then the items alone are asked
     assert lazy_inputs.dataset_labels(data, None) == y.tolist()
@@ -172,23 +172,12 @@ def test_labels_are_those_of_the_items(small, make):
     np.testing.assert_array_equal(clf.classes_, [0, 1])
 
 
-def test_a_fifth_of_other_labels_is_noticed_at_once(small):
-    X, _, y, _ = small
-    data = Images(X, y)
-    for seed in range(20):
-        other = np.random.default_rng(seed).random(400) < 0.2
-        data.targets = np.where(other, (y + 1) % 10, y)
-        with pytest.raises(ValueError, match="but its attribute targets says"):
-            lazy_inputs.dataset_labels(data, None)
-
-
 @pytest.mark.parametrize("base", [None, DecisionTreeClassifier()])
 def test_a_single_other_label_is_noticed_in_training(small, base, monkeypatch):
     X, _, y, _ = small
     data = Images(X.reshape(400, -1), y)
     data.targets = y.copy()
     data.targets[7] = (y[7] + 1) % 10
-    monkeypatch.setattr(lazy_inputs, "_N_COMPARED", 2)
     monkeypatch.setattr(lazy_inputs, "_SAMPLE_SIZE", 2)
     with pytest.raises(ValueError, match="number 7 of the Dataset has the label"):
         SmoothedClassifier(base, random_state=0).fit(data)
@@ -204,7 +193,7 @@ def test_labels_that_change_are_refused(small):
         def __getitem__(self, row):
             return torch.from_numpy(self.X[row]), self.n_read + super().__getitem__(row)[1]
 
-    with pytest.raises(ValueError, match="has the label 400, but it was known as 0"):
+    with pytest.raises(ValueError, match="the label 400, but .* an earlier reading, say 0"):
         classifier().fit(Restless(X, np.zeros_like(y)))
 
 

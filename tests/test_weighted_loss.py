@@ -31,8 +31,7 @@ from rs4a.objectives import (
     Stability,
 )
 from rs4a.objectives.base import NoisyOutputs
-from rs4a.training.from_sklearn import named_weights
-from rs4a.training.weighted_loss import weighted_loss
+from rs4a.training.noisy_net import _weighted_loss
 
 OBJECTIVES = [
     each.set_params(objective=Consistency()) if isinstance(each, SmoothAdv) else each
@@ -69,7 +68,7 @@ def answers(weights, n=6, **kwargs):
 
     def own_loss(n_copies):
         rows, targets = outputs[:n_copies].flatten(0, 1), y.repeat(n_copies)
-        return weighted_loss(net, lambda: net.criterion_(rows, targets), targets, weights)
+        return _weighted_loss(net, lambda: net.criterion_(rows, targets), targets, weights)
 
     noise = Gaussian(sigma=1.0)
     return NoisyOutputs(
@@ -215,21 +214,20 @@ def test_memory_tells_weights_apart(data, tmp_path):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.ones(3), r"one number for each of the 200 inputs in X, .* got shape \(3,\)"),
-        (np.ones((200, 1)), r"got shape \(200, 1\)"),
-        (["heavy"] * 200, "one number for each"),
-        (1.0, r"got shape \(\)"),
-        ([1.0] * 199 + [np.nan], "finite and at least 0, got nan for input number 199"),
-        ([1.0] * 199 + [np.inf], "finite and at least 0, got inf"),
-        ([-1.0] + [1.0] * 199, "finite and at least 0, got -1 for input number 0"),
-        (np.zeros(200), "must not be zero for all inputs"),
+        (np.ones(3), r"sample_weight.shape == \(3,\), expected \(200,\)"),
+        (np.ones((200, 1)), "Sample weights must be 1D array"),
+        (["heavy"] * 200, "could not convert string to float"),
+        ([1.0] * 199 + [np.nan], "Input sample_weight contains NaN"),
+        ([1.0] * 199 + [np.inf], "Input sample_weight contains infinity"),
+        ([-1.0] + [1.0] * 199, "Negative values in data passed to `sample_weight`"),
+        (np.zeros(200), "Sample weights must contain at least one non-zero number"),
     ],
 )
 @pytest.mark.parametrize("base", [None, LogisticRegression()])
 def test_bad_weights_are_refused(data, base, weights, message):
     X, _, y, _ = data
     for method in ("fit", "partial_fit") if base is None else ("fit",):
-        with pytest.raises(ValueError, match=f"sample_weight must.*{message}|{message}"):
+        with pytest.raises(ValueError, match=message):
             getattr(smoothed(base), method)(X, y, sample_weight=weights)
 
 
@@ -280,7 +278,7 @@ def test_fit_parameters_that_nothing_takes_are_refused(data):
         with pytest.raises(TypeError, match="must be None for KNeighborsClassifier"):
             smoothed(base).fit(X, y, np.ones(200))
     search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=2)
-    assert list(named_weights(search, np.ones(3))) == ["sample_weight"]
+    smoothed(search).fit(X, y, np.ones(200))  # its fit takes them among other parameters
 
 
 def test_what_is_frozen_ignores_weights(data):
@@ -288,7 +286,9 @@ def test_what_is_frozen_ignores_weights(data):
     base = FrozenEstimator(LogisticRegression().fit(X, y))
     clf = smoothed(base).fit(X, y, np.arange(200)).partial_fit(X, y, None, np.arange(200))
     assert clf.estimator_ is base.estimator
-    with pytest.raises(ValueError, match="finite and at least 0"):
+    with pytest.raises(
+        ValueError, match="Negative values in data passed to `sample_weight`"
+    ):
         smoothed(base).fit(X, y, -np.ones(200))
 
 

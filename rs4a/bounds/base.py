@@ -1,4 +1,4 @@
-"""What every bound on the probability of a class has in common."""
+"""The interface of all bounds on the probability of a class."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
-__all__ = ["LOG_ERROR", "QUANTILE_ERROR", "Bound", "TopVotes", "check_votes", "top_votes"]
-
-#: Relative error allowed to a quantile, twice what is usual; tests/test_bounds.py compares
-#: with 50-digit arithmetic.
+#: Relative error that bounds allow a quantile, twice the usual error; tests/test_bounds.py
+#: compares with 50-digit arithmetic.
 QUANTILE_ERROR = 2.0**-44
-#: Relative error allowed to a logarithm, many times what the tests measure.
+#: Relative error that bounds allow a logarithm, many times the measured one.
 LOG_ERROR = 1e-12
 
 
 class TopVotes(NamedTuple):
-    """What of an input's votes a bound takes: arrays with an entry an input.
+    """Votes that a bound takes: arrays with one entry per input.
 
     Parameters
     ----------
     top : ndarray of shape (n,), int64
-        Votes for the class that other votes chose.
+        Votes for the class that the selection votes chose.
 
     runner_up : ndarray of shape (n,), int64
         Votes for the strongest of the other classes.
@@ -39,7 +37,7 @@ class TopVotes(NamedTuple):
 
 
 def top_votes(counts: NDArray[np.int64], columns: NDArray[np.int64]) -> TopVotes:
-    """Votes for the chosen class, for the strongest of the others, and in all.
+    """Votes for the chosen class, for the strongest other class, and in all.
 
     Parameters
     ----------
@@ -47,12 +45,12 @@ def top_votes(counts: NDArray[np.int64], columns: NDArray[np.int64]) -> TopVotes
         Votes.
 
     columns : ndarray of shape (n,), int64
-        Column of the class that other votes chose.
+        Column of the class that the selection votes chose.
 
     Returns
     -------
     votes : TopVotes
-        The runner-up has 0 votes where there is but one class.
+        If there is one class only, the runner-up has 0 votes.
 
     Examples
     --------
@@ -74,23 +72,23 @@ class Bound(BaseEstimator, ABC):
     Attributes
     ----------
     anytime : bool
-        Whether the bound also holds where the votes themselves, a budget or an
-        interruption decide when sampling stops.
+        Whether the bound also holds if the votes themselves, a budget or an interruption
+        decide when sampling stops.
 
     runner_up : bool
-        Whether the probabilities of the top class and of all others are bounded
-        together, each with half of the failure probability.
+        Whether the bound is about the top class and all other classes together, with
+        half of the failure probability each.
 
     randomized : bool
         Whether the bound takes a uniform number per input besides the votes.
 
     radii, rtol, futility : object
-        What is to be decided where `anytime` lets the votes stop, as
-        :class:`ConfidenceSequence` has them: a radius within `rtol` of the largest
-        possible one, unless a subclass says otherwise.
+        Aim of the votes if `anytime` lets the votes stop, as for
+        :class:`ConfidenceSequence`. Unless a subclass has its own: a radius within `rtol`
+        of the largest possible one.
     """
 
-    # Of users' bounds too, which need not declare any.
+    # Bounds of users need not declare constraints.
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     anytime: ClassVar[bool] = False
@@ -103,7 +101,7 @@ class Bound(BaseEstimator, ABC):
     @property
     @abstractmethod
     def votes_per_input(self) -> int:
-        """Number of estimation votes that the bound asks for, at most."""
+        """Largest number of estimation votes per input."""
 
     @abstractmethod
     def prob_lower(
@@ -131,7 +129,7 @@ class Bound(BaseEstimator, ABC):
     def prob_upper(
         self, successes: ArrayLike, n_votes: ArrayLike, alpha: float, **kwargs: Any
     ) -> NDArray[np.float64]:
-        """Upper confidence bound: what the votes against a class leave it.
+        """Upper confidence bound, from the votes against the class.
 
         Parameters
         ----------
@@ -169,17 +167,16 @@ class Bound(BaseEstimator, ABC):
         Parameters
         ----------
         votes : TopVotes
-            Votes for the class that other votes chose, for the strongest of the others,
-            and in all.
+            Votes for the chosen class, for the strongest other class, and in all.
 
         n_others : int
-            Number of the other classes. With none there is no runner-up.
+            Number of the other classes. If it is 0, there is no runner-up.
 
         alpha : float
             Probability, in (0, 1), with which any of these bounds may fail.
 
         uniforms : array-like of float, default=None
-            One number an input, uniform on (0, 1), where `randomized` is set.
+            One number per input, uniform on (0, 1), if `randomized` is set.
 
         Returns
         -------
@@ -188,20 +185,20 @@ class Bound(BaseEstimator, ABC):
 
         prob_runner_up : ndarray of float64
             Upper bound on the probability of each other class, rounded up. Without
-            `runner_up` it is what `prob_lower` leaves.
+            `runner_up`, 1 - `prob_lower`.
         """
         kwargs = {"uniforms": uniforms} if self.randomized else {}
         if not self.runner_up or n_others == 0:
             lower = self.prob_lower(votes.top, votes.total, alpha, **kwargs)
             return lower, 1.0 - lower
         lower = self.prob_lower(votes.top, votes.total, alpha / 2, **kwargs)
-        # The most probable of the others is one class, which no vote chose: its bound
-        # needs no share for the rest. The bound of the strongest is as large or larger.
+        # The most probable other class is one class, which no vote chose: its bound needs
+        # no share for the rest. The bound of the class with most votes is as large.
         upper = self.prob_upper(votes.runner_up, votes.total, alpha / 2, **kwargs)
         return lower, np.minimum(upper, 1.0 - lower)
 
     def can_certify(self, alpha: float) -> bool:
-        """Whether a unanimous vote would suffice for a radius above 0.
+        """Whether a unanimous vote suffices for a radius above 0.
 
         Parameters
         ----------
@@ -211,7 +208,7 @@ class Bound(BaseEstimator, ABC):
         Returns
         -------
         possible : bool
-            False where every input will be abstained on.
+            False if every input will be abstained on.
         """
         n = np.array([self.votes_per_input])
         unanimous = TopVotes(n, np.zeros_like(n), n)
@@ -222,13 +219,10 @@ class Bound(BaseEstimator, ABC):
 def check_votes(
     successes: ArrayLike, n_votes: ArrayLike, alpha: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Refuse votes that are none; all as float64."""
+    """Return votes and alpha as float64; refuse numbers that are no votes."""
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha must be a float in the range (0, 1), got {alpha!r}.")
-    k, n = np.broadcast_arrays(
-        np.asarray(successes, dtype=np.float64),
-        np.asarray(n_votes, dtype=np.float64),
-    )
+    k, n = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n_votes, float))
     if not np.all((k >= 0) & (k <= n)):
         raise ValueError(f"successes must lie in [0, n_votes], got {k} of {n} votes.")
-    return k, n, float(alpha)  # lest logarithms be taken in its precision
+    return k, n, float(alpha)  # a float32 would reduce the precision of logarithms

@@ -1,4 +1,4 @@
-"""Clopper and Pearson's bound, for a number of votes that is fixed beforehand."""
+"""Clopper and Pearson's bound, for a number of votes that is fixed in advance."""
 
 from __future__ import annotations
 
@@ -12,35 +12,32 @@ from sklearn.utils._param_validation import Interval
 
 from rs4a.bounds.base import LOG_ERROR, QUANTILE_ERROR, Bound, check_votes
 
-__all__ = ["ClopperPearson"]
-
-#: Relative error allowed to a tail of the binomial law: a vote's share of it, and at least.
+#: Relative error that the bound allows a tail of the binomial law: per vote, and at least.
 _TAIL_ERROR, _LEAST_TAIL_ERROR = 2e-15, 1e-13
 
 
 class ClopperPearson(Bound):
-    """One-sided Clopper-Pearson bound from a number of votes fixed beforehand.
+    """One-sided Clopper-Pearson bound from a number of votes fixed in advance.
 
     The largest p such that as many votes for the class, or more, have probability at
-    most alpha: the alpha quantile of Beta(k, n - k + 1) for k of n votes. All of the
-    failure probability goes into the lower side; the two-sided interval would spend
-    only half of it.
+    most alpha: the alpha quantile of Beta(k, n - k + 1) for k of n votes. The lower side
+    gets the whole failure probability; the two-sided interval gives it half.
 
     Parameters
     ----------
     n : int, default=100_000
-        Number of estimation votes an input.
+        Number of estimation votes per input.
 
     randomized : bool, default=False
-        Since votes are whole numbers, the bound fails less often than alpha. True: a
-        uniform number an input, drawn with the votes and kept in the record, makes it
-        fail exactly so often [3]_; it is never below the ordinary bound. Other seeds
-        give other bounds for equal votes.
+        Votes are whole numbers: so the bound fails less often than alpha. True: a uniform
+        number per input, drawn with the votes and kept in the record, lets the bound fail
+        exactly with probability alpha [3]_. It is never below the ordinary bound. Other
+        seeds give other bounds for equal votes.
 
     runner_up : bool, default=False
-        Bound the other classes from above as well, together with alpha / 2.
-        It helps where several classes share what the top class leaves. For noises that
-        make use of it: Gaussian, Uniform and independent Splitting.
+        Whether the other classes are bounded from above as well, with alpha / 2 for each
+        side. It helps if several classes share the rest of the votes. For noises with a
+        radius of two bounds: Gaussian, Uniform and independent Splitting.
 
     References
     ----------
@@ -73,7 +70,7 @@ class ClopperPearson(Bound):
 
     @property
     def votes_per_input(self) -> int:
-        """Number of estimation votes an input: `n`."""
+        """Number of estimation votes per input: `n`."""
         self._validate_params()
         return int(self.n)
 
@@ -98,8 +95,8 @@ class ClopperPearson(Bound):
             Probability, in (0, 1), with which the bound may exceed the truth.
 
         uniforms : array-like of float, default=None
-            Numbers in [0, 1], drawn independently of the votes; needed with
-            ``randomized=True`` and ignored otherwise. 1 gives the ordinary bound.
+            Numbers in [0, 1], drawn independently of the votes: needed if
+            ``randomized=True``, and ignored otherwise. 1 gives the ordinary bound.
 
         Returns
         -------
@@ -121,7 +118,7 @@ class ClopperPearson(Bound):
 def _check_uniforms(uniforms: ArrayLike | None) -> NDArray[np.float64]:
     if uniforms is None:
         raise ValueError(
-            "uniforms must be given for randomized=True: a number in [0, 1] an input, "
+            "uniforms must be given for randomized=True: a number in [0, 1] per input, "
             "drawn independently of the votes, got None."
         )
     values = np.asarray(uniforms, dtype=np.float64)
@@ -133,7 +130,7 @@ def _check_uniforms(uniforms: ArrayLike | None) -> NDArray[np.float64]:
 def _clopper_pearson(
     k: NDArray[np.float64], n: NDArray[np.float64], alpha: float
 ) -> NDArray[np.float64]:
-    # The corners are set below: they have closed forms and no proper Beta law.
+    # k = 0 and k = n have closed forms below, and no proper Beta law.
     inner = betaincinv(np.maximum(k, 1.0), np.maximum(n - k, 0.0) + 1.0, alpha)
     unanimous = np.exp(np.log(alpha) / np.maximum(n, 1.0))
     bound = np.where(k == n, unanimous, inner) * (1.0 - QUANTILE_ERROR)
@@ -148,8 +145,8 @@ def _lowered(
 ) -> NDArray[np.float64]:
     """Bounds lowered until k votes of n or more are rare enough.
 
-    The inverse of the incomplete beta function is wrong by up to 2^-34.7 for many votes,
-    the function itself by much less.
+    The inverse of the incomplete beta function has an error of up to 2^-34.7 for many
+    votes; the function itself has a much smaller one.
     """
     enough = alpha * (1.0 - _LEAST_TAIL_ERROR - _TAIL_ERROR * k)
     step = QUANTILE_ERROR
@@ -175,8 +172,8 @@ def _randomized_clopper_pearson(
     """
     k, n, u = np.broadcast_arrays(k, n, uniforms)
     low = ordinary = _clopper_pearson(k, n, alpha)
-    # Unanimous votes and a small U would prove p = 1. Nothing above the p at which as
-    # many votes, or more, have probability 1/2 is claimed.
+    # Unanimous votes and a small U would prove p = 1. The bound stays at or below the p at
+    # which as many votes, or more, have probability 1/2.
     median = _clopper_pearson(k, n, max(alpha, 0.5))
     one_more = np.where(k < n, _clopper_pearson(np.minimum(k + 1.0, n), n, alpha), 1.0)
     high = np.maximum(np.minimum(one_more, median), low)

@@ -1,7 +1,8 @@
-"""A bound that holds at any time, so that sampling may stop when enough is proven."""
+"""A bound that holds at any time, so that sampling may stop early."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -12,15 +13,13 @@ from sklearn.utils._param_validation import Interval
 
 from rs4a.bounds.base import LOG_ERROR, QUANTILE_ERROR, Bound, check_votes
 
-__all__ = ["ConfidenceSequence"]
-
-#: Relative error allowed to the root that is found from the logarithm of a wealth, many
-#: times what tests/test_confidence_sequence.py measures.
+#: Relative error that the bound allows the root of a logarithm of wealth, many times the
+#: error that tests/test_confidence_sequence.py measures.
 _ROOT_ERROR = 2.0**-42
-#: Coefficients of 1/x, 1/x^3, ... in Stirling's series, which is used from 10 on.
+#: Coefficients of 1/x, 1/x^3, ... in Stirling's series, for x of at least 10.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 _STIRLING_FROM = 10.0
-#: Roots below it are 0: no certificate needs them, and powers of them underflow.
+#: Smaller roots become 0: no certificate needs them, and powers of them underflow.
 _SMALLEST_ROOT = 1e-300
 _HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 
@@ -34,35 +33,36 @@ class ConfidenceSequence(Bound):
     log W_t(p) = betaln(h + 1/2, t - h + 1/2) - betaln(1/2, 1/2)
     - h log p - (t - h) log(1 - p).
 
-    If p is true, W ever reaches 1 / alpha with probability at most alpha [1]_, so the
-    set {p : W_t(p) < 1 / alpha} holds the truth at every t, whatever makes the sampling
-    stop: the votes, a budget, an interruption. `prob_lower` is its lower end.
+    If p is true, W reaches 1 / alpha at some t with probability at most alpha [1]_. So
+    the set {p : W_t(p) < 1 / alpha} contains the truth at every t, whether the votes, a
+    budget or an interruption stop the sampling. `prob_lower` is the lower end of the set.
 
     Parameters
     ----------
     max_n : int, default=100_000
-        Largest number of estimation votes an input.
+        Largest number of estimation votes per input.
 
     radii : float or list of float, default=None
         Radii of interest, in units of X and in the classifier's norm. An input gets
-        votes until each of them is decided: certified, or given up. Its radius is then
-        known to reach the largest certified one. None: until `rtol` is reached.
+        votes until each of these radii is decided: certified, or given up. Its certified
+        radius is then at least the largest certified one of these. None: an input gets
+        votes until `rtol` is reached.
 
     rtol : float, default=0.01
-        Without `radii`, an input gets votes until the radii at both ends of the
-        sequence differ by at most this share of the larger one.
+        Without `radii`, an input gets votes until the radii at both ends of the sequence
+        differ by at most this share of the larger one.
 
     runner_up : bool, default=False
-        Bound the other classes from above as well, together with alpha / 2.
-        It helps where several classes share what the top class leaves. For noises that
-        make use of it: Gaussian, Uniform and independent Splitting.
+        Whether the other classes are bounded from above as well, with alpha / 2 for each
+        side. It helps if several classes share the rest of the votes. For noises with a
+        radius of two bounds: Gaussian, Uniform and independent Splitting.
 
     futility : float, default=0.01
-        With `radii`, a radius is given up where the votes so far leave it a chance below
-        this of being certified with `max_n` votes (predicted from the share of votes
-        with a Beta(1/2, 1/2) prior, in normal approximation). No guarantee depends on
-        it: a radius that was given up is just not claimed. 0: only where no votes that
-        may come could certify it.
+        With `radii`, a radius is given up if the chance that `max_n` votes certify it is
+        below this number (predicted from the share of votes with a Beta(1/2, 1/2) prior,
+        in normal approximation). No guarantee depends on it, because a radius that was
+        given up is not claimed. 0: a radius is given up if no further votes can certify
+        it.
 
     References
     ----------
@@ -84,9 +84,9 @@ class ConfidenceSequence(Bound):
     anytime: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        # No one has drawn 2^40 votes; sums over many inputs must fit into 64 bits.
+        # Sums of votes over many inputs must fit into 64 bits.
         "max_n": [Interval(Integral, 1, 2**40, closed="both")],
-        "radii": "no_validation",  # by _check_radii, which looks at every entry
+        "radii": "no_validation",  # `_check_radii` checks every entry
         "rtol": [Interval(Real, 0, 1, closed="left")],
         "runner_up": ["boolean"],
         "futility": [Interval(Real, 0, 0.5, closed="both")],
@@ -109,26 +109,24 @@ class ConfidenceSequence(Bound):
 
     @property
     def votes_per_input(self) -> int:
-        """Largest number of estimation votes an input: `max_n`."""
+        """Largest number of estimation votes per input: `max_n`."""
         self._validate_params()
         self._check_radii()
         return int(self.max_n)
 
     def _check_radii(self) -> None:
-        """Refuse what is neither None nor a radius nor a list of radii."""
+        """Refuse anything but None, a radius or a list of radii."""
         if self.radii is None:
             return
-        try:
+        with suppress(TypeError, ValueError):  # a list of lists of unequal lengths
             radii = np.atleast_1d(np.asarray(self.radii))
-            good = radii.dtype.kind in "iuf" and radii.ndim == 1 and len(radii) > 0
-            good = good and bool(np.all((radii > 0) & np.isfinite(radii)))
-        except (TypeError, ValueError):  # a list of lists of unequal lengths
-            good = False
-        if not good:
-            raise ValueError(
-                "radii of ConfidenceSequence must be a number above 0, a list of such "
-                f"numbers or None, got {self.radii!r}."
-            )
+            numbers = radii.dtype.kind in "iuf" and radii.ndim == 1 and len(radii) > 0
+            if numbers and np.all((radii > 0) & np.isfinite(radii)):
+                return
+        raise ValueError(
+            "radii of ConfidenceSequence must be a number above 0, a list of such "
+            f"numbers or None, got {self.radii!r}."
+        )
 
     def prob_lower(
         self, successes: ArrayLike, n_votes: ArrayLike, alpha: float
@@ -144,7 +142,7 @@ class ConfidenceSequence(Bound):
             Votes in all; broadcast against `successes`.
 
         alpha : float
-            Probability, in (0, 1), with which the bound may ever exceed the truth.
+            Probability, in (0, 1), with which the bound may exceed the truth at any time.
 
         Returns
         -------
@@ -165,8 +163,8 @@ def _lower_end(
 ) -> NDArray[np.float64]:
     """Smallest p with W(p) < 1 / alpha, by Newton's method from below.
 
-    As a function of p, log W is convex and falls up to p = k / n, so that the steps
-    approach the root from the left and end at most a rounding error beyond it.
+    As a function of p, log W is convex and falls up to p = k / n. So the steps approach
+    the root from the left, and end at most a rounding error beyond it.
     """
     none, k, n = k == 0.0, np.maximum(k, 1.0), np.maximum(n, 1.0)
     mixture = _log_mixture(k, n)
@@ -174,7 +172,7 @@ def _lower_end(
     target = target + LOG_ERROR * (1.0 + np.abs(mixture))
     share = k / n
     surplus = np.maximum(target + xlogy(k, share) + xlog1py(n - k, -share), 0.0)
-    p = np.exp(-target / k)  # leaves out the other term, which is positive
+    p = np.exp(-target / k)  # without the other term, which is positive
     p = np.maximum(p, share - np.sqrt(surplus / (2.0 * n)))  # Pinsker's inequality
     p = np.clip(p * (1.0 - QUANTILE_ERROR), _SMALLEST_ROOT, share)
     for _ in range(100):
@@ -191,21 +189,19 @@ def _lower_end(
 def _log_mixture(k: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
     """betaln(k + 1/2, n - k + 1/2) - betaln(1/2, 1/2).
 
-    From Stirling's formula, in which the large terms are sums of one sign: scipy's
-    betaln loses digits where n is large and k is not.
+    From Stirling's formula, whose large terms are sums of one sign: scipy's betaln loses
+    digits if n is large and k is small.
     """
     a, b, s = k + 0.5, n - k + 0.5, n + 1.0
     log_a = np.where(a > b, np.log1p(-b / s), np.log(a / s))
     log_b = np.where(a > b, np.log(b / s), np.log1p(-a / s))
     rest = _stirling_rest(a) + _stirling_rest(b) - _stirling_rest(s)
-    mixture: NDArray[np.float64] = (
-        k * log_a + (n - k) * log_b + 0.5 * np.log(2.0 / (np.pi * s)) + rest
-    )
-    return mixture
+    constant: NDArray[np.float64] = 0.5 * np.log(2.0 / (np.pi * s))
+    return k * log_a + (n - k) * log_b + constant + rest
 
 
 def _stirling_rest(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log Gamma(x) less Stirling's formula, (x - 1/2) log x - x + log(2 pi) / 2."""
+    """Log Gamma(x) minus Stirling's formula, (x - 1/2) log x - x + log(2 pi) / 2."""
     large = np.maximum(x, _STIRLING_FROM)
     series = np.polynomial.polynomial.polyval(large**-2.0, _STIRLING) / large
     small = np.minimum(x, _STIRLING_FROM)

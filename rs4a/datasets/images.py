@@ -22,17 +22,17 @@ def as_fractions(values: NDArray[np.uint8], max_value: Any = 255) -> NDArray[np.
 class RandomCropAndFlip:
     """Random shift and mirror image, the usual augmentation of small images.
 
-    The image is padded by zeros on all sides, and a window of its old size is cut out
-    anywhere; then left and right change places in half of all cases. Draws are those of
-    torch's global generator.
+    Zeros pad the image on all sides, and a window of the old size is cut out at random;
+    then left and right change places in half of all cases. The draws are those of torch's
+    global generator.
 
     Parameters
     ----------
     padding : int, default=4
-        Pixels by which an image moves at most, in every direction; 0: it stays in place.
+        Largest shift in pixels, in every direction; 0: the image stays in place.
 
     flip : bool, default=True
-        Whether to mirror. A digit that is mirrored is no longer that digit.
+        Whether to mirror. A mirrored digit is no digit.
 
     Examples
     --------
@@ -57,12 +57,12 @@ class RandomCropAndFlip:
         Parameters
         ----------
         image : torch.Tensor of shape (c, h, w)
-            Image; it stays as it is.
+            Image; the method does not change it.
 
         Returns
         -------
         image : torch.Tensor of shape (c, h, w)
-            Its random version.
+            Random version.
         """
         height, width = image.shape[-2:]
         padded = torch.nn.functional.pad(image, 4 * [self.padding])
@@ -75,7 +75,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     """Labelled images, stored as bytes and scaled to [0, 1] one by one.
 
     Bytes need a quarter of the memory of floats. The images may be a view of other memory,
-    or read-only: they are never written to.
+    or read-only: the Dataset never writes to them.
 
     Parameters
     ----------
@@ -83,11 +83,11 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         Images.
 
     targets : array-like of shape (n,), int
-        Their labels.
+        Labels of the images.
 
     transform : callable, default=None
-        Takes a tensor (c, h, w) in [0, 1] and returns the one to use, as
-        `RandomCropAndFlip` does. None: the image itself.
+        Takes a tensor (c, h, w) in [0, 1] and returns a tensor, as `RandomCropAndFlip`
+        does. None: the image stays as it is.
 
     max_value : int, default=255
         Byte that becomes 1.0.
@@ -100,7 +100,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
     Raises
     ------
     ValueError
-        If `images` are no bytes of that shape, or there are not as many `targets`.
+        If `images` are no bytes of that shape, or `targets` have another length.
 
     Examples
     --------

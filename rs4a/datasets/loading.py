@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,54 +14,53 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs4a.datasets.images import ImageDataset
 
-__all__ = ["Request", "Root", "check_images", "check_labels"]
+__all__ = ["Request", "Root", "check_images", "check_labels", "loader"]
 
 Root = str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of a loader, checked, and its first and last step.
+    """The arguments of a loader, checked, and the first and last step of each loader.
 
     Parameters
     ----------
     name : str
         Name of the data set.
 
-    root, split, download, as_arrays, augment
-        Arguments of the loader.
-
-    splits : tuple of str, default=("train", "test")
+    splits : tuple of str
         Splits of the data set.
 
-    by_hand : str, default=""
-        How a person gets the files of a data set without download.
+    by_hand : str
+        How a person gets the files of a data set without download; else empty.
+
+    root, split, download, as_arrays, augment
+        Arguments of the loader.
 
     Raises
     ------
     ValueError
-        If the split does not exist, if augmentation is asked of arrays or of images that
-        are not for training, or if a download is asked of data that have none.
+        If the split does not exist, if `augment` is set for arrays or for images that are
+        not for training, or if `download` is set for data without download.
     """
 
     name: str
+    splits: tuple[str, ...]
+    by_hand: str
     root: Root
     split: str
     download: bool
     as_arrays: bool
     augment: bool
-    splits: tuple[str, ...] = ("train", "test")
-    by_hand: str = ""
 
     def __post_init__(self) -> None:
         if self.split not in self.splits:
-            *others, last = map(repr, self.splits)
-            allowed = f"{', '.join(others)} or {last}" if others else last
+            allowed = " or ".join(map(repr, self.splits))
             raise ValueError(f"split must be {allowed}, got {self.split!r}.")
         if self.augment and (self.split != "train" or self.as_arrays):
             raise ValueError(
-                "augment=True draws a new version of a training image each time it is "
-                "used: it needs split='train' and as_arrays=False, got "
+                "augment=True draws a new version of a training image at each use: it "
+                "needs split='train' and as_arrays=False, got "
                 f"split={self.split!r} and as_arrays={self.as_arrays!r}."
             )
         if self.download and self.by_hand:
@@ -85,26 +84,22 @@ class Request:
     ) -> list[Path]:
         """Return the paths of all files of one layout, in one of the places.
 
-        Places are relative to the folder. `fetch` downloads to the folder: it is called
-        where there are no files, if the user allows it.
+        Places are relative to the folder. If no layout is complete and the user allows
+        downloads, `fetch` downloads the files to the folder.
         """
         folders = [self.folder / place for place in places]
         candidates = [[f / name for name in names] for f in folders for names in layouts]
-
-        def found() -> list[Path] | None:
-            return next((c for c in candidates if all(map(Path.is_file, c))), None)
-
-        paths = found()
-        if paths is None and fetch is not None and self.download:
-            fetch(self.folder)
-            paths = found()
-        if paths is None:
-            wanted = ", or ".join(" and ".join(layout) for layout in layouts)
-            raise FileNotFoundError(
-                f"Found no {wanted} in {', '.join(map(str, folders))}. "
-                + (self.by_hand or "Give their folder as root, or download=True.")
-            )
-        return paths
+        for may_fetch in (fetch is not None and self.download, False):
+            for paths in candidates:
+                if all(map(Path.is_file, paths)):
+                    return paths
+            if may_fetch and fetch is not None:
+                fetch(self.folder)
+        wanted = ", or ".join(" and ".join(layout) for layout in layouts)
+        raise FileNotFoundError(
+            f"Found no {wanted} in {', '.join(map(str, folders))}. "
+            + (self.by_hand or "Give their folder as root, or download=True.")
+        )
 
     def result(
         self,
@@ -119,8 +114,50 @@ class Request:
         return dataset.arrays() if self.as_arrays else dataset
 
 
+class Loader(Protocol):
+    """The call that all loaders share."""
+
+    def __call__(
+        self,
+        root: Root = None,
+        *,
+        split: str = ...,
+        download: bool = False,
+        as_arrays: bool = ...,
+        augment: bool = False,
+    ) -> Any:
+        """Return images and labels, as arrays or as a Dataset."""
+
+
+def loader(
+    name: str,
+    splits: tuple[str, ...] = ("train", "test"),
+    by_hand: str = "",
+    arrays_by_default: bool = True,
+) -> Callable[[Callable[[Request], Any]], Loader]:
+    """Make a loader of a function of its request: all loaders have the same parameters."""
+
+    def decorate(read: Callable[[Request], Any]) -> Loader:
+        def load(
+            root: Root = None,
+            *,
+            split: str = splits[0],
+            download: bool = False,
+            as_arrays: bool = arrays_by_default,
+            augment: bool = False,
+        ) -> Any:
+            options = (root, split, download, as_arrays, augment)
+            return read(Request(name, splits, by_hand, *options))
+
+        for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+            setattr(load, attribute, getattr(read, attribute))
+        return load
+
+    return decorate
+
+
 def check_images(path: Path, key: str, images: Any, shape: tuple[int | str, ...]) -> None:
-    """Refuse all but bytes of a shape, in which "n" is any length."""
+    """Refuse everything but bytes of a shape, in which "n" is any length."""
     is_bytes = isinstance(images, np.ndarray) and images.dtype == np.uint8
     lengths = images.shape if is_bytes else ()
     if len(lengths) != len(shape) or any(
@@ -135,9 +172,9 @@ def check_images(path: Path, key: str, images: Any, shape: tuple[int | str, ...]
 def check_labels(
     path: Path, labels: Any, n_images: int, low: int, high: int
 ) -> NDArray[np.int64]:
-    """Return one label per image as int64; refuse labels out of range, and no integers."""
-    # An array of a list with one long string many times would be huge.
-    if isinstance(labels, list) and all(isinstance(y, int | np.integer) for y in labels):
+    """Return one label per image as int64; refuse other numbers and labels out of range."""
+    # A list may hold one long string many times: its array would be huge.
+    if isinstance(labels, list) and all(isinstance(y, int) for y in labels):
         labels = np.array(labels)
     is_right = isinstance(labels, np.ndarray) and labels.shape == (n_images,)
     if not is_right or (n_images and labels.dtype.kind not in "iu"):

@@ -1,40 +1,34 @@
-"""MNIST and Fashion-MNIST, from their idx files."""
+"""Images of one channel: MNIST and Fashion-MNIST from idx files, and digits."""
 
 import gzip
 import math
-import struct
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from rs4a.datasets.images import RandomCropAndFlip
-from rs4a.datasets.loading import Request, Root, check_labels
+from rs4a.datasets.loading import Request, check_labels, loader
 
-__all__ = ["load_fashion_mnist", "load_mnist"]
+__all__ = ["load_digits_images", "load_fashion_mnist", "load_mnist"]
 
 #: Where Debian's package dataset-fashion-mnist puts the files.
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-_PIECE_BYTES = 2**20
 
 
-def load_mnist(
-    root: Root = None,
-    *,
-    split: str = "train",
-    download: bool = False,
-    as_arrays: bool = True,
-    augment: bool = False,
-) -> Any:
+@loader("mnist")
+def load_mnist(request: Request) -> Any:
     """MNIST: 60,000 training and 10,000 test images of handwritten digits [1]_.
 
     Parameters
     ----------
     root : path-like, default=None
-        Folder of the four idx files, gzipped or not, or the one that torchvision was given
-        as root. None: `mnist` in the folder that the environment variable RS4A_DATA names,
+        Folder of the four idx files, gzipped or not, or the root that torchvision was
+        given. None: `mnist` in the folder that the environment variable RS4A_DATA names,
         or in ~/rs4a_data.
 
     split : {"train", "test"}, default="train"
@@ -47,7 +41,7 @@ def load_mnist(
         Whether to return arrays; otherwise a Dataset.
 
     augment : bool, default=False
-        Whether the Dataset shall shift training images at random, by up to 2 pixels.
+        Whether the Dataset shifts training images at random, by up to 2 pixels.
 
     Returns
     -------
@@ -73,27 +67,20 @@ def load_mnist(
     >>> from rs4a.datasets import load_mnist
     >>> X, y = load_mnist("~/mnist", split="test")  # doctest: +SKIP
     """
-    request = Request("mnist", root, split, download, as_arrays, augment)
     return _load(request, "MNIST", [""], RandomCropAndFlip(padding=2, flip=False))
 
 
-def load_fashion_mnist(
-    root: Root = None,
-    *,
-    split: str = "train",
-    download: bool = False,
-    as_arrays: bool = True,
-    augment: bool = False,
-) -> Any:
+@loader("fashion_mnist")
+def load_fashion_mnist(request: Request) -> Any:
     """Fashion-MNIST: 60,000 training and 10,000 test images of clothes [1]_.
 
     Parameters
     ----------
     root : path-like, default=None
-        Folder of the four idx files, gzipped or not, or the one that torchvision was given
-        as root. None: that of Debian's package dataset-fashion-mnist, if it is installed;
-        else `fashion_mnist` in the folder that the environment variable RS4A_DATA names,
-        or in ~/rs4a_data.
+        Folder of the four idx files, gzipped or not, or the root that torchvision was
+        given. None: the folder of Debian's package dataset-fashion-mnist, if it is
+        installed; else `fashion_mnist` in the folder that the environment variable
+        RS4A_DATA names, or in ~/rs4a_data.
 
     split : {"train", "test"}, default="train"
         Which images.
@@ -105,8 +92,8 @@ def load_fashion_mnist(
         Whether to return arrays; otherwise a Dataset.
 
     augment : bool, default=False
-        Whether the Dataset shall shift training images at random, by up to 2 pixels, and
-        mirror half of them.
+        Whether the Dataset shifts training images at random, by up to 2 pixels, and mirrors
+        half of them.
 
     Returns
     -------
@@ -132,9 +119,69 @@ def load_fashion_mnist(
     >>> from rs4a.datasets import load_fashion_mnist
     >>> X, y = load_fashion_mnist(split="test")  # doctest: +SKIP
     """
-    request = Request("fashion_mnist", root, split, download, as_arrays, augment)
-    places = [""] if root is not None else [str(_DEBIAN), ""]
+    places = [""] if request.root is not None else [str(_DEBIAN), ""]
     return _load(request, "FashionMNIST", places, RandomCropAndFlip(padding=2))
+
+
+@loader("digits", ("all", "train", "test"))
+def load_digits_images(request: Request) -> Any:
+    """Scikit-learn's digits as images: 1797 of them, of 8x8 pixels [1]_.
+
+    Parameters
+    ----------
+    root : None
+        Must be None: the images come with scikit-learn. All loaders have this parameter.
+
+    split : {"all", "train", "test"}, default="all"
+        Which images: a fixed, stratified quarter is for testing.
+
+    download : bool, default=False
+        Ignored: there is nothing to download.
+
+    as_arrays : bool, default=True
+        Whether to return arrays; otherwise a Dataset.
+
+    augment : bool, default=False
+        Whether the Dataset shifts training images at random, by up to 2 pixels.
+
+    Returns
+    -------
+    X, y : ndarray of shape (n, 1, 8, 8), float32, and of shape (n,), int64
+        Images in [0, 1] and their labels, the digits; or, if not `as_arrays`, one
+        `ImageDataset` of them.
+
+    Raises
+    ------
+    ValueError
+        If an option is wrong.
+
+    References
+    ----------
+    .. [1] Alpaydin, Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
+       Learning Repository, 1998.
+
+    Examples
+    --------
+    >>> from rs4a.datasets import load_digits_images
+    >>> X, y = load_digits_images(split="test")
+    >>> X.shape, y.shape
+    ((450, 1, 8, 8), (450,))
+    """
+    if request.root is not None:
+        raise ValueError(
+            "root must be None for the digits, which come with scikit-learn, got "
+            f"{request.root!r}."
+        )
+    bunch = load_digits()
+    rows = np.arange(len(bunch.target))
+    if request.split != "all":
+        parts = train_test_split(
+            rows, test_size=0.25, stratify=bunch.target, random_state=0
+        )
+        rows = np.sort(parts[request.split == "test"])
+    images = bunch.images[rows, np.newaxis].astype(np.uint8)
+    augmentation = RandomCropAndFlip(padding=2, flip=False)
+    return request.result(images, bunch.target[rows], augmentation, max_value=16)
 
 
 def _load(
@@ -145,7 +192,7 @@ def _load(
     names = [f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"]
 
     def fetch(folder: Path) -> None:
-        from torchvision import datasets  # takes a second, and is seldom needed
+        from torchvision import datasets  # its import takes a second
 
         getattr(datasets, name)(folder, download=True)
 
@@ -167,7 +214,6 @@ def _read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
     of each axis as a big-endian 32-bit integer; all values follow, the last axis fastest.
     """
     magic = bytes([0, 0, 8, ndim])  # 8: unsigned bytes
-    content = bytearray()
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.read(4 * (1 + ndim))
@@ -176,17 +222,16 @@ def _read_idx(path: Path, ndim: int) -> NDArray[np.uint8]:
                     f"{path} must be an idx file of bytes with {ndim} axes: it begins with "
                     f"{magic.hex()} and {ndim} lengths, got {header.hex() or 'nothing'}."
                 )
-            shape = struct.unpack(f">{ndim}I", header[4:])
+            shape = tuple(np.frombuffer(header, ">u4")[1:].tolist())
             size = math.prod(shape)
-            # Memory is taken for the bytes that there are, not for those that may be.
-            while piece := file.read(min(size + 1 - len(content), _PIECE_BYTES)):
-                content += piece
+            content = file.read(size + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is no complete gzip file: {error}") from error
+    except (MemoryError, OverflowError):
+        content = b""
     if len(content) != size:
-        got = "more" if len(content) > size else len(content)
         raise ValueError(
             f"{path} must hold {size} bytes of data behind its header, for the shape "
-            f"{shape}, but has {got}."
+            f"{shape}, but has {'more' if len(content) > size else 'fewer'}."
         )
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)

@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
-from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    column_or_1d,
+    validate_data,
+)
 from skorch.dataset import Dataset as SkorchDataset
 from torch.utils.data import DataLoader
 
@@ -17,27 +22,17 @@ from rs4a.inputs.datasets import (
     KnownLabels,
     LabelledInputs,
     LazyInputs,
+    MappedRows,
+    by_rows,
     dataset_labels,
     is_dataset,
     sample_inputs,
 )
-from rs4a.inputs.mapped import MappedRows, by_rows
 from rs4a.utils.checks import check_floating_point
 
-__all__ = [
-    "as_array",
-    "check_inputs",
-    "check_training_data",
-    "check_weights",
-    "labelled",
-    "lost_by_rounding",
-    "validation_set",
-]
-
-
-#: Columns from which on rows of nothing but whole numbers mean another scale.
+#: From this number of columns on, a row of whole numbers has another scale.
 _WIDE = 16
-#: Numbers that are looked at together.
+#: Numbers that are rounded at a time.
 _PART = 2**20
 
 
@@ -52,10 +47,10 @@ def as_array(values: Any) -> Any:
 def check_inputs(
     estimator: Any, X: Any, *, reset: bool, also: Check | None = None, **kwargs: Any
 ) -> Any:
-    """Validate X, and y where it is given, as scikit-learn does; images are welcome.
+    """Validate X, and y if given, as scikit-learn does; X may hold images.
 
-    At fit (`reset`) the shape of an input is stored as `input_shape_`, and whether the
-    inputs were fractions in [0, 1] as `unit_range_`; later inputs must agree.
+    A fit (`reset`) stores the shape of an input as `input_shape_`, and whether the inputs
+    were fractions in [0, 1] as `unit_range_`. Later inputs must agree.
 
     Parameters
     ----------
@@ -63,15 +58,15 @@ def check_inputs(
         Estimator that gets `n_features_in_` and the attributes above.
 
     X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
-        Inputs: numpy, pandas or torch. Those of a Dataset or a memory-mapped array are
-        read, and checked, when they are needed.
+        Inputs: numpy, pandas or torch. Inputs of a Dataset or a memory-mapped array are
+        read and checked when they are needed.
 
     reset : bool
         Whether this is a fit.
 
     also : callable, default=None
-        Called with the inputs, or with every one of a Dataset that is read; raises an error
-        where one is wrong.
+        Called with the inputs, or with each input of a Dataset that is read; raises an
+        error if an input is wrong.
 
     **kwargs : dict
         Further arguments of :func:`sklearn.utils.validation.validate_data`, y above all.
@@ -88,24 +83,24 @@ def check_inputs(
     """
     _check_kind(X)
     X = by_rows(X)
-    if isinstance(X, MappedRows):
-        _check_array_shape(estimator, X.array.shape)
+    if isinstance(X, MappedRows):  # the shape is known before an input is read
+        shape = X.array.shape
+        _check_shape(estimator, shape)
+        like_one = np.zeros((1, *shape[1:]), dtype=np.float32)
+        validate_data(estimator, like_one, reset=False, allow_nd=True)
     if is_dataset(X):
         return LazyInputs(X, _like_fit(estimator, also))
     X = as_array(X)
     if issparse(X):
-        check_array(X)  # which refuses it
-    plain = np.asarray(X)  # for looking at; validate_data gets what the user gave
+        check_array(X)  # refuses X
+    seen = np.asarray(X)  # validate_data gets the X of the user
     if not reset:
-        _check_shape(estimator, plain.shape)
-    check_floating_point(plain.dtype, plain.ndim)
-    checked = validate_data(
-        estimator, X, reset=reset, dtype=np.float32, order="C", allow_nd=True, **kwargs
-    )
+        _check_shape(estimator, seen.shape)
+    check_floating_point(seen.dtype, seen.ndim)
+    options = {"dtype": np.float32, "order": "C", "allow_nd": True, **kwargs}
+    # torch takes no read-only memory.
+    checked = validate_data(estimator, X, reset=reset, force_writeable=True, **options)
     values = checked[0] if isinstance(checked, tuple) else checked
-    if not values.flags.writeable:  # torch takes no read-only memory
-        values = values.copy()
-        checked = (values, *checked[1:]) if isinstance(checked, tuple) else values
     if reset:
         estimator.input_shape_ = values.shape[1:]
         estimator.unit_range_ = _holds_fractions(values)
@@ -117,12 +112,12 @@ def check_inputs(
 
 
 def _check_kind(X: Any) -> None:
-    """Refuse what nets take elsewhere, and say in which form it is taken here."""
+    """Refuse loaders and dicts, and name the form that is accepted."""
     if isinstance(X, DataLoader):
         raise TypeError(
             f"X must be an array or a torch Dataset, got a {type(X).__name__}. Give its "
-            "Dataset, loader.dataset; how it is read is said by the net's batch_size and "
-            "iterator_train__ parameters."
+            "Dataset, loader.dataset; the net's batch_size and iterator_train__ parameters "
+            "set how the Dataset is read."
         )
     if isinstance(X, Mapping):
         raise TypeError(
@@ -134,7 +129,7 @@ def _check_kind(X: Any) -> None:
 def check_training_data(
     estimator: Any, X: Any, y: Any, *, reset: bool
 ) -> tuple[NDArray[np.float32], Any, NDArray]:
-    """Validate inputs and labels to train on: arrays in full, others by a sample.
+    """Validate inputs and labels to train on: arrays in full, Datasets by a sample.
 
     Parameters
     ----------
@@ -153,7 +148,8 @@ def check_training_data(
     Returns
     -------
     sample : ndarray of shape (n_sample, ...), float32
-        Inputs to try a net on: all of an array, some of a Dataset or memory-mapped array.
+        Inputs to try a net on: all inputs of an array, or some of a Dataset or
+        memory-mapped array.
 
     X : ndarray of shape (n, ...), float32, or Dataset
         The inputs.
@@ -182,10 +178,10 @@ def labelled(
     targets: NDArray[np.int64],
     weights: NDArray[np.float64] | None = None,
 ) -> Any:
-    """Return inputs as a net trains on them: with what an array cannot hold.
+    """Return inputs in the form that a net trains on.
 
-    A Dataset comes together with its targets, and inputs of any kind with their weights,
-    unless these are all the same.
+    A Dataset is joined with its targets, and inputs of any kind with their weights, unless
+    all weights are the same.
     """
     if weights is not None:
         weights = None if (weights == weights[0]).all() else weights / weights.mean()
@@ -217,39 +213,30 @@ def check_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
     """
     if sample_weight is None:
         return None
-    weights = np.asarray(as_array(sample_weight))
-    if weights.shape != (n,) or weights.dtype.kind not in "biufO":
-        raise ValueError(
-            f"sample_weight must have one number for each of the {n} inputs in X, shape "
-            f"({n},), got shape {weights.shape} and dtype {weights.dtype}."
-        )
-    weights = weights.astype(np.float64)
-    if not (np.isfinite(weights) & (weights >= 0.0)).all():
-        bad = int(np.flatnonzero(~(weights >= 0.0) | np.isinf(weights))[0])
-        raise ValueError(
-            f"sample_weight must be finite and at least 0, got {weights[bad]:g} for input "
-            f"number {bad}."
-        )
-    if not weights.any():
-        raise ValueError("sample_weight must not be zero for all inputs.")
+    given = as_array(sample_weight)
+    weights: NDArray[np.float64] = _check_sample_weight(
+        given, np.empty(n), dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():  # scikit-learn before 1.9 accepts zeros
+        raise ValueError("Sample weights must contain at least one non-zero number.")
     return weights
 
 
 def validation_set(
     estimator: Any, dataset: Any, to_targets: Callable[[NDArray], NDArray[np.int64]]
 ) -> Any:
-    """Return a data set of a net's `train_split` with targets as the training's.
+    """Return a data set of a net's `train_split` with the targets of the training.
 
     Parameters
     ----------
     estimator : BaseEstimator
-        Estimator of `check_inputs`.
+        Estimator with the attributes that `check_inputs` sets.
 
     dataset : torch.utils.data.Dataset
         Inputs with their labels, of the kind that `fit` takes.
 
     to_targets : callable
-        Takes labels to indices of classes.
+        Returns the indices of the classes of labels.
 
     Returns
     -------
@@ -280,13 +267,13 @@ def validation_set(
 
 
 def lost_by_rounding(X: Any, order: float) -> tuple[float, float]:
-    """How far rounding to float32 moves an input, and a coordinate, at most.
+    """Largest distances by which rounding to float32 moves an input, and a coordinate.
 
     Parameters
     ----------
     X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
-        Inputs that `check_inputs` took; those that are read when they are needed are not
-        looked at.
+        Inputs that `check_inputs` accepted. Inputs that are read when they are needed
+        count as float32.
 
     order : float
         Order of the norm.
@@ -306,10 +293,10 @@ def lost_by_rounding(X: Any, order: float) -> tuple[float, float]:
     if values.dtype.itemsize <= (4 if "float" in str(values.dtype) else 2):
         return 0.0, 0.0
     largest_norm = largest = 0.0
-    step = max(_PART // max(int(np.prod(values.shape[1:])), 1), 1)
-    for start in range(0, len(values), step):
-        part = np.asarray(values[start : start + step], dtype=np.float64)
-        lost = np.abs(part - part.astype(np.float32)).reshape(len(part), -1)
+    values = np.asarray(values)
+    for part in np.array_split(values, min(-(-values.size // _PART), len(values))):
+        exact = np.asarray(part, dtype=np.float64)
+        lost = np.abs(exact - exact.astype(np.float32)).reshape(len(exact), -1)
         norms = np.linalg.norm(lost, order, axis=1)
         largest_norm = max(largest_norm, float(norms.max()))
         largest = max(largest, float(lost.max()))
@@ -326,7 +313,7 @@ def _check_one(
     also: Check | None,
     values: NDArray[np.float32],
 ) -> None:
-    """Refuse an input of a Dataset that is not as those of the fit."""
+    """Refuse an input of a Dataset that differs in kind from the inputs of the fit."""
     if values.shape != shape:
         raise ValueError(
             f"X must hold inputs of shape {shape}, as in fit, got {values.shape}."
@@ -337,16 +324,9 @@ def _check_one(
         also(values)
 
 
-def _check_array_shape(estimator: Any, shape: tuple[int, ...]) -> None:
-    """Refuse the shape of an array whose numbers are read later."""
-    _check_shape(estimator, shape)
-    like_one = np.zeros((1, *shape[1:]), dtype=np.float32)
-    validate_data(estimator, like_one, reset=False, allow_nd=True)
-
-
 def _check_shape(estimator: Any, shape: tuple[int, ...]) -> None:
     expected = estimator.input_shape_
-    tabular = len(expected) == 1 and len(shape) == 2  # validate_data says it better
+    tabular = len(expected) == 1 and len(shape) == 2  # validate_data has a better error
     if shape[1:] == expected or tabular or len(shape) < 2:
         return
     hint = " Add the batch axis: X[None]." if shape == expected else ""
@@ -362,7 +342,7 @@ def _holds_fractions(X: NDArray[np.float32]) -> bool:
 
 def _refuse_bytes(X: NDArray[np.float32]) -> None:
     """Refuse inputs of whole numbers up to 255 where fit saw fractions in [0, 1]."""
-    # A narrow table may well hold a row of small whole numbers; an image hardly does.
+    # A narrow table may hold rows of small whole numbers; images hardly do.
     largest = 1.0 if X.ndim > 2 or X.shape[1] >= _WIDE else 16.0
     rows = X.reshape(len(X), -1)
     top = rows.max(axis=1)

@@ -1,10 +1,11 @@
-"""Inputs that stay in a torch Dataset until they are needed."""
+"""Inputs that stay in a torch Dataset, or in a file, until they are needed."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import math
-from collections.abc import Callable, Iterator
+import mmap
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,25 +17,13 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
 from rs4a.utils.checks import check_floating_point
 
-__all__ = [
-    "Check",
-    "KnownLabels",
-    "LabelledInputs",
-    "LazyInputs",
-    "dataset_labels",
-    "is_dataset",
-    "sample_inputs",
-]
-
-#: Inputs, and bytes of them, that stand for all of a dataset.
+#: Inputs, and bytes of inputs, in a sample of a dataset.
 _SAMPLE_SIZE, _SAMPLE_BYTES = 1000, 2**26
-#: Items that are tried for being the same at every reading.
+#: Inputs that are read twice at first, to see whether they are the same at every reading.
 _N_TRIED = 4
-#: Items whose labels are compared with an attribute before all others, as they are read.
-_N_COMPARED = 100
 _DIGEST_SIZE = 16
 
-#: Raises an error where an input is not as it should be.
+#: Raises an error if an input is wrong.
 Check = Callable[[NDArray[np.float32]], None]
 
 
@@ -45,17 +34,22 @@ def is_dataset(X: Any) -> bool:
     ------
     TypeError
         If they come as an IterableDataset, whose inputs cannot be read by number.
+    ValueError
+        If a Dataset is empty.
     """
     if isinstance(X, IterableDataset):
         raise TypeError(
             "X must be a Dataset whose inputs can be read by number, with __getitem__ and "
             f"__len__, got {type(X).__name__}, an IterableDataset."
         )
-    return isinstance(X, Dataset | SliceDataset)
+    is_one = isinstance(X, Dataset | SliceDataset)
+    if is_one and not len(X):
+        raise ValueError("X must have at least one input, got an empty Dataset.")
+    return is_one
 
 
 class LazyInputs:
-    """Inputs of a Dataset, read one at a time, as an array would give them.
+    """Inputs of a Dataset with the interface of an array, read one at a time.
 
     Parameters
     ----------
@@ -63,24 +57,22 @@ class LazyInputs:
         Its items are inputs, or tuples that begin with one.
 
     check : callable
-        Called with every input when it is read first; raises an error where one is wrong.
+        Called with every input at its first reading; raises an error if it is wrong.
 
     Raises
     ------
     ValueError
-        If there is no input, or one is another one when it is read again, as augmented
-        inputs are: a certificate is about one fixed input.
+        If an input differs at a later reading, as augmented inputs do: a certificate is
+        about one fixed input.
     """
 
     dtype = np.dtype(np.float32)
 
     def __init__(self, dataset: Any, check: Check):
-        if not len(dataset):
-            raise ValueError("X must have at least one input, got an empty Dataset.")
         self._dataset = dataset
         self._check = check
         self._rows = np.arange(len(dataset))
-        #: What every input was when it was read first; zeros before.
+        #: Digest of every input at its first reading; zeros before.
         self._digests = np.zeros((len(dataset), _DIGEST_SIZE), dtype=np.uint8)
         self._input_shape = self[0].shape
         n_tried = min(len(dataset), _N_TRIED)
@@ -95,39 +87,17 @@ class LazyInputs:
         """Number of inputs, and the shape of one."""
         return len(self), *self._input_shape
 
-    @property
-    def size(self) -> int:
-        """Number of numbers."""
-        return math.prod(self.shape)
-
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            part = object.__new__(LazyInputs)  # which shares the digests
-            part.__dict__ = {
-                **self.__dict__,
-                "_rows": self._rows[index],
-                "_digests": self._digests[index],
-            }
+            part = copy.copy(self)
+            part._rows, part._digests = self._rows[index], self._digests[index]  # shared
             return part
-        values = _read(self._dataset, int(self._rows[index]))
-        self._check_same(index, values)
-        return values
-
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return (self[index] for index in range(len(self)))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        values = np.empty(self.shape, dtype or self.dtype)
-        for index, each in enumerate(self):
-            values[index] = each
-        return values
-
-    def _check_same(self, index: int, values: NDArray[np.float32]) -> None:
-        """Check an input when it is read first, and later that it is the same."""
-        row, known = self._rows[index], self._digests[index].tobytes()
+        row = int(self._rows[index])
+        values = _read(self._dataset, row)
+        known = self._digests[index].tobytes()
         digest = hashlib.blake2b(values.tobytes(), digest_size=_DIGEST_SIZE).digest()
         if digest == known:
-            return
+            return values
         if any(known):
             raise ValueError(
                 f"X must give the same input at every reading, but number {row} has "
@@ -138,13 +108,20 @@ class LazyInputs:
         except ValueError as error:
             raise ValueError(f"{error} The first such input is number {row}.") from error
         self._digests[index] = np.frombuffer(digest, dtype=np.uint8)
+        return values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        values = np.empty(self.shape, dtype or self.dtype)
+        for index in range(len(self)):
+            values[index] = self[index]
+        return values
 
 
 class KnownLabels(Dataset):
-    """A Dataset whose items must have, whenever they are read, the labels that are known.
+    """A Dataset whose items must have the known labels at every reading.
 
-    Labels that come from an attribute of a Dataset cost nothing, but its items may
-    contradict them. Each of them is read in training, so that no difference is missed.
+    Labels from an attribute of a Dataset are known before its items are read, but the items
+    may contradict them. Training reads every item, and so misses no difference.
 
     Parameters
     ----------
@@ -152,7 +129,7 @@ class KnownLabels(Dataset):
         Its items are inputs, or tuples of an input and a label.
 
     labels : ndarray of shape (n,)
-        Its labels, by `dataset_labels`.
+        Labels of the items, from `dataset_labels`.
     """
 
     def __init__(self, dataset: Any, labels: NDArray):
@@ -164,7 +141,14 @@ class KnownLabels(Dataset):
 
     def __getitem__(self, row: int) -> Any:
         item = self.dataset[row]
-        _check_label(item, self.labels[row], row, "it was known as")
+        if isinstance(item, tuple | list) and len(item) > 1:
+            label, known = _label_of(item, row), _as_number(self.labels[row])
+            if label != known:
+                raise ValueError(
+                    f"y must be given: number {row} of the Dataset has the label "
+                    f"{label!r}, but the labels of the Dataset, or an earlier reading, say "
+                    f"{known!r}."
+                )
         return item
 
 
@@ -180,10 +164,10 @@ class LabelledInputs(Dataset):
         Indices of classes.
 
     check : callable
-        Called with every input that is read; raises an error where one is wrong.
+        Called with every input that is read; raises an error if it is wrong.
 
     weights : ndarray of shape (n,), float64, default=None
-        Weights of the inputs. With them an item's target is a pair, with its weight.
+        Weights of the inputs. With weights, targets are pairs of an index and a weight.
     """
 
     def __init__(
@@ -211,7 +195,7 @@ class LabelledInputs(Dataset):
 
 
 def sample_inputs(dataset: Any) -> NDArray[np.float32]:
-    """Inputs at even distances in a dataset, which stand for all of them.
+    """Sample of inputs, at even distances in a dataset.
 
     Parameters
     ----------
@@ -226,12 +210,10 @@ def sample_inputs(dataset: Any) -> NDArray[np.float32]:
     Raises
     ------
     ValueError
-        If there is no input, they differ in shape, or hold whole numbers, NaN or infinity.
+        If inputs differ in shape, or hold whole numbers, NaN or infinity.
     TypeError
         If they are neither arrays nor tensors.
     """
-    if not len(dataset):
-        raise ValueError("X must have at least one input, got an empty Dataset.")
     first = _read(dataset, 0)
     n = min(len(dataset), _SAMPLE_SIZE, max(_SAMPLE_BYTES // max(first.nbytes, 1), 1))
     rows = np.unique(np.linspace(0, len(dataset) - 1, n).astype(int))
@@ -243,7 +225,7 @@ def sample_inputs(dataset: Any) -> NDArray[np.float32]:
 
 
 def _read(dataset: Any, row: int) -> NDArray[np.float32]:
-    """Input of an item of a dataset, as an array of our own."""
+    """Input of an item of a dataset, as a new array."""
     item = dataset[row]
     x = item[0] if isinstance(item, tuple | list) else item
     if isinstance(x, torch.Tensor):
@@ -268,11 +250,11 @@ def dataset_labels(dataset: Any, y: ArrayLike | None) -> Any:
     Parameters
     ----------
     dataset : torch.utils.data.Dataset or skorch.helper.SliceDataset
-        Inputs, with their labels unless `y` is given.
+        Inputs, with labels unless `y` is given.
 
     y : array-like of shape (n,) or None
-        Labels. None: the attribute `targets` or `labels`, as torchvision's data sets have
-        it, or else what stands second in the items.
+        Labels. None: the attribute `targets` or `labels` of torchvision's data sets, or
+        else the second entry of each item.
 
     Returns
     -------
@@ -282,7 +264,7 @@ def dataset_labels(dataset: Any, y: ArrayLike | None) -> Any:
     Raises
     ------
     ValueError
-        If there are none, not as many as items, or others than the items have.
+        If there are no labels, or not as many as items.
     """
     labels: Any = _own_labels(dataset) if y is None else y
     if len(labels) != len(dataset):
@@ -294,57 +276,25 @@ def dataset_labels(dataset: Any, y: ArrayLike | None) -> Any:
 
 
 def _own_labels(dataset: Any) -> Any:
-    if _reads_as(dataset, ConcatDataset):
+    # Of these classes alone: items of a subclass may have other labels.
+    if type(dataset) is ConcatDataset:
         return np.concatenate([np.asarray(_own_labels(d)) for d in dataset.datasets])
-    if _reads_as(dataset, Subset):
+    if type(dataset) is Subset:
         return np.asarray(_own_labels(dataset.dataset))[np.asarray(dataset.indices)]
-    if _reads_as(dataset, SliceDataset):  # whose items may be inputs alone
+    if type(dataset) is SliceDataset:  # its items may be inputs alone
         return np.asarray(_own_labels(dataset.dataset))[np.asarray(dataset.indices_)]
-    if isinstance(dataset, SkorchDataset) and dataset.y is None:  # it makes zeros of it
+    if isinstance(dataset, SkorchDataset) and dataset.y is None:  # its items have zeros
         raise ValueError("y must be given: the items of X have no labels.")
-    # What a target_transform makes of them is known to the items alone.
-    has_own = getattr(dataset, "target_transform", None) is None
-    for name in ("targets", "labels") if has_own else ():
-        labels = getattr(dataset, name, None)
-        if labels is not None and len(labels) == len(dataset):
-            _check_labels(dataset, labels, name)
-            return labels
-    return [_own_label(dataset[row], row) for row in range(len(dataset))]
+    # The attributes do not know the result of a target_transform.
+    if getattr(dataset, "target_transform", None) is None:
+        for name in ("targets", "labels"):
+            labels = getattr(dataset, name, None)
+            if labels is not None and len(labels) == len(dataset):
+                return labels
+    return [_label_of(dataset[row], row) for row in range(len(dataset))]
 
 
-def _reads_as(dataset: Any, kind: type) -> bool:
-    """Whether items are those of the data set inside, as a class of torch or skorch reads.
-
-    A subclass with a reading of its own may give other labels.
-    """
-    return isinstance(dataset, kind) and all(
-        getattr(type(dataset), name, None) is getattr(kind, name, None)
-        for name in ("__getitem__", "__getitems__", "transform", "_select_item")
-    )
-
-
-def _check_labels(dataset: Any, labels: Any, name: str) -> None:
-    """Refuse labels that are not those of the items, as far as a few items tell.
-
-    All others are compared when they are read: see `KnownLabels`.
-    """
-    n_rows = min(len(dataset), _N_COMPARED)
-    for row in np.unique(np.linspace(0, len(dataset) - 1, n_rows).astype(int)).tolist():
-        _check_label(dataset[row], labels[row], row, f"its attribute {name} says")
-
-
-def _check_label(item: Any, known: Any, row: int, source: str) -> None:
-    if not isinstance(item, tuple | list) or len(item) < 2:
-        return
-    label = _own_label(item, row)
-    if label != _plain(known):
-        raise ValueError(
-            f"y must be given: number {row} of the Dataset has the label {label!r}, "
-            f"but {source} {_plain(known)!r}."
-        )
-
-
-def _own_label(item: Any, row: int) -> Any:
+def _label_of(item: Any, row: int) -> Any:
     if isinstance(item, dict):
         raise ValueError(
             "X must be a Dataset whose items are pairs of an input and a label, or inputs, "
@@ -362,8 +312,66 @@ def _own_label(item: Any, row: int) -> Any:
             f"{len(item)} entries in number {row}, the second a {got}. Give y, or join "
             "several inputs into one tensor."
         )
-    return _plain(label[0] if isinstance(label, tuple | list) else label)
+    return _as_number(label[0] if isinstance(label, tuple | list) else label)
 
 
-def _plain(label: Any) -> Any:
+def _as_number(label: Any) -> Any:
     return label.item() if hasattr(label, "item") else label
+
+
+# Files
+
+
+class MappedRows(Dataset):
+    """Rows of a memory-mapped array; a pickle names the file, and holds no rows.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, ...)
+        A map of a file, or a part of one.
+    """
+
+    def __init__(self, array: NDArray):
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, row: int) -> tuple[NDArray]:
+        return (self.array[row],)  # a tuple, as SliceDataset expects of a Dataset
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The workers of a loader get a pickle; numpy would put all rows into it.
+        X: Any = self.array
+        if getattr(X, "filename", None) is None or X.mode == "c":  # values are in no file
+            return MappedRows, (X,)
+        whole = np.frombuffer(X._mmap, np.uint8)  # from the page of X.offset on
+        start = X.offset - X.offset % mmap.ALLOCATIONGRANULARITY
+        start += X.ctypes.data - whole.ctypes.data
+        return _mapped_again, (str(X.filename), X.shape, X.dtype, start, X.strides)
+
+
+def _mapped_again(path: str, shape: Any, dtype: np.dtype, start: int, strides: Any) -> Any:
+    content = np.memmap(path, np.uint8, "r")
+    return MappedRows(np.ndarray(shape, dtype, content, start, strides))
+
+
+def by_rows(X: Any) -> Any:
+    """Return a memory-mapped array of real numbers as a Dataset of its rows.
+
+    Parameters
+    ----------
+    X : object
+        Inputs of any kind; also a SliceDataset or Subset of a memory-mapped array.
+
+    Returns
+    -------
+    X : object
+        MappedRows, a SliceDataset or Subset of them, or the same object.
+    """
+    if isinstance(X, SliceDataset | Subset) and isinstance(X.dataset, np.memmap):
+        X = copy.copy(X)
+        X.dataset = by_rows(X.dataset)
+    # A copy of a map lies in memory, and has no mode.
+    is_map = isinstance(X, np.memmap) and X.mode is not None and X.dtype.kind in "biuf"
+    return MappedRows(X) if is_map and X.ndim > 1 and X.size else X

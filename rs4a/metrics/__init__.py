@@ -5,17 +5,20 @@ from typing import Any
 from rs4a.metrics.attacks import AttackDisplay, attack_score
 from rs4a.metrics.comparisons import CertifiedComparison, compare_certified
 from rs4a.metrics.displays import CertifiedAccuracyDisplay, RadiusDisplay
-from rs4a.metrics.distributions import PredictionDisplay
-from rs4a.metrics.envelopes import EnvelopeDisplay, SigmaCurvesDisplay
-from rs4a.metrics.joint import jointly_certified
+from rs4a.metrics.predictions import noise_name
 from rs4a.metrics.propagation import NoisePropagationDisplay, noise_propagation
-from rs4a.metrics.results import noise_name
 from rs4a.metrics.scorers import make_certified_scorer
 from rs4a.metrics.scores import (
     abstention_rate,
     average_certified_radius,
     certified_accuracy_interval,
     certified_accuracy_score,
+    jointly_certified,
+)
+from rs4a.metrics.sigma_panels import (
+    EnvelopeDisplay,
+    PredictionDisplay,
+    SigmaCurvesDisplay,
 )
 from rs4a.metrics.tables import (
     certified_accuracy_frame,

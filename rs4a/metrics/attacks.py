@@ -1,10 +1,11 @@
-"""Accuracy under attack: the upper side of what certificates bound from below."""
+"""Accuracy under attack: an upper bound on what certificates prove."""
 
 from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Protocol, Self, overload
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -15,73 +16,34 @@ from sklearn.utils.validation import _get_feature_names, check_is_fitted
 from rs4a.bounds import Bound, ClopperPearson, ConfidenceSequence
 from rs4a.inputs.arrays import as_array, check_inputs
 from rs4a.inputs.datasets import is_dataset
-from rs4a.metrics.drawing import draw_bands, drawing_axes, label_accuracy, line_style
+from rs4a.metrics.drawing import ShareDisplay, draw_lines, label_radii
+from rs4a.metrics.predictions import comparable_labels
 from rs4a.metrics.scorers import certifiable
-from rs4a.metrics.scores import (
-    certified_accuracy_score,
-    check_confidence,
-    comparable_labels,
-)
+from rs4a.metrics.scores import certified_accuracy_score, check_confidence
 from rs4a.utils.checks import check_norm, format_norm
 
-__all__ = ["Attack", "AttackDisplay", "attack_score"]
+__all__ = ["AttackDisplay", "attack_score"]
 
 _MAX_VOTES = 1000
-#: Probability of the top class that is enough to judge by.
+#: Probability of the top class at which a label is certain.
 _CERTAIN = 0.501
 
 
-class Attack(Protocol):
-    """What a score needs of an attack: a `PGD`, or one of a user's own."""
-
-    norm: float | None
-
-    def perturb(
-        self, classifier: Any, X: Any, y: Any, *, radius: Any
-    ) -> NDArray[np.float32]:
-        """Inputs, at most the radius away, that are attacked."""
-
-
-@overload
 def attack_score(
     estimator: Any,
     X: ArrayLike,
     y: ArrayLike,
     *,
-    attack: Attack,
-    radius: float,
-    bound: Bound | None = None,
-) -> float: ...
-
-
-@overload
-def attack_score(
-    estimator: Any,
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    attack: Attack,
-    radius: list[float] | tuple[float, ...] | NDArray,
-    bound: Bound | None = None,
-) -> NDArray[np.float64]: ...
-
-
-def attack_score(
-    estimator: Any,
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    attack: Attack,
+    attack: Any,
     radius: Any,
     bound: Bound | None = None,
 ) -> Any:
-    """Share of inputs that an attack within a distance does not provably turn.
+    """Share of inputs whose label an attack within a distance does not provably change.
 
     It bounds from above what certificates can prove at that distance. An input is lost
-    where the votes on the attacked input *certify* another label than the true one, so
-    that unlucky votes count for no attack, but with the classifier's probability `alpha`
-    in each judgement; and an input that is lost at some distance is lost at all larger
-    ones.
+    if the votes on the attacked input *certify* another label than the true one: unlucky
+    votes make no attack succeed, except with the classifier's probability `alpha` in each
+    judgement. An input that is lost at one distance is lost at all larger distances.
 
     Parameters
     ----------
@@ -89,25 +51,25 @@ def attack_score(
         Fitted classifier; it stays as it is.
 
     X : array-like of shape (n, ...)
-        Inputs; those of a Dataset are all read.
+        Inputs; all inputs of a Dataset are read.
 
     y : array-like of shape (n,)
         True labels.
 
     attack : PGD
-        Attack. Its own radius does not count.
+        Attack, or an object with its `norm` and its `perturb`. Its radius is ignored.
 
     radius : float or array-like of shape (n_radii,)
         Distances, in units of X.
 
     bound : Bound, default=None
-        How attacked inputs are judged, in place of the classifier's own bound. None: by a
+        Bound that judges attacked inputs, in place of the classifier's own bound. None: a
         confidence sequence that stops at a certain label, after 1000 votes at most.
 
     Returns
     -------
     score : float or ndarray of shape (n_radii,), float64
-        Accuracy under attack, with abstentions counted as right.
+        Accuracy under attack; an abstention counts as correct.
 
     Raises
     ------
@@ -137,34 +99,31 @@ def attack_score(
     classifier = certifiable(estimator)
     check_is_fitted(classifier)
     radii = _check_radii(radius)
-    inputs: Any = _with_names(as_array(X))
+    inputs: Any = as_array(X)
     if is_dataset(X):
         inputs = np.asarray(check_inputs(classifier, X, reset=False))
+    names = _get_feature_names(inputs)  # of a DataFrame; certify wants them again
     labels = comparable_labels("y", y, classifier.classes_, len(inputs))
     judge = _judge(classifier, bound)
-    standing = ~_lost(judge, inputs, labels)
-    accuracy = {0.0: float(standing.mean())}
-    for distance in np.unique(radii[radii > 0.0]).tolist():
+    standing = np.ones(len(inputs), dtype=bool)
+    accuracies = []
+    distances = np.unique(np.append(radii, 0.0))
+    for distance in distances.tolist():
         rows = np.flatnonzero(standing)
         if len(rows):
-            some = _safe_indexing(inputs, rows)
-            attacked: Any = attack.perturb(classifier, some, labels[rows], radius=distance)
-            if isinstance(inputs, pd.DataFrame):  # certify wants the names of the columns
-                attacked = pd.DataFrame(attacked, columns=inputs.columns)
-            standing[rows] = ~_lost(judge, attacked, labels[rows])
-        accuracy[distance] = float(standing.mean())
-    scores = np.array([accuracy[each] for each in radii.ravel().tolist()])
-    return float(scores[0]) if radii.ndim == 0 else scores.reshape(radii.shape)
-
-
-def _with_names(X: Any) -> Any:
-    """Return a DataFrame of any kind as pandas': attacked rows must have its names."""
-    names = None if isinstance(X, pd.DataFrame) else _get_feature_names(X)
-    return X if names is None else pd.DataFrame(np.asarray(X), columns=names)
+            some: Any = _safe_indexing(inputs, rows)
+            if distance > 0.0:
+                some = attack.perturb(classifier, some, labels[rows], radius=distance)
+                some = some if names is None else pd.DataFrame(some, columns=names)
+            record = judge.certify(some)
+            standing[rows] = (record.labels == labels[rows]) | record.abstained
+        accuracies.append(standing.mean())
+    scores = np.array(accuracies)[np.searchsorted(distances, radii)]
+    return float(scores) if radii.ndim == 0 else scores
 
 
 def _check_radii(radius: Any) -> NDArray[np.float64]:
-    """Return distances as float64; refuse those at which no attack is possible."""
+    """Return distances as float64; refuse distances without a possible attack."""
     radii = np.asarray(radius, dtype=np.float64)
     if not ((radii >= 0.0) & np.isfinite(radii)).all():
         raise ValueError(f"radius must be finite and at least 0, got {radius!r}.")
@@ -172,9 +131,9 @@ def _check_radii(radius: Any) -> NDArray[np.float64]:
 
 
 def _judge(classifier: Any, bound: Bound | None) -> Any:
-    """A copy of the classifier that is to tell right labels from wrong ones.
+    """A copy of the classifier that tells right labels from wrong labels.
 
-    A label is certain at any radius above 0, whatever the norm: the noise's own will do.
+    A label is certain at any radius above 0, in any norm: the norm of the noise suffices.
     """
     noise = classifier.noise_
     if bound is None:
@@ -186,18 +145,13 @@ def _judge(classifier: Any, bound: Bound | None) -> Any:
     return copy.copy(classifier).set_params(bound=bound, norm=None)
 
 
-def _lost(classifier: Any, X: Any, labels: NDArray) -> NDArray[np.bool_]:
-    """Where another label than the true one is certain."""
-    certification = classifier.certify(X)
-    return (certification.labels != labels) & ~certification.abstained
-
-
-class AttackDisplay:
+@dataclass(eq=False, repr=False)
+class AttackDisplay(ShareDisplay):
     """Robust accuracy between its bounds: certificates below, an attack above.
 
-    The share of inputs that no attack within a distance can turn lies between the two
-    lines, but for the classifier's probability `alpha` in each certificate and judgement.
-    Make one by :meth:`from_estimator`.
+    The share of inputs whose label no attack within a distance can change lies between the
+    two lines, except with the classifier's probability `alpha` in each certificate and
+    judgement. Make one by :meth:`from_estimator`.
 
     Parameters
     ----------
@@ -244,75 +198,27 @@ class AttackDisplay:
     'l1 radius'
     """
 
-    def __init__(
-        self,
-        radii: NDArray[np.float64],
-        certified: NDArray[np.float64],
-        attacked: NDArray[np.float64],
-        *,
-        norm: float | None = None,
-        n_inputs: int | None = None,
-    ):
-        self.radii = radii
-        self.certified = certified
-        self.attacked = attacked
-        self.norm = norm
-        self.n_inputs = n_inputs
+    radii: NDArray[np.float64]
+    certified: NDArray[np.float64]
+    attacked: NDArray[np.float64]
+    _: KW_ONLY
+    norm: float | None = None
+    n_inputs: int | None = None
 
-    def plot(
-        self, ax: Any = None, *, confidence: float | None = 0.95, **kwargs: Any
-    ) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        confidence : float, default=0.95
-            Probability of the band around each line, an interval at every radius that
-            allows for the choice of the inputs. None: no bands.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : AttackDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = drawing_axes(self, ax)
-        # Between two radii, the larger one's certificates and the smaller one's attacks
-        # are what is known.
-        lines = [
-            (self.certified, "certified accuracy", "steps-pre"),
-            (self.attacked, "accuracy under attack", "steps-post"),
-        ]
-        self.lines_ = []
-        for number, (accuracy, label, drawstyle) in enumerate(lines):
-            style = {**line_style(number), **kwargs}
-            self.lines_ += self.ax_.plot(
-                self.radii, accuracy, drawstyle=drawstyle, label=label, **style
-            )
-        self.bands_ = draw_bands(self.lines_, self.n_inputs, confidence)
-        self._hatch()
-        own = ax is None
-        label_accuracy(self.ax_, "accuracy", self.norm, self.radii[-1], own_figure=own)
-        return self
-
-    def _hatch(self) -> None:
-        """Mark what lies between the lines; hatched, since bands lie on it."""
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        # Between two radii, the certificates of the larger radius and the attacks of the
+        # smaller radius are known.
+        below = {"certified accuracy": self.certified}
+        above = {"accuracy under attack": self.attacked}
+        lines = draw_lines(ax, self.radii, below, drawstyle="steps-pre", **kwargs)
+        lines += draw_lines(ax, self.radii, above, drawstyle="steps-post", **kwargs)
+        # The area between the lines is hatched, since bands lie on it.
         edges = np.repeat(self.radii, 2)[1:-1]
-        self.ax_.fill_between(
-            edges,
-            np.repeat(self.certified[1:], 2),
-            np.repeat(self.attacked[:-1], 2),
-            facecolor="none",
-            edgecolor="0.7",
-            hatch="///",
-            linewidth=0.0,
-            label="not known",
-        )
+        between = np.repeat(self.certified[1:], 2), np.repeat(self.attacked[:-1], 2)
+        hatch = {"facecolor": "none", "edgecolor": "0.7", "hatch": "///", "linewidth": 0.0}
+        ax.fill_between(edges, *between, label="not known", **hatch)
+        label_radii(ax, "accuracy", self.norm, self.radii[-1])
+        return lines
 
     @classmethod
     def from_estimator(
@@ -321,7 +227,7 @@ class AttackDisplay:
         X: ArrayLike,
         y: ArrayLike,
         *,
-        attack: Attack,
+        attack: Any,
         radii: ArrayLike,
         norm: float | None = None,
         confidence: float | None = 0.95,
@@ -342,7 +248,7 @@ class AttackDisplay:
             True labels.
 
         attack : PGD
-            Attack. Its own radius does not count.
+            Attack, or an object with its `norm` and its `perturb`. Its radius is ignored.
 
         radii : array-like of shape (n_radii,)
             Distances to certify and to attack at; 0 is added.

@@ -9,18 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 
-from rs4a.metrics.drawing import common_norm, radius_label
-from rs4a.metrics.scores import (
+from rs4a.metrics.predictions import (
     CertifiedPredictions,
     certified_hits,
-    check_certified,
+    common_norm,
 )
-from rs4a.utils.checks import check_in_range
+from rs4a.utils.checks import check_in_range, format_norm
 
-__all__ = ["CertifiedComparison", "compare_certified", "paired_interval"]
+__all__ = ["CertifiedComparison", "compare_certified"]
 
 #: Columns of a table, and their names where it is printed.
 _SHOWN = {
@@ -113,7 +110,7 @@ class CertifiedComparison:
     confidence: float
 
     def to_frame(self) -> pd.DataFrame:
-        """Table with a row for every radius.
+        """Table with one row per radius.
 
         Returns
         -------
@@ -122,7 +119,9 @@ class CertifiedComparison:
             statistic, p_value and p_adjusted; the index is the radius.
         """
         columns = {name: np.atleast_1d(getattr(self, name)) for name in _SHOWN}
-        index = pd.Index(np.atleast_1d(self.radius), name=radius_label(self.norm))
+        index = pd.Index(
+            np.atleast_1d(self.radius), name=f"{format_norm(self.norm)} radius"
+        )
         return pd.DataFrame(columns, index=index)
 
     def __str__(self) -> str:
@@ -149,10 +148,10 @@ def compare_certified(
 ) -> CertifiedComparison:
     """Test whether two classifiers differ in certified accuracy, on the same inputs.
 
-    McNemar's exact test [1]_ looks at the inputs of which only one of the two records
-    certifies the true label. If both classifiers have the same certified accuracy over
-    all inputs of the kind, each such input is as likely the one as the other. The test
-    needs fewer inputs than a comparison of two separate intervals.
+    McNemar's exact test [1]_ uses the discordant inputs: only one of the two records
+    certifies their true label. If both classifiers have the same certified accuracy over
+    all inputs of the kind, each record is equally likely to be the one that certifies.
+    The test needs fewer inputs than a comparison of two separate intervals.
 
     Parameters
     ----------
@@ -161,7 +160,7 @@ def compare_certified(
 
     a, b : Certification, BoundRecord or CertificationLog
         Certified predictions of the two classifiers for the same inputs in the same
-        order. The inputs are drawn at random from those that the statement is about.
+        order. The inputs are a random sample of the inputs that the statement is about.
 
     radius : float or array-like of shape (n_radii,), default=0.0
         Distance of the adversary, in units of X. Several are tested together.
@@ -191,8 +190,8 @@ def compare_certified(
     ``p_adjusted <= 0.05`` is there by chance is at most 0.05. The test is exact for any
     number of discordant inputs. The interval of the difference, by Bonett and Price
     [3]_, is an approximation: its coverage is near `confidence`, not above it by proof.
-    Both are about the choice of the inputs. The failure probability `alpha` of the
-    certificates comes on top.
+    Test and interval allow for the choice of the inputs. The failure probability `alpha`
+    of the certificates comes on top.
 
     References
     ----------
@@ -222,21 +221,22 @@ def compare_certified(
     >>> comparison.p_value < 0.001
     True
     """
+    from statsmodels.stats.contingency_tables import mcnemar  # takes long to import
+    from statsmodels.stats.multitest import multipletests
+
     check_in_range("confidence", confidence, 0.0, 1.0, why="a probability")
-    _refuse_other_inputs(a, b)
     norm = common_norm([a, b], norm)
+    _refuse_other_inputs(a, b)
     radii = np.ravel(np.asarray(radius, dtype=np.float64))
     if not len(radii):
         raise ValueError(f"radius must hold at least one radius, got {radius!r}.")
     hits_a, hits_b = (certified_hits(y_true, each, radii, norm)[1] for each in (a, b))
     n = hits_a.shape[1]
     only_a, only_b = (hits_a & ~hits_b).sum(axis=1), (hits_b & ~hits_a).sum(axis=1)
-    tests = [
-        mcnemar([[0, i], [j, 0]], exact=True) for i, j in zip(only_a, only_b, strict=True)
-    ]
+    tests = [mcnemar([[0, i], [j, 0]]) for i, j in zip(only_a, only_b, strict=True)]
     p_value = np.array([test.pvalue for test in tests])
-    low, high = paired_interval(only_a, only_b, n, confidence)
-    columns = {
+    low, high = _paired_interval(only_a, only_b, n, confidence)
+    fields: dict[str, Any] = {
         "radius": radii,
         "accuracy_a": hits_a.mean(axis=1),
         "accuracy_b": hits_b.mean(axis=1),
@@ -249,15 +249,12 @@ def compare_certified(
         "p_value": p_value,
         "p_adjusted": multipletests(p_value, method="holm")[1],
     }
-    fields: dict[str, Any] = (
-        {name: column.item() for name, column in columns.items()}
-        if np.ndim(radius) == 0
-        else columns
-    )
+    if np.ndim(radius) == 0:
+        fields = {name: column.item() for name, column in fields.items()}
     return CertifiedComparison(**fields, norm=norm, n_inputs=n, confidence=confidence)
 
 
-def paired_interval(
+def _paired_interval(
     only_a: NDArray[np.int64], only_b: NDArray[np.int64], n: int, confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Intervals of Bonett and Price for differences of two shares of the same n inputs."""
@@ -269,9 +266,7 @@ def paired_interval(
 
 
 def _refuse_other_inputs(a: CertifiedPredictions, b: CertifiedPredictions) -> None:
-    """Refuse records of which anything says that their inputs differ."""
-    for each in (a, b):
-        check_certified(each)
+    """Refuse records of which a field says that their inputs differ."""
     got = _difference_of_inputs(a, b)
     if got:
         raise ValueError(
@@ -281,16 +276,16 @@ def _refuse_other_inputs(a: CertifiedPredictions, b: CertifiedPredictions) -> No
 
 
 def _difference_of_inputs(a: CertifiedPredictions, b: CertifiedPredictions) -> str:
-    """Name the first difference in number, names or labels of the inputs; or nothing."""
+    """Name the first difference in number, names or labels of the inputs, or nothing."""
     if len(a.labels) != len(b.labels):
         return f"{len(a.labels)} and {len(b.labels)} inputs"
     if type(a) is not type(b):
         return ""  # a log numbers images, a Certification has the index of a DataFrame
     for name in ("index", "y_true"):
-        of_a, of_b = getattr(a, name, None), getattr(b, name, None)
-        if of_a is None or of_b is None:
+        one, other = (getattr(each, name, None) for each in (a, b))
+        if one is None or other is None:
             continue
-        for row, (one, other) in enumerate(zip(of_a, of_b, strict=True)):
-            if str(one) != str(other):
-                return f"{name} {one} and {other} in row {row}"
+        for row, pair in enumerate(zip(map(str, one), map(str, other), strict=True)):
+            if len(set(pair)) > 1:
+                return f"{name} {pair[0]} and {pair[1]} in row {row}"
     return ""

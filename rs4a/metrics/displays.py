@@ -1,42 +1,33 @@
-"""Figures: accuracy against radius, and radius against probability."""
+"""Figures of classifiers and noises: accuracy and radius, against radius or probability."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.metrics.drawing import (
-    common_norm,
-    draw_bands,
-    drawing_axes,
-    label_accuracy,
-    legend_beside,
-    line_style,
-    n_lines,
-    plot_accuracies,
+    AccuracyDisplay,
+    Display,
+    draw_lines,
     radius_grid,
     radius_label,
 )
+from rs4a.metrics.predictions import CertifiedPredictions, common_norm
 from rs4a.metrics.scorers import certifiable
-from rs4a.metrics.scores import (
-    CertifiedPredictions,
-    certified_accuracy_score,
-    check_certified,
-    check_confidence,
-)
+from rs4a.metrics.scores import certified_accuracy_score, check_confidence
 from rs4a.noises import Noise
 from rs4a.utils.checks import check_norm
 
 __all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
 
-_DEFAULT_POINTS = 201
 
-
-class CertifiedAccuracyDisplay:
-    """Certified accuracy against radius, a line a classifier.
+@dataclass(eq=False, repr=False)
+class CertifiedAccuracyDisplay(AccuracyDisplay):
+    """Certified accuracy against radius, one line per classifier.
 
     Make one by :meth:`from_estimator` or :meth:`from_certifications`.
 
@@ -55,8 +46,8 @@ class CertifiedAccuracyDisplay:
         Number of inputs that the accuracies are shares of. None: no bands.
 
     undefended : mapping of str to float, default=None
-        Accuracy of the net alone, without noise. It is no certificate and holds at
-        radius 0 only, where it is marked.
+        Accuracy of the net alone, without noise, which is marked at radius 0. It is no
+        certificate.
 
     Attributes
     ----------
@@ -89,65 +80,18 @@ class CertifiedAccuracyDisplay:
     'l1 radius'
     """
 
-    def __init__(
-        self,
-        radii: NDArray[np.float64],
-        accuracies: Mapping[str, NDArray[np.float64]],
-        *,
-        norm: float | None = None,
-        n_inputs: int | None = None,
-        undefended: Mapping[str, float] | None = None,
-    ):
-        self.radii = radii
-        self.accuracies = accuracies
-        self.norm = norm
-        self.n_inputs = n_inputs
-        self.undefended = undefended
+    _: KW_ONLY
+    undefended: Mapping[str, float] | None = None
 
-    def plot(
-        self, ax: Any = None, *, confidence: float | None = 0.95, **kwargs: Any
-    ) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        confidence : float, default=0.95
-            Probability of the band around each line, an interval at every radius that
-            allows for the choice of the inputs. None: no bands.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : CertifiedAccuracyDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = drawing_axes(self, ax)
-        self.lines_ = plot_accuracies(self.ax_, self.radii, self.accuracies, **kwargs)
-        self.bands_ = draw_bands(self.lines_, self.n_inputs, confidence)
-        for name, line in zip(self.accuracies, self.lines_, strict=True):
-            self._mark_undefended(name, line.get_color())
-        label = "certified accuracy"
-        own = ax is None
-        label_accuracy(self.ax_, label, self.norm, self.radii[-1], own_figure=own)
-        return self
-
-    def _mark_undefended(self, name: str, color: Any) -> None:
-        if self.undefended is not None and name in self.undefended:
-            self.ax_.plot(
-                [0.0],
-                [self.undefended[name]],
-                marker="o",
-                fillstyle="none",
-                linestyle="none",
-                color=color,
-                clip_on=False,
-                label=f"{name}: net alone, undefended",
-            )
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        lines = super()._draw(ax, **kwargs)
+        mark = {"marker": "o", "fillstyle": "none", "linestyle": "none", "clip_on": False}
+        for name, line in zip(self.accuracies, lines, strict=True):
+            if self.undefended and name in self.undefended:
+                label = f"{name}: net alone, undefended"
+                style = {**mark, "color": line.get_color(), "label": label}
+                ax.plot([0.0], [self.undefended[name]], **style)
+        return lines
 
     @classmethod
     def from_certifications(
@@ -170,8 +114,8 @@ class CertifiedAccuracyDisplay:
             True labels.
 
         certifications : Certification, CertificationLog, or mapping of str to these
-            Certified predictions, with the name of each line. A single one is named by its
-            noise.
+            Certified predictions, with the name of each line. The noise names the line of
+            a single certification.
 
         radii : array-like of shape (n_radii,), default=None
             Distances to evaluate at. None: up to the largest certified radius.
@@ -208,8 +152,6 @@ class CertifiedAccuracyDisplay:
             certifications = {str(noise or "smoothed"): certifications}
         if not certifications:
             raise ValueError("certifications must hold at least one, got none.")
-        for each in certifications.values():
-            check_certified(each)
         norm = common_norm(certifications.values(), norm)
         grid = radius_grid(certifications.values(), norm, radii)
         accuracies = {
@@ -275,20 +217,17 @@ class CertifiedAccuracyDisplay:
         check_confidence(confidence)
         estimator = certifiable(estimator)
         name = str(estimator.noise_) if name is None else name
+        records = {name: estimator.certify(X)}
+        undefended = {name: estimator.base_score(X, y)}
+        how: dict[str, Any] = {"radii": radii, "norm": norm, "confidence": confidence}
         return cls.from_certifications(
-            y,
-            {name: estimator.certify(X)},
-            radii=radii,
-            norm=norm,
-            undefended={name: estimator.base_score(X, y)},
-            confidence=confidence,
-            ax=ax,
-            **kwargs,
+            y, records, undefended=undefended, ax=ax, **how, **kwargs
         )
 
 
-class RadiusDisplay:
-    """Certified radius against the probability of the top class, a line a noise.
+@dataclass(eq=False, repr=False)
+class RadiusDisplay(Display):
+    """Certified radius against the probability of the top class, one line per noise.
 
     Make one by :meth:`from_noises`.
 
@@ -324,46 +263,20 @@ class RadiusDisplay:
     ['Laplace(sigma=1.0)', 'Uniform(sigma=1.0)']
     """
 
-    def __init__(
-        self,
-        prob_lower: NDArray[np.float64],
-        radii: Mapping[str, NDArray[np.float64]],
-        *,
-        norm: float | None = None,
-    ):
-        self.prob_lower = prob_lower
-        self.radii = radii
-        self.norm = norm
+    prob_lower: NDArray[np.float64]
+    radii: Mapping[str, NDArray[np.float64]]
+    _: KW_ONLY
+    norm: float | None = None
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : RadiusDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = drawing_axes(self, ax)
-        self.lines_ = []
-        for name, radius in self.radii.items():
-            style = {**line_style(n_lines(self.ax_)), **kwargs}
-            self.lines_ += self.ax_.plot(self.prob_lower, radius, label=name, **style)
-        self.ax_.set(
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        lines = draw_lines(ax, self.prob_lower, self.radii, **kwargs)
+        ax.set(
             xlabel="probability of the top class",
             ylabel=f"certified {radius_label(self.norm)}",
             xlim=(self.prob_lower[0], self.prob_lower[-1]),
+            ylim=(0, None),
         )
-        self.ax_.set_ylim(bottom=0)
-        legend_beside(self.ax_, own_figure=ax is None)
-        return self
+        return lines
 
     @classmethod
     def from_noises(
@@ -407,7 +320,7 @@ class RadiusDisplay:
         if isinstance(noises, Noise):
             noises = [noises]
         if prob_lower is None:
-            prob_lower = np.linspace(0.5, 0.999, _DEFAULT_POINTS)
+            prob_lower = np.linspace(0.5, 0.999, 201)
         probabilities = np.asarray(prob_lower, dtype=np.float64)
         radii = {str(n): n.radius(probabilities, norm=norm, dim=dim) for n in noises}
         return cls(probabilities, radii, norm=norm).plot(ax=ax, **kwargs)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -15,20 +17,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from rs4a.inputs.arrays import check_inputs
-from rs4a.metrics.drawing import (
-    drawing_axes,
-    legend_beside,
-    line_style,
-    marker_style,
-    n_lines,
-)
+from rs4a.metrics.drawing import Display, draw_lines
 from rs4a.metrics.scorers import certifiable
 from rs4a.nets.outputs import check_is_net, evaluating, to_net, without_gradients
 
 __all__ = ["NoisePropagationDisplay", "noise_propagation"]
 
-_INPUT = "input"
-#: More names than that do not fit below the axis.
+#: More names do not fit below the axis; fewer names are slanted, as these are read easily.
 _MAX_TICKS = 30
 _MAX_SLANTED = 12
 
@@ -41,23 +36,24 @@ def noise_propagation(
     layers: Sequence[str] | None = None,
     random_state: Any = None,
 ) -> pd.Series:
-    """Distance between noisy copies of one input, relative to those of different inputs.
+    """Distance between noisy copies of one input, relative to copies of different inputs.
 
     In every layer it is the mean l2 distance between the activations of two noisy copies
-    of one input, divided by that between noisy copies of two different inputs. About 1,
-    the noise drowns what tells the inputs apart; at 0, the net has removed the noise and
-    kept what they are. Distances themselves say little: they grow with the width and the
-    weights of a layer, and the ratio does not. The inputs without noise say little too: a
-    net trained under much noise may answer them all alike.
+    of one input, divided by the mean distance between noisy copies of two different
+    inputs. Near 1, the noise hides the differences between the inputs; at 0, the net has
+    removed the noise and kept the differences. The distances alone say little, because
+    they grow with the width and the weights of a layer; the ratio does not. Inputs without
+    noise say little too: a net that was trained under much noise may answer them all
+    alike.
 
     Parameters
     ----------
     estimator : SmoothedClassifier, or search over one
-        Fitted classifier, under whose noise its net is measured. For a net under another
-        noise, fit one with the net in a FrozenEstimator.
+        Fitted classifier, whose net is measured under the noise of the fit. For another
+        noise, fit a classifier of that noise with the net in a FrozenEstimator.
 
     X : array-like of shape (n, ...)
-        Inputs, at least two; those of a Dataset are all read.
+        Inputs, at least two; all inputs of a Dataset are read.
 
     n_copies : int, default=64
         Noisy copies of every input, at least two.
@@ -72,9 +68,9 @@ def noise_propagation(
     Returns
     -------
     distances : pandas.Series of shape (n_layers + 1,), float64
-        By name, the input first and then the layers in the order in which they are run;
-        the second run of a layer "relu" is "relu (2)". NaN where a layer answers all
-        noisy inputs alike. What is no module of its own, such as `torch.relu`, is not seen.
+        By name: "input", then the layers in the order in which they run; the second run
+        of a layer "relu" is "relu (2)". NaN where a layer answers all noisy inputs alike.
+        A function that is no module, such as `torch.relu`, is not measured.
 
     Raises
     ------
@@ -84,7 +80,7 @@ def noise_propagation(
     NotFittedError
         If the classifier is not fitted.
     TypeError
-        If it is smoothed from a base that is no net.
+        If the base of the classifier is no net.
 
     Examples
     --------
@@ -104,12 +100,12 @@ def noise_propagation(
     """
     classifier = certifiable(estimator)
     check_is_fitted(classifier, "estimator_")
-    # Those of a Dataset are read here: every one of them is needed in every pass.
+    # A Dataset is read once: every pass needs all inputs.
     inputs = torch.from_numpy(np.asarray(check_inputs(classifier, X, reset=False)))
     if min(len(inputs), n_copies) < 2:
         raise ValueError(
-            "Distances need two at least: X must have 2 inputs and n_copies must be 2 or "
-            f"more, got {len(inputs)} and {n_copies}."
+            "X must have at least 2 inputs and n_copies must be at least 2, got "
+            f"{len(inputs)} and {n_copies}."
         )
     net = classifier.estimator_
     check_is_net(net, "noise_propagation")
@@ -129,7 +125,7 @@ def noise_propagation(
 
 
 def _modules(net: Any, layers: Sequence[str] | None) -> dict[str, torch.nn.Module]:
-    """Modules to look at, by name: the leaves, or those that are asked for."""
+    """Modules that are measured, by name: all leaves, or the given layers."""
     named = dict(net.module_.named_modules())
     if layers is None:
         return {
@@ -149,42 +145,26 @@ def _modules(net: Any, layers: Sequence[str] | None) -> dict[str, torch.nn.Modul
 def _layer_distances(
     net: Any, modules: Mapping[str, torch.nn.Module], batch: torch.Tensor
 ) -> pd.Series:
-    """Mean distance between the activations of a batch, in every layer that is run."""
-    found = {_INPUT: _mean_distance(batch)}
+    """Mean distance between the activations of a batch, in every layer that runs."""
+    found = {"input": _mean_distance(batch)}
+    runs = Counter[str]()
 
-    def measure(name: str, output: Any) -> None:
+    def measure(name: str, module: torch.nn.Module, args: Any, output: Any) -> None:
         output = output[0] if isinstance(output, tuple) else output
-        found[_unused(name, found)] = _mean_distance(output)
+        runs[name] += 1
+        numbered = name if runs[name] == 1 else f"{name} ({runs[name]})"
+        found[numbered] = _mean_distance(output)
 
-    with _watching(modules, measure):
-        net.infer(to_net(net, batch))
-    return pd.Series(found, dtype=np.float64)
-
-
-@contextmanager
-def _watching(
-    modules: Mapping[str, torch.nn.Module], measure: Callable[[str, Any], None]
-) -> Iterator[None]:
-    """Call `measure` with the name and the output of each module that is run."""
     handles = [
-        module.register_forward_hook(
-            lambda _module, _inputs, output, name=name: measure(name, output)
-        )
+        module.register_forward_hook(partial(measure, name))
         for name, module in modules.items()
     ]
     try:
-        yield
+        net.infer(to_net(net, batch))
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _unused(name: str, used: Mapping[str, float]) -> str:
-    """Name of this run of a layer that may have been run before."""
-    number = 1
-    while (numbered := name if number == 1 else f"{name} ({number})") in used:
-        number += 1
-    return numbered
+    return pd.Series(found, dtype=np.float64)
 
 
 def _mean_distance(activations: torch.Tensor) -> float:
@@ -192,11 +172,12 @@ def _mean_distance(activations: torch.Tensor) -> float:
     return float(torch.pdist(activations.flatten(1).float()).mean())
 
 
-class NoisePropagationDisplay:
-    """Relative distance of noisy copies of an input against layer, a line a classifier.
+@dataclass(eq=False, repr=False)
+class NoisePropagationDisplay(Display):
+    """Relative distance of noisy copies of an input, per layer; one line per classifier.
 
-    The figure of :func:`noise_propagation`: about 1 the noise drowns what tells inputs
-    apart, at 0 the net has removed it. Make one by :meth:`from_estimators`.
+    The figure of :func:`noise_propagation`: near 1 the noise hides the differences between
+    inputs, at 0 the net has removed the noise. Make one by :meth:`from_estimators`.
 
     Parameters
     ----------
@@ -229,46 +210,20 @@ class NoisePropagationDisplay:
     ['input', 'hidden', 'logits']
     """
 
-    def __init__(self, layers: Sequence[str], distances: Mapping[str, NDArray[np.float64]]):
-        self.layers = layers
-        self.distances = distances
+    layers: Sequence[str]
+    distances: Mapping[str, NDArray[np.float64]]
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : NoisePropagationDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = drawing_axes(self, ax)
-        self.lines_ = []
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
         positions = np.arange(len(self.layers))
-        before = n_lines(self.ax_)
-        for number, (name, distances) in enumerate(self.distances.items(), before):
-            style = {**marker_style(number), **line_style(number), **kwargs}
-            self.lines_ += self.ax_.plot(positions, distances, label=name, **style)
-        self.ax_.set(ylabel="distance of noisy copies of one input\n/ of different inputs")
-        self.ax_.set_ylim(0, 1.05 * self.ax_.get_ylim()[1])
-        self._label_layers()
-        legend_beside(self.ax_, own_figure=ax is None)
-        return self
-
-    def _label_layers(self) -> None:
-        shown = range(0, len(self.layers), -(-len(self.layers) // _MAX_TICKS))
-        names = [self.layers[position] for position in shown]
-        # Slanted names are easier to read, upright ones take less room.
+        lines = draw_lines(ax, positions, self.distances, markers=True, **kwargs)
+        ax.set(ylabel="distance of noisy copies of one input\n/ of different inputs")
+        ax.set_ylim(0, 1.05 * ax.get_ylim()[1])
+        every = -(-len(self.layers) // _MAX_TICKS)
+        names = list(self.layers[::every])
         slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         style = slant if len(names) <= _MAX_SLANTED else {"rotation": 90}
-        self.ax_.set_xticks(list(shown), names, **style)
+        ax.set_xticks(positions[::every], names, **style)
+        return lines
 
     @classmethod
     def from_estimators(
@@ -288,10 +243,10 @@ class NoisePropagationDisplay:
         ----------
         estimators : SmoothedClassifier, search over one, or mapping of str to these
             Fitted classifiers whose nets have the same layers, with the name of each
-            line. A single one is named by its noise.
+            line. The noise names the line of a single classifier.
 
         X : array-like of shape (n, ...)
-            Inputs, at least two; those of a Dataset are all read.
+            Inputs, at least two; all inputs of a Dataset are read.
 
         n_copies : int, default=64
             Noisy copies of every input, at least two.
@@ -324,17 +279,15 @@ class NoisePropagationDisplay:
         if not estimators:
             raise ValueError("estimators must hold at least one, got none.")
         options = {"n_copies": n_copies, "layers": layers, "random_state": random_state}
-        measured = {
-            name: noise_propagation(estimator, X, **options)
-            for name, estimator in estimators.items()
-        }
-        names = next(iter(measured.values())).index.tolist()
-        for name, distances in measured.items():
-            if distances.index.tolist() != names:
+        names: list[str] = []
+        measured = {}
+        for name, estimator in estimators.items():
+            distances = noise_propagation(estimator, X, **options)
+            measured[name], own = distances.to_numpy(), distances.index.tolist()
+            names = names or own
+            if own != names:
                 raise ValueError(
-                    "estimators must have nets with the same layers, got "
-                    f"{distances.index.tolist()} for {name!r} and {names} for the first. "
-                    "Name common ones by layers=."
+                    f"estimators must have nets with the same layers, got {own} for "
+                    f"{name!r} and {names} for the first. Give common layers by layers=."
                 )
-        arrays = {name: distances.to_numpy() for name, distances in measured.items()}
-        return cls(names, arrays).plot(ax=ax, **kwargs)
+        return cls(names, measured).plot(ax=ax, **kwargs)

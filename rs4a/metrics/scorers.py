@@ -13,8 +13,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
 from rs4a.inputs.arrays import as_array
-from rs4a.metrics.averages import check_average
-from rs4a.metrics.results import Record
+from rs4a.metrics.predictions import CertifiedPredictions, check_average
 from rs4a.metrics.scores import (
     abstention_rate,
     average_certified_radius,
@@ -25,6 +24,8 @@ from rs4a.utils.user_warnings import warn_user
 
 __all__ = ["certifiable", "make_certified_scorer", "warn_of_one_answer"]
 
+#: Steps of a pipeline that leave the inputs as they are.
+_NOTHING = (None, "passthrough")
 _AVERAGING = (certified_accuracy_score, average_certified_radius, abstention_rate)
 
 
@@ -36,9 +37,9 @@ def make_certified_scorer(
 ) -> Callable[..., float]:
     """Make a scorer that certifies the test inputs and scores the certification.
 
-    Several such scorers in one `cross_validate` or search share one certification a
-    fold. Searches are unwrapped to their best estimator. A pipeline with a transformer
-    in front is refused: radii would be in units of the transformed inputs.
+    Several such scorers in one `cross_validate` or search share one certification per
+    fold. Of a search, the scorer takes the best estimator. It refuses a pipeline with a
+    transformer: radii would be in units of the transformed inputs.
 
     Parameters
     ----------
@@ -49,16 +50,16 @@ def make_certified_scorer(
         Whether a high score is good; if not, the scorer changes its sign.
 
     **kwargs : dict
-        Further arguments of `score_func`, such as `radius`, `norm` and `average`. In a
-        search over noises name `norm`: without it each candidate is scored in its noise's
-        own. Where classes are of different sizes, ``average="macro"`` lets them count
-        alike.
+        Further arguments of `score_func`, such as `radius`, `norm` and `average`. Give
+        `norm` in a search over noises: without it, the score of each candidate is in the
+        norm of its noise. With ``average="macro"``, classes of different sizes have the
+        same weight.
 
     Returns
     -------
     scorer : callable
         Scorer with the signature ``scorer(estimator, X, y, sample_weight=None)``. It
-        takes part in scikit-learn's metadata routing:
+        supports scikit-learn's metadata routing:
         ``scorer.set_score_request(sample_weight=True)``.
 
     Raises
@@ -72,8 +73,7 @@ def make_certified_scorer(
     Warns
     -----
     CertificationWarning
-        The scorer, where the classifier answers every input with one label and `y` holds
-        others too.
+        By the scorer, if all inputs get one label, and `y` holds several.
 
     Examples
     --------
@@ -94,21 +94,17 @@ def make_certified_scorer(
         check_norm(kwargs["norm"])
     if score_func in _AVERAGING:
         check_average(kwargs.get("average", "micro"))
-    sign = 1 if greater_is_better else -1
-    return _CertifiedScorer(score_func, sign, kwargs)
+    # A search has the second method: it lets scikit-learn see, before any scoring, that
+    # several scorers ask for the same response.
+    methods = ["certify", "predict"]
+    return _CertifiedScorer(score_func, 1 if greater_is_better else -1, kwargs, methods)
 
 
 class _CertifiedScorer(_Scorer):
     """scikit-learn's scorer, with `certify` in place of `predict`.
 
-    Being one of scikit-learn's own, it takes part in their cache of responses, which is
-    how several scorers come to share one certification.
+    Several scorers share one certification by scikit-learn's cache of responses.
     """
-
-    def __init__(self, score_func: Callable[..., float], sign: int, kwargs: dict[str, Any]):
-        # The second method is what a search has: it lets scikit-learn see, before any
-        # scoring, that several scorers ask for the same response.
-        super().__init__(score_func, sign, kwargs, response_method=["certify", "predict"])
 
     def _score(
         self,
@@ -130,19 +126,19 @@ class _CertifiedScorer(_Scorer):
         return self._sign * score
 
 
-def warn_of_one_answer(certification: Record, y_true: Any) -> None:
+def warn_of_one_answer(certification: CertifiedPredictions, y_true: Any) -> None:
     """Warn where all inputs get one label and are not of one class."""
-    labels, y = certification.labels, np.ravel(np.asarray(y_true))
-    if len(set(labels.tolist())) == 1 and (y != y[:1]).any():
+    answers = set(certification.labels.tolist())
+    if len(answers) == 1 and len(np.unique(y_true)) > 1:
         warn_user(
-            f"Every answer under {certification.noise} is {labels.tolist()[0]!r}, while "
-            "the true labels are several: certified accuracy is the share of that class. "
-            'average="macro" lets all classes count alike.'
+            f"Every answer under {certification.noise} is {answers.pop()!r}, but there are "
+            "several true labels: certified accuracy is the share of that class. "
+            'average="macro" gives all classes the same weight.'
         )
 
 
 def certifiable(estimator: Any) -> Any:
-    """Return the classifier whose radii are in units of the inputs that a user gives."""
+    """Return the classifier, whose radii are in units of the inputs of a user."""
     if isinstance(estimator, BaseSearchCV):
         if not hasattr(estimator, "best_estimator_"):
             raise ValueError(
@@ -151,27 +147,20 @@ def certifiable(estimator: Any) -> Any:
             )
         return certifiable(estimator.best_estimator_)
     if isinstance(estimator, Pipeline):
-        _refuse_transformers(estimator)
-        return certifiable(estimator.steps[-1][1])
+        *before, (_, last) = estimator.steps
+        transformers = [f"{name}={step}" for name, step in before if step not in _NOTHING]
+        if transformers:
+            raise ValueError(
+                f"A certified scorer cannot take a Pipeline with {', '.join(transformers)} "
+                "in front of the classifier: its radii are in units of the transformed "
+                "inputs and prove nothing about the original inputs. Put the "
+                "transformation into the net, as its first layer, or smooth the pipeline: "
+                "SmoothedClassifier(make_pipeline(transformer, classifier))."
+            )
+        return certifiable(last)
     if not hasattr(estimator, "certify"):
         raise TypeError(
             "A certified scorer needs a SmoothedClassifier, or a search over one, got "
             f"{type(estimator).__name__}."
         )
     return estimator
-
-
-def _refuse_transformers(pipeline: Pipeline) -> None:
-    transformers = [
-        f"{name}={step}"
-        for name, step in pipeline.steps[:-1]
-        if step is not None and step != "passthrough"
-    ]
-    if transformers:
-        raise ValueError(
-            f"A certified scorer cannot take a Pipeline with {', '.join(transformers)} in "
-            "front of the classifier: its radii are in units of the transformed inputs "
-            "and say nothing certain about the original ones. Put the transformation "
-            "into the net, as its first layer, or smooth the pipeline: "
-            "SmoothedClassifier(make_pipeline(transformer, classifier))."
-        )

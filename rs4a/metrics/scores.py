@@ -1,74 +1,28 @@
-"""Scores of a certification against the true labels."""
+"""Scores of a certification against the true labels, and joint statements about inputs."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import column_or_1d
-from statsmodels.stats.proportion import proportion_confint
 
-from rs4a.inputs.arrays import as_array
-from rs4a.metrics.averages import (
+from rs4a.metrics.predictions import (
+    CertifiedPredictions,
+    certified_hits,
     check_average,
-    check_sample_weight,
+    check_certified,
     mean_over_inputs,
     rows_by_class,
+    true_labels,
 )
 from rs4a.utils.checks import check_in_range
 
 __all__ = [
-    "CertifiedPredictions",
-    "abstention_rate",
-    "average_certified_radius",
-    "binomial_interval",
-    "certified_accuracy_interval",
-    "certified_accuracy_score",
-    "certified_hits",
-    "check_certified",
-    "check_confidence",
-    "comparable_labels",
-]
-
-
-class CertifiedPredictions(Protocol):
-    """What a score needs: a `Certification` or a `CertificationLog`."""
-
-    @property
-    def labels(self) -> NDArray:
-        """Predicted labels, (n,)."""
-
-    @property
-    def abstained(self) -> NDArray[np.bool_]:
-        """Where there is no certificate, (n,)."""
-
-    def radius(self, norm: float | None = None) -> NDArray[np.float64]:
-        """Certified radii, (n,)."""
-
-
-@overload
-def certified_accuracy_score(
-    y_true: ArrayLike,
-    certification: CertifiedPredictions,
-    *,
-    radius: float,
-    norm: float | None = None,
-    sample_weight: ArrayLike | None = None,
-    average: str = "micro",
-) -> float: ...
-
-
-@overload
-def certified_accuracy_score(
-    y_true: ArrayLike,
-    certification: CertifiedPredictions,
-    *,
-    radius: list[float] | tuple[float, ...] | NDArray,
-    norm: float | None = None,
-    sample_weight: ArrayLike | None = None,
-    average: str = "micro",
-) -> NDArray[np.float64]: ...
+    "abstention_rate", "average_certified_radius", "binomial_interval",
+    "certified_accuracy_interval", "certified_accuracy_score", "check_confidence",
+    "jointly_certified",
+]  # fmt: skip
 
 
 def certified_accuracy_score(
@@ -98,12 +52,12 @@ def certified_accuracy_score(
         Norm of the adversary. None: the certification's own.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs, of at least 0. None: all weigh the same.
+        Weights of the inputs, of at least 0. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         "micro" is the mean over inputs. "macro" is the mean over the classes of `y_true`
-        of each class's own score: rare classes count as much as frequent ones. A class
-        without an input of positive weight is left out.
+        of the score of each class: all classes have the same weight. A class without an
+        input of positive weight is left out.
 
     Returns
     -------
@@ -131,10 +85,8 @@ def certified_accuracy_score(
     >>> certified_accuracy_score([0, 0, 0, 1], certification, radius=0.5, average="macro")
     0.8333333333333333
     """
-    check_average(average)
     y, hits = certified_hits(y_true, certification, radius, norm)
-    weights = check_sample_weight(sample_weight, len(y))
-    scores = mean_over_inputs(hits, y, weights, average)
+    scores = mean_over_inputs(hits, y, sample_weight, average)
     return float(scores) if hits.ndim == 1 else scores
 
 
@@ -145,14 +97,13 @@ def certified_accuracy_interval(
     radius: Any,
     norm: float | None = None,
     confidence: float = 0.95,
-    sample_weight: ArrayLike | None = None,
     average: str = "micro",
 ) -> tuple[Any, Any]:
-    """Confidence interval of certified accuracy, as the inputs are a sample of many.
+    """Confidence interval of certified accuracy, for inputs that are a random sample.
 
-    The exact binomial one of Clopper and Pearson, at every radius by itself. It is about
-    the choice of the inputs; that certificates fail with probability `alpha` is another
-    matter.
+    It is the exact binomial interval of Clopper and Pearson [1]_, at every radius by
+    itself. It allows for the choice of the inputs. The probability `alpha` with which
+    certificates fail comes on top.
 
     Parameters
     ----------
@@ -160,8 +111,8 @@ def certified_accuracy_interval(
         True labels.
 
     certification : Certification or CertificationLog
-        Certified predictions for the same inputs, drawn at random from those that the
-        accuracy is to be known of.
+        Certified predictions for the same inputs, which are drawn at random from all
+        inputs that the statement is about.
 
     radius : float or array-like of shape (n_radii,)
         Distance of the adversary, in units of X.
@@ -172,12 +123,9 @@ def certified_accuracy_interval(
     confidence : float, default=0.95
         Probability with which the interval holds the accuracy, at each radius.
 
-    sample_weight : None, default=None
-        Refused: of weighted inputs no such interval is known. It is here to say so.
-
     average : {"micro", "macro"}, default="micro"
-        "macro": interval of the mean over classes, from an interval for each class at
-        ``1 - (1 - confidence) / n_classes``, so that all hold at once.
+        "macro" is the interval of the mean over classes. It is made of an interval for
+        each class at ``1 - (1 - confidence) / n_classes``, so that all hold at once.
 
     Returns
     -------
@@ -188,7 +136,11 @@ def certified_accuracy_interval(
     ------
     ValueError
         If the lengths differ, a radius is negative or NaN, `confidence` is outside
-        (0, 1), `average` is not as described, or there are weights.
+        (0, 1), or `average` is not as described.
+
+    Notes
+    -----
+    There is no `sample_weight`: weighted inputs are no binomial sample.
 
     References
     ----------
@@ -211,30 +163,21 @@ def certified_accuracy_interval(
     """
     check_average(average)
     check_confidence(confidence)
-    if sample_weight is not None:
-        raise ValueError(
-            "sample_weight must be None: weighted inputs are no binomial sample, and the "
-            "interval of Clopper and Pearson does not hold for their accuracy. "
-            "certified_accuracy_score takes weights."
-        )
     y, hits = certified_hits(y_true, certification, radius, norm)
     rows = [slice(None)] if average == "micro" else list(rows_by_class(y).values())
     each = 1.0 - (1.0 - confidence) / len(rows)
-    intervals = [_interval(hits[..., some], each) for some in rows]
-    low, high = np.mean(intervals, axis=0)
+    groups = [hits[..., some] for some in rows]
+    ends = [binomial_interval(g.mean(axis=-1), g.shape[-1], each) for g in groups]
+    low, high = np.mean(ends, axis=0)
     return (low, high) if hits.ndim > 1 else (float(low), float(high))
-
-
-def _interval(hits: NDArray[np.bool_], confidence: float) -> NDArray[np.float64]:
-    """Both ends of the intervals of the shares of hits, stacked."""
-    ends = binomial_interval(hits.mean(axis=-1), hits.shape[-1], confidence)
-    return np.stack(ends)
 
 
 def binomial_interval(
     shares: ArrayLike, n: int, confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Exact confidence intervals of probabilities, from shares of n trials."""
+    from statsmodels.stats.proportion import proportion_confint  # takes long to import
+
     check_confidence(confidence)
     hits = np.rint(np.asarray(shares) * n)
     low, high = proportion_confint(hits, n, alpha=1.0 - confidence, method="beta")
@@ -242,7 +185,7 @@ def binomial_interval(
 
 
 def check_confidence(confidence: float | None) -> None:
-    """Refuse what is no probability; None stands for no interval at all."""
+    """Refuse a number that is no probability; None means that there is no interval."""
     if confidence is not None:
         check_in_range("confidence", confidence, 0.0, 1.0, why="a probability")
 
@@ -269,7 +212,7 @@ def average_certified_radius(
         Norm of the adversary. None: the certification's own.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs, of at least 0. None: all weigh the same.
+        Weights of the inputs, of at least 0. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -287,19 +230,17 @@ def average_certified_radius(
 
     Notes
     -----
-    Inputs that are easy anyway dominate it [1]_: report the distribution of the
-    probability as well, which :class:`PredictionDisplay` draws.
+    Easy inputs dominate this mean [1]_. Report the distribution of the probability as
+    well, which :class:`PredictionDisplay` draws.
 
     References
     ----------
     .. [1] Sun et al., "Average Certified Radius is a Poor Metric for Randomized
        Smoothing", 2024, arXiv:2410.06895.
     """
-    check_average(average)
-    y, correct = _certified_and_correct(y_true, certification)
-    weights = check_sample_weight(sample_weight, len(y))
+    y, correct = certified_hits(y_true, certification)
     radii = np.where(correct, certification.radius(norm), 0.0)
-    return float(mean_over_inputs(radii, y, weights, average))
+    return float(mean_over_inputs(radii, y, sample_weight, average))
 
 
 def abstention_rate(
@@ -309,19 +250,19 @@ def abstention_rate(
     sample_weight: ArrayLike | None = None,
     average: str = "micro",
 ) -> float:
-    """Share of inputs without a certificate, whatever their label.
+    """Share of inputs without a certificate, rightly classified or not.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
-        True labels; they matter to "macro" only. A score has them, so that scorers can
-        use it.
+        True labels. Only "macro" uses them; all scores take them, so that scorers can
+        use any score.
 
     certification : Certification or CertificationLog
         Certified predictions for the same inputs.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs, of at least 0. None: all weigh the same.
+        Weights of the inputs, of at least 0. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -338,62 +279,104 @@ def abstention_rate(
         differ.
     """
     check_certified(certification)
-    check_average(average)
-    abstained = certification.abstained
-    weights = check_sample_weight(sample_weight, len(abstained))
-    y = certification.labels if average == "micro" else _labels(y_true, certification)
-    return float(mean_over_inputs(abstained, y, weights, average))
+    y = certification.labels if average != "macro" else true_labels(y_true, certification)
+    return float(mean_over_inputs(certification.abstained, y, sample_weight, average))
 
 
-def check_certified(certification: Any) -> None:
-    """Refuse labels in the place of a record, and records without inputs."""
-    if not (hasattr(certification, "radius") and hasattr(certification, "abstained")):
-        raise TypeError(
-            "certification must be a Certification, a BoundRecord or a CertificationLog, "
-            f"got {type(certification).__name__}. Scores take (y_true, certification)."
-        )
-    if not len(certification.labels):
-        raise ValueError("certification must hold at least one input, got none.")
+def jointly_certified(
+    y_true: ArrayLike,
+    certification: Any,
+    *,
+    radius: float,
+    norm: float | None = None,
+    alpha: float = 0.05,
+) -> NDArray[np.bool_]:
+    """Mark inputs whose certificates at a radius hold together, by Holm's correction.
 
+    Each certificate may be wrong with probability `certification.alpha`, for each input
+    separately. Here all statements together may: with probability at least 1 - `alpha`
+    over the noise, the smoothed classifier gives every marked input its label, and
+    no change of length below `radius` alters an answer.
 
-def _labels(y_true: ArrayLike, certification: CertifiedPredictions) -> NDArray:
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        Labels of the statements: the true labels, or ``certification.labels`` for the
+        statement that the answers stay the same, right or wrong.
+
+    certification : Certification
+        Record of the votes on these inputs.
+
+    radius : float
+        Distance of the adversary, in units of X. Choose it, and `norm`, before you see
+        the votes.
+
+    norm : {1, 2, inf}, default=None
+        Norm of the adversary. None: the certification's own.
+
+    alpha : float, default=0.05
+        Probability with which any statement about a marked input may be wrong. The
+        certification's own `alpha` is ignored.
+
+    Returns
+    -------
+    marked : ndarray of shape (n,), bool
+        Inputs that the joint statement is about. Of a deterministic record, all inputs
+        with a large enough certificate, since its certificates cannot be wrong.
+
+    Raises
+    ------
+    TypeError
+        If the record holds no votes, as a CertificationLog or a BoundRecord.
+    ValueError
+        If the length of `y_true` differs, `radius` is no single number of at least 0, or
+        `alpha` is outside (0, 1).
+
+    Notes
+    -----
+    The p-value of an input is the smallest alpha at which its votes certify the label at
+    the radius. Holm's method [1]_ compares the i-th smallest of n p-values with
+    ``alpha / (n - i + 1)``, so the votes are read again at alpha / n, and then, while
+    new inputs are marked, at alpha divided by the number of inputs that are left. No
+    p-value is approximated: a mark is a certificate at its level.
+
+    The statement holds for all dependences between inputs. It needs a bound that
+    falls where alpha falls, as all bounds of rs4a do. It marks at least the inputs that
+    are certified at alpha / n, which is Bonferroni's correction. The latter holds for
+    all radii at once: use ``certification.recompute(alpha=alpha / n)`` for a curve.
+
+    References
+    ----------
+    .. [1] Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian
+       Journal of Statistics 6, 1979.
+
+    Examples
+    --------
+    >>> from rs4a import Certification
+    >>> from rs4a.metrics import jointly_certified
+    >>> from rs4a.noises import Uniform
+    >>> certification = Certification.from_counts(
+    ...     [[1000, 0], [790, 210], [780, 220], [760, 240]], labels=[0] * 4,
+    ...     noise=Uniform(lambd=1.0), dim=64,
+    ... )
+    >>> jointly_certified([0] * 4, certification, radius=0.5, alpha=0.05)
+    array([ True,  True,  True, False])
+    """
+    check_in_range("alpha", alpha, 0.0, 1.0, why="a probability")
+    if np.ndim(radius) != 0:
+        raise ValueError(f"radius must be a single number, got {radius!r}.")
     check_certified(certification)
-    labels = certification.labels
-    return comparable_labels("y_true", y_true, labels, len(labels))
-
-
-def _certified_and_correct(
-    y_true: ArrayLike, certification: CertifiedPredictions
-) -> tuple[NDArray, NDArray[np.bool_]]:
-    """True labels, and where there is a certificate for them."""
-    y = _labels(y_true, certification)
-    return y, (y == certification.labels) & ~certification.abstained
-
-
-def certified_hits(
-    y_true: ArrayLike, certification: CertifiedPredictions, radius: Any, norm: float | None
-) -> tuple[NDArray, NDArray[np.bool_]]:
-    """True labels, and where they are certified at every radius, (..., n)."""
-    radii = np.asarray(radius, dtype=np.float64)
-    if not (radii >= 0.0).all():
-        raise ValueError(f"radius must be at least 0, got {radius!r}.")
-    y, correct = _certified_and_correct(y_true, certification)
-    return y, correct & (certification.radius(norm) >= radii[..., np.newaxis])
-
-
-def comparable_labels(name: str, y: ArrayLike, known: NDArray, n: int) -> NDArray:
-    """Return true labels that can be compared with known ones, one for each of n inputs."""
-    labels = column_or_1d(as_array(y), warn=True)
-    if labels.dtype == object:
-        labels = np.asarray(labels.tolist())
-    if len(labels) and (labels.dtype.kind in "US") != (known.dtype.kind in "US"):
-        raise ValueError(
-            f"{name} must have labels as the certification has them, such as "
-            f"{known[0]!r}, got {labels[0]!r}."
+    if not hasattr(certification, "recompute"):
+        raise TypeError(
+            "certification must be a Certification, whose votes can be read at another "
+            f"alpha, got {type(certification).__name__}."
         )
-    if len(labels) != n:
-        raise ValueError(
-            f"{name} must have {n} entries, one for every certified input, got "
-            f"{len(labels)}."
-        )
-    return labels
+    n = len(certification.labels)
+    marked = np.zeros(n, dtype=bool)
+    while True:
+        n_left = max(n - int(marked.sum()), 1)
+        at_level = certification.recompute(alpha=alpha / n_left)
+        certified = certified_hits(y_true, at_level, radius, norm)[1]
+        if not (certified & ~marked).any():
+            return marked
+        marked |= certified

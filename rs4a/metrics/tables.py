@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from rs4a.metrics.drawing import common_norm
-from rs4a.metrics.results import NamedResult, Result, check_results
+from rs4a.metrics.predictions import NamedResult, Result, check_results, common_norm
 from rs4a.metrics.scores import certified_accuracy_score
 from rs4a.utils.checks import format_norm
 
 __all__ = [
-    "certified_accuracy_frame",
-    "certified_accuracy_table",
+    "best_accuracies", "certified_accuracy_frame", "certified_accuracy_table",
     "format_accuracy_table",
-]
+]  # fmt: skip
 
 
 def certified_accuracy_frame(
@@ -31,7 +29,7 @@ def certified_accuracy_frame(
     sample_weight: ArrayLike | None = None,
     average: str = "micro",
 ) -> pd.DataFrame:
-    """Certified accuracy of many certifications, a row for each and every radius.
+    """Certified accuracy of many certifications, one row per certification and radius.
 
     Parameters
     ----------
@@ -50,7 +48,7 @@ def certified_accuracy_frame(
         None: the kinds of the noise.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs. None: all weigh the same.
+        Weights of the inputs. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -85,54 +83,35 @@ def certified_accuracy_frame(
     named = check_results(results, names)
     norm = common_norm((each.record for each in named), norm)
     grid = np.atleast_1d(np.asarray(radii, dtype=np.float64))
-    frames = [
-        pd.DataFrame(
-            {
-                _key(names): name,
-                "sigma": sigma,
-                "radius": grid,
-                "accuracy": certified_accuracy_score(
-                    y,
-                    record,
-                    radius=grid,
-                    norm=norm,
-                    sample_weight=sample_weight,
-                    average=average,
-                ),
-            }
-        )
-        for name, record, y, sigma in named
-    ]
+    options: dict[str, Any] = {"sample_weight": sample_weight, "average": average}
+    frames = []
+    for name, record, y, sigma in named:
+        scores = certified_accuracy_score(y, record, radius=grid, norm=norm, **options)
+        columns = {_key(names): name, "sigma": sigma, "radius": grid, "accuracy": scores}
+        frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 
 
 def _check_guarantees(named: Sequence[NamedResult]) -> None:
-    """Refuse results of one name whose certificates state different things."""
-    first: dict[str, dict[str, Any]] = {}
+    """Refuse results of one name whose certificates differ in alpha or box."""
+    first: dict[tuple[str, str], Any] = {}
     for name, record, _, _ in named:
-        box = record.box and record.box.interval
-        stated = {"box": box}
-        if alpha := getattr(record, "alpha", None):  # unknown of logs, 0 if all views vote
-            stated["alpha"] = alpha
-        known = first.setdefault(name, {})
-        for what, value in stated.items():
-            if not _same(known.setdefault(what, value), value):
+        stated = {"box": record.box and record.box.interval}
+        # A log has no alpha, and the alpha of deterministic noise is 0.
+        if alpha := getattr(record, "alpha", None):
+            stated["alpha"] = float(f"{alpha:.6g}")  # 1 - 0.95 is 0.05
+        for field, value in stated.items():
+            known = first.setdefault((name, field), value)
+            if known != value:
                 raise ValueError(
-                    f"results of one name must state the same, got {what}={known[what]} "
-                    f"and {value} of {name}. Give names= that tell them apart, or "
-                    f"recompute({what}=...) of records that hold votes."
+                    f"results of one name must state the same, got {field}={known} and "
+                    f"{value} of {name}. Give names= that tell them apart, or "
+                    f"recompute({field}=...) of records that hold votes."
                 )
 
 
-def _same(value: Any, other: Any) -> bool:
-    """An alpha is known to the digits that are written; 1 - 0.95 is 0.05."""
-    if isinstance(value, float) and isinstance(other, float):
-        return math.isclose(value, other, rel_tol=1e-6)
-    return bool(value == other)
-
-
 def _key(names: Sequence[str] | None) -> str:
-    """What the column or the index of the names is called."""
+    """Title of the column of names."""
     return "noise" if names is None else "name"
 
 
@@ -148,10 +127,9 @@ def certified_accuracy_table(
 ) -> pd.DataFrame:
     """Best certified accuracy of every kind of noise at every radius, over all sigmas.
 
-    This is how noises are compared in the field, as in Table 1 of [1]_. A number in it is
-    an accuracy that some classifier was certified to have on these inputs. It is no
-    certificate for the rule "take the best sigma": whoever chooses a sigma by such a
-    table should certify it on other inputs.
+    Papers compare noises by such a table, as in Table 1 of [1]_. Each number is the
+    certified accuracy of one classifier on these inputs. The table is no certificate for
+    the rule "take the best sigma": certify a sigma that you choose by it on other inputs.
 
     Parameters
     ----------
@@ -166,14 +144,14 @@ def certified_accuracy_table(
         Norm of the adversary. None: the certifications' own.
 
     with_sigma : bool, default=False
-        Whether to state the sigma that is best, the smallest where several are.
+        Whether to state the best sigma, the smallest of several equally good sigmas.
 
     names : sequence of str of length n_results, default=None
         Names of the rows, such as objectives or seeds; several results may share one.
         None: the kinds of the noise.
 
     sample_weight : array-like of shape (n,), default=None
-        Weights of the inputs. None: all weigh the same.
+        Weights of the inputs. None: all have the same weight.
 
     average : {"micro", "macro"}, default="micro"
         Mean over inputs, or over classes, as in :func:`certified_accuracy_score`.
@@ -181,9 +159,9 @@ def certified_accuracy_table(
     Returns
     -------
     table : pandas.DataFrame of shape (n_rows, n_radii) or (n_rows, 2 * n_radii)
-        Accuracies in [0, 1], a row a kind of noise, or a name, in the order of `results`,
-        a column a radius. With `with_sigma`, each radius has the columns accuracy and
-        sigma.
+        Accuracies in [0, 1]: one row per kind of noise, or per name, in the order of
+        `results`, and one column per radius. With `with_sigma`, each radius has the columns
+        accuracy and sigma.
 
     Raises
     ------
@@ -191,7 +169,7 @@ def certified_accuracy_table(
         If a certification does not know its noise, as a log that was read without it.
     ValueError
         If there is no certification, they are not of the same inputs, there is not a name
-        for each, those of one name differ in alpha or box, their own norms differ and
+        for each, results of one name differ in alpha or box, their own norms differ and
         `norm` is not given, or a radius is negative.
 
     References
@@ -221,31 +199,50 @@ def certified_accuracy_table(
     """
     pairs = list(results)
     _check_guarantees(check_results(pairs, names))
-    frame = certified_accuracy_frame(
-        pairs,
-        radii=radii,
-        norm=norm,
-        names=names,
-        sample_weight=sample_weight,
-        average=average,
-    )
     norm = common_norm((record for record, _ in pairs), norm)
+    options: dict[str, Any] = {"sample_weight": sample_weight, "average": average}
+    frame = certified_accuracy_frame(pairs, radii=radii, norm=norm, names=names, **options)
     key = _key(names)
-    # Stable: among equal accuracies the smallest sigma stays first.
-    ranked = frame.sort_values("sigma", kind="stable")
-    ranked = ranked.sort_values("accuracy", ascending=False, kind="stable")
-    best = ranked.drop_duplicates([key, "radius"]).set_index([key, "radius"])
-    rows, grid = frame[key].unique(), frame["radius"].unique()
-    accuracy, sigma = (
-        best[value].unstack("radius").reindex(index=rows, columns=grid)
-        for value in ("accuracy", "sigma")
+    # Among equal accuracies the smallest sigma comes first.
+    ranked = frame.sort_values(["accuracy", "sigma"], ascending=[False, True])
+    best = ranked.drop_duplicates([key, "radius"])
+    table = best.pivot(index=key, columns="radius", values=["accuracy", "sigma"])
+    columns = pd.MultiIndex.from_product(
+        [frame["radius"].unique(), ["accuracy", "sigma"]],
+        names=[f"{format_norm(norm)} radius", "value"],
     )
-    axis = f"{format_norm(norm)} radius"
+    table = table.swaplevel(axis=1).reindex(index=frame[key].unique(), columns=columns)
+    table = table.rename_axis(index=key)
     if not with_sigma:
-        return accuracy.rename_axis(index=key, columns=axis)
-    table = pd.concat({"accuracy": accuracy, "sigma": sigma}, axis=1).swaplevel(axis=1)
-    table = table.reindex(columns=pd.MultiIndex.from_product([grid, ["accuracy", "sigma"]]))
-    return table.rename_axis(index=key, columns=[axis, "value"])
+        table = pd.DataFrame(table.xs("accuracy", axis=1, level="value"))
+    return table
+
+
+def best_accuracies(
+    results: Sequence[NamedResult], radii: NDArray[np.float64], norm: float
+) -> dict[str, NDArray[np.float64]]:
+    """Best certified accuracy of every name at every radius, over all sigmas.
+
+    Parameters
+    ----------
+    results : sequence of NamedResult
+        Certifications with their names.
+
+    radii : ndarray of shape (n_radii,), float64
+        Distances of the adversary, in units of X.
+
+    norm : {1, 2, inf}
+        Norm of the adversary.
+
+    Returns
+    -------
+    accuracies : dict of str to ndarray of shape (n_radii,), float64
+        The rows of :func:`certified_accuracy_table`.
+    """
+    pairs = [(each.record, each.y_true) for each in results]
+    names = [each.name for each in results]
+    table = certified_accuracy_table(pairs, radii=radii, norm=norm, names=names)
+    return {str(name): row.to_numpy() for name, row in table.iterrows()}
 
 
 def format_accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -254,12 +251,12 @@ def format_accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : pandas.DataFrame
-        What :func:`certified_accuracy_table` returned.
+        Table from :func:`certified_accuracy_table`.
 
     Returns
     -------
     text : pandas.DataFrame of shape (n_rows, n_radii)
-        Accuracies in percent, rounded down, "70.5", or with the sigma that is best, "70.5
+        Accuracies in percent, rounded down, "70.5", or with the best sigma, "70.5
         (0.75)"; "-" where nothing is certified. Its `to_markdown` and `to_latex` make the
         table of a paper; they need ``pip install 'rs4a[tables]'``.
 
@@ -293,17 +290,15 @@ def format_accuracy_table(table: pd.DataFrame) -> pd.DataFrame:
     if table.columns.nlevels == 1:
         text = table.map(_percent)
     else:
-        accuracy, sigma = (
-            pd.DataFrame(table.xs(name, axis=1, level=1)) for name in ("accuracy", "sigma")
-        )
-        text = accuracy.map(_percent) + sigma.map(" ({:g})".format)
-        text = text.where(accuracy > 0.0, "-")
-    # As numbers, LaTeX would get them with six digits.
+        accuracy = pd.DataFrame(table.xs("accuracy", axis=1, level=1))
+        sigma = pd.DataFrame(table.xs("sigma", axis=1, level=1)).map(" ({:g})".format)
+        text = accuracy.map(_percent) + sigma.where(accuracy > 0.0, "")
+    # LaTeX would print numbers with six digits.
     radii = [f"{radius:g}" for radius in text.columns]
     return text.set_axis(pd.Index(radii, name=text.columns.name), axis=1)
 
 
 def _percent(accuracy: Any) -> str:
-    # An accuracy is a share: what its division loses is not rounded down.
+    # The error of the division is not rounded down.
     tenths = math.floor(round(1000.0 * accuracy, 6))
     return f"{tenths / 10.0:.1f}" if accuracy > 0.0 else "-"

@@ -1,6 +1,9 @@
 """Figures of training: accuracy against sigma, and loss against epoch."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -8,25 +11,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rs4a.metrics.drawing import (
-    drawing_axes,
+    Display,
+    draw_lines,
     label_panels,
-    legend_beside,
-    line_style,
     marker_style,
     n_lines,
     panel_axes,
-    panel_legend,
 )
 
 __all__ = ["AccuracyAgainstSigmaDisplay", "TrainingLossDisplay"]
 
 _COLUMNS = ["noise", "sigma", "train_accuracy", "test_accuracy"]
-#: About so many markers a line.
+#: Approximate number of markers per line.
 _MARKS = 12
 
 
+@dataclass(eq=False, repr=False)
 class AccuracyAgainstSigmaDisplay:
-    """Accuracy on training and on test inputs against sigma, a line a noise.
+    """Accuracy on training and on test inputs against sigma, one line per noise.
 
     Make one by :meth:`from_scores`.
 
@@ -69,15 +71,9 @@ class AccuracyAgainstSigmaDisplay:
     ['training inputs', 'test inputs']
     """
 
-    def __init__(
-        self,
-        sigmas: Mapping[str, NDArray[np.float64]],
-        train: Mapping[str, NDArray[np.float64]],
-        test: Mapping[str, NDArray[np.float64]],
-    ):
-        self.sigmas = sigmas
-        self.train = train
-        self.test = test
+    sigmas: Mapping[str, NDArray[np.float64]]
+    train: Mapping[str, NDArray[np.float64]]
+    test: Mapping[str, NDArray[np.float64]]
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the figure.
@@ -100,15 +96,13 @@ class AccuracyAgainstSigmaDisplay:
         scores = {"training inputs": self.train, "test inputs": self.test}
         for panel, (title, accuracies) in zip(self.axes_, scores.items(), strict=True):
             lines: list[Any] = []
-            for number, (name, accuracy) in enumerate(accuracies.items()):
-                style = {**marker_style(number), **line_style(number), **kwargs}
-                lines += panel.plot(self.sigmas[name], accuracy, label=name, **style)
+            for name, accuracy in accuracies.items():
+                line, sigmas = {name: accuracy}, self.sigmas[name]
+                lines += draw_lines(panel, sigmas, line, markers=True, **kwargs)
             self.lines_.append(lines)
-            panel.set_title(title)
-            panel.set(ylim=(0, 1.02))
-            panel.set_xlim(left=0)
-        label_panels(self.axes_, "sigma", "accuracy")
-        panel_legend(self.axes_, self.train, own_figure=ax is None)
+            panel.set(title=title, xlim=(0, None), ylim=(0, 1.02))
+        own = ax is None
+        label_panels(self.axes_, "sigma", "accuracy", self.lines_, own_figure=own)
         return self
 
     @classmethod
@@ -150,10 +144,11 @@ class AccuracyAgainstSigmaDisplay:
         return cls(sigmas, train, test).plot(ax=ax, **kwargs)
 
 
-class TrainingLossDisplay:
-    """Training and validation loss against epoch, a colour and marker a training.
+@dataclass(eq=False, repr=False)
+class TrainingLossDisplay(Display):
+    """Training and validation loss against epoch, one colour and marker per training.
 
-    Training losses are drawn solid, validation losses dashed. Make one by
+    Lines of training losses are solid, lines of validation losses dashed. Make one by
     :meth:`from_histories`.
 
     Parameters
@@ -162,12 +157,12 @@ class TrainingLossDisplay:
         Training loss of every training by epoch.
 
     validation : mapping of str to ndarray of shape (n_epochs,), default=None
-        Validation loss of those trainings that have one.
+        Validation loss of every training that has a validation loss.
 
     Attributes
     ----------
     lines_ : list of matplotlib Line2D
-        Lines of training losses, each followed by that of its validation loss.
+        Lines of training losses, each followed by the line of its validation loss.
 
     ax_ : matplotlib Axes
         Axes of the figure.
@@ -187,49 +182,25 @@ class TrainingLossDisplay:
     ['Uniform: training', 'Uniform: validation']
     """
 
-    def __init__(
-        self,
-        train: Mapping[str, NDArray[np.float64]],
-        validation: Mapping[str, NDArray[np.float64]] | None = None,
-    ):
-        self.train = train
-        self.validation = validation
+    train: Mapping[str, NDArray[np.float64]]
+    validation: Mapping[str, NDArray[np.float64]] | None = None
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the figure.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None: new ones.
-
-        **kwargs : dict
-            Further arguments of matplotlib's `plot` for every line.
-
-        Returns
-        -------
-        display : TrainingLossDisplay
-            Itself, with the attributes of a drawn figure.
-        """
-        self.ax_, self.figure_ = drawing_axes(self, ax)
-        self.lines_: list[Any] = []
-        for number, (name, loss) in enumerate(self.train.items(), n_lines(self.ax_)):
-            style = {**marker_style(number), **kwargs}
-            if self.validation is None or name not in self.validation:
-                self._draw(name, loss, linestyle="-", **style)
-                continue
-            self._draw(f"{name}: training", loss, linestyle="-", **style)
-            loss, style["fillstyle"] = self.validation[name], "none"
-            self._draw(f"{name}: validation", loss, linestyle="--", **style)
-        self.ax_.set(xlabel="epoch", ylabel="loss")
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
-        legend_beside(self.ax_, own_figure=ax is None)
-        return self
-
-    def _draw(self, label: str, loss: NDArray[np.float64], **style: Any) -> None:
-        epochs = np.arange(1, len(loss) + 1)
-        every = max(1, len(loss) // _MARKS)
-        self.lines_ += self.ax_.plot(epochs, loss, label=label, markevery=every, **style)
+    def _draw(self, ax: Any, **kwargs: Any) -> list[Any]:
+        lines: list[Any] = []
+        validation = self.validation or {}
+        for number, (name, loss) in enumerate(self.train.items(), n_lines(ax)):
+            losses = {f"{name}: training": loss} if name in validation else {name: loss}
+            styles = [{"linestyle": "-"}, {"linestyle": "--", "fillstyle": "none"}]
+            if name in validation:
+                losses[f"{name}: validation"] = validation[name]
+            for (label, values), style in zip(losses.items(), styles, strict=False):
+                style = {**marker_style(number), **style, "label": label, **kwargs}
+                every = max(1, len(values) // _MARKS)
+                epochs = np.arange(1, len(values) + 1)
+                lines += ax.plot(epochs, values, markevery=every, **style)
+        ax.set(xlabel="epoch", ylabel="loss")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        return lines
 
     @classmethod
     def from_histories(
@@ -244,8 +215,8 @@ class TrainingLossDisplay:
         Parameters
         ----------
         histories : mapping of str to History or list of dict
-            By name, the history of a net, or a row an epoch with `train_loss` and, where
-            there was one, `valid_loss`.
+            By name, the history of a net, or one row per epoch with `train_loss` and, if
+            the epoch has a validation, `valid_loss`.
 
         ax : matplotlib Axes, default=None
             Axes to draw on. None: new ones.
@@ -265,20 +236,16 @@ class TrainingLossDisplay:
         """
         if not histories:
             raise ValueError("histories must hold at least one, got none.")
-        rows = {name: list(history) for name, history in histories.items()}
-        train = {name: _losses(epochs, "train_loss") for name, epochs in rows.items()}
-        for name, losses in train.items():
-            if np.isnan(losses).all():
+        train, validation = {}, {}
+        for name, history in histories.items():
+            losses = pd.DataFrame(list(history), columns=["train_loss", "valid_loss"])
+            if losses["train_loss"].isna().all():
                 raise ValueError(
                     f"histories must have train_loss, the history {name!r} has none."
                 )
-        validation = {name: _losses(epochs, "valid_loss") for name, epochs in rows.items()}
+            # An interrupted epoch may have no validation.
+            train[name], validation[name] = losses.to_numpy(dtype=np.float64).T
         known = {
             name: each for name, each in validation.items() if not np.isnan(each).all()
         }
         return cls(train, known).plot(ax=ax, **kwargs)
-
-
-def _losses(epochs: list[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
-    """Losses by epoch, NaN where there is none: an interrupted epoch, say."""
-    return np.array([epoch.get(name, np.nan) for epoch in epochs], dtype=np.float64)

@@ -1,1 +1,1 @@
-"""What nets answer, and what they are."""
+"""Nets: their outputs and parts, how they run when they vote, and their digests."""

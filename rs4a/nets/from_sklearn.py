@@ -1,15 +1,12 @@
 """Classifiers of scikit-learn's kind, which vote by `predict`."""
 
 import functools
-import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import cloudpickle
 import numpy as np
-import pandas as pd
 import torch
 from joblib import parallel_config
 from numpy.typing import NDArray
@@ -20,14 +17,8 @@ from skorch import NeuralNet, NeuralNetClassifier
 from threadpoolctl import ThreadpoolController
 
 from rs4a.nets.outputs import class_indices
-from rs4a.utils.describe import describe_plain
 
-__all__ = [
-    "PredictingNet",
-    "check_fitted_plain",
-    "is_sklearn_classifier",
-    "table_of",
-]
+__all__ = ["check_fitted", "is_sklearn_classifier", "predicting_net", "table_of"]
 
 
 def is_sklearn_classifier(estimator: Any) -> bool:
@@ -36,7 +27,7 @@ def is_sklearn_classifier(estimator: Any) -> bool:
     Parameters
     ----------
     estimator : object
-        Anything.
+        Any object.
 
     Returns
     -------
@@ -50,62 +41,10 @@ def is_sklearn_classifier(estimator: Any) -> bool:
     return hasattr(estimator, "__sklearn_tags__") and bool(is_classifier(estimator))
 
 
-class PredictingNet(NeuralNetClassifier):
-    """A fitted classifier in the form of a net, for all that asks nets for votes.
-
-    Parameters
-    ----------
-    module : Predictions
-        The classifier.
-
-    device : str, default="cpu"
-        Where it predicts.
-    """
-
-    #: One prediction at a time; see `_alone`.
-    takes_threads = False
-
-    def __init__(self, module: Any, device: str = "cpu", **kwargs: Any):
-        super().__init__(module, device=device, **kwargs)
-
-    def initialize_optimizer(self, *args: Any, **kwargs: Any) -> "PredictingNet":
-        """Make none: there are no weights.
-
-        Parameters
-        ----------
-        *args, **kwargs : object
-            Ignored.
-
-        Returns
-        -------
-        self : PredictingNet
-            The same net.
-        """
-        return self
-
-    @classmethod
-    def of(cls, classifier: Any, feature_names: NDArray | None = None) -> "PredictingNet":
-        """Make a net of a classifier.
-
-        Parameters
-        ----------
-        classifier : classifier
-            Fitted classifier.
-
-        feature_names : ndarray of shape (d,), default=None
-            Names of the columns that it was fitted to.
-
-        Returns
-        -------
-        net : PredictingNet
-            Initialised net.
-        """
-        net: PredictingNet = cls(Predictions(classifier, feature_names)).initialize()
-        return net
-
-
-class Predictions(torch.nn.Module):
-    """What a classifier predicts, as outputs of a net: 1 for that class, 0 for the others.
+def predicting_net(
+    classifier: Any, feature_names: NDArray | None = None
+) -> NeuralNetClassifier:
+    """Make a net that votes as a classifier predicts.
 
     Parameters
     ----------
@@ -114,33 +53,42 @@ class Predictions(torch.nn.Module):
 
     feature_names : ndarray of shape (d,), default=None
         Names of the columns that it was fitted to.
-    """
 
-    def __init__(self, classifier: Any, feature_names: NDArray | None = None):
+    Returns
+    -------
+    net : skorch.NeuralNetClassifier
+        Initialised net.
+    """
+    return _PredictingNet(_Predictions(classifier, feature_names)).initialize()
+
+
+class _PredictingNet(NeuralNetClassifier):
+    """A fitted classifier in the form of a net."""
+
+    #: One prediction at a time; see `_alone`.
+    takes_threads = False
+
+    def initialize_optimizer(self, *args: Any, **kwargs: Any) -> "_PredictingNet":
+        """Make none: there are no weights."""
+        return self
+
+
+class _Predictions(torch.nn.Module):
+    """Predictions as outputs of a net: 1 for the predicted class, 0 for all other ones."""
+
+    def __init__(self, classifier: Any, feature_names: NDArray | None):
         super().__init__()
         self.classifier = classifier
         self._feature_names = feature_names
         self._classes = np.array(classifier.classes_)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
-        """Predict.
-
-        Parameters
-        ----------
-        X : torch.Tensor of shape (n, ...), float32
-            Noisy inputs.
-
-        Returns
-        -------
-        outputs : torch.Tensor of shape (n, n_classes), float32
-            A single 1 in every row.
-        """
         if not np.array_equal(self.classifier.classes_, self._classes):
             raise ValueError(
                 f"{type(self.classifier).__name__} was fitted again, to other classes than "
                 f"{self._classes.tolist()}. Call fit of the SmoothedClassifier."
             )
-        # In double precision, lest a batch of another size round a vote to another class.
+        # In double precision, so that no batch size rounds a vote to another class.
         inputs = table_of(X.double().numpy(), self._feature_names)
         with _alone(type(self.classifier)):
             labels = np.asarray(self.classifier.predict(inputs))
@@ -149,21 +97,9 @@ class Predictions(torch.nn.Module):
         outputs[torch.arange(len(labels)), torch.from_numpy(indices)] = 1.0
         return outputs
 
-    def get_extra_state(self) -> torch.Tensor:
-        """Digest of the classifier, which its fingerprint as a net includes."""
-        try:
-            digest = bytes.fromhex(describe_plain("classifier", self.classifier))
-        except ValueError:  # something in it cannot be told from others
-            content = cloudpickle.dumps(self.classifier)
-            digest = hashlib.blake2b(content, digest_size=20).digest()
-        return torch.frombuffer(bytearray(digest), dtype=torch.uint8)
 
-    def set_extra_state(self, state: Any) -> None:
-        """Change nothing: a digest is no classifier."""
-
-
-def check_fitted_plain(classifier: Any, feature_names: NDArray | None) -> None:
-    """Refuse a classifier that is not fitted, or was to columns with other names.
+def check_fitted(classifier: Any, feature_names: NDArray | None) -> None:
+    """Refuse a classifier that is not fitted, or was fitted to columns with other names.
 
     Parameters
     ----------
@@ -197,11 +133,11 @@ _PREDICTION_LOCK = threading.RLock()
 def _alone(kind: type) -> Iterator[None]:
     """Predict in one thread, one prediction at a time.
 
-    Nearly tied classes are decided by the order of a sum, or by which thread ends first:
+    The order of a sum, or the thread that ends first, decides between nearly tied classes:
     votes would change from run to run. And scikit-learn limits the threads of the whole
     process while some classifiers predict: two at a time would undo each other's limits.
     """
-    with _PREDICTION_LOCK:  # first: the limits hold, and are noted, from their making on
+    with _PREDICTION_LOCK:  # first: the limits apply, and are noted, once they are made
         limits = _controller(kind).limit(limits=1)
         with limits, parallel_config(backend="sequential"):
             yield
@@ -229,4 +165,8 @@ def table_of(X: NDArray[np.float64], names: NDArray | None) -> Any:
     inputs : DataFrame or ndarray
         The inputs.
     """
-    return X if names is None else pd.DataFrame(X, columns=names)
+    if names is None:
+        return X
+    import pandas as pd
+
+    return pd.DataFrame(X, columns=names)

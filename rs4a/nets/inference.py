@@ -1,7 +1,7 @@
 """How a trained net is run when it votes: precision, layout, compilation."""
 
-import contextlib
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -15,17 +15,16 @@ __all__ = ["Inference", "optimized"]
 class Inference(BaseEstimator):
     """How a trained net is run when it votes: a parameter object, as a noise is.
 
-    Votes are by far the longest part of a certification, and a net that is no longer
-    trained can give them faster. What each setting gains depends on the net and the
-    device; by default the net is run as it is. A net that is run otherwise is another
-    classifier, if only by the last bits of its outputs: certificates hold for the
-    classifier that is run so.
+    Votes are by far the longest part of a certification, and a trained net can give them
+    faster. The gain of each setting depends on the net and the device; by default the net
+    runs unchanged. A net that runs in another way is another classifier, if only by the
+    last bits of its outputs: certificates hold for the classifier that ran.
 
     Parameters
     ----------
     dtype : {"bfloat16", "float16"} or None, default=None
         Precision of matrix products and convolutions, by :class:`torch.autocast`; None
-        leaves the net's own. The noise is added in float32 before. "float16" needs a
+        keeps the net's own. The noise is added in float32 before. "float16" needs a
         GPU: on a CPU it is tens of times slower than float32.
 
     channels_last : bool, default=False
@@ -34,8 +33,8 @@ class Inference(BaseEstimator):
 
     compile : bool, default=False
         Whether :func:`torch.compile` makes kernels for the net: for every shape of batch
-        in its first forward pass, seconds to minutes, and for the first eight shapes of
-        a class of nets only. It needs a C++ compiler, or Triton on a GPU.
+        in its first forward pass, in seconds to minutes, and only for the first eight
+        shapes of a class of nets. It needs a C++ compiler, or Triton on a GPU.
 
     Examples
     --------
@@ -74,11 +73,11 @@ def optimized(
     Parameters
     ----------
     module : torch.nn.Module
-        Trained net, in evaluation mode; it is left as it is. The result shares its weights,
+        Trained net, in evaluation mode; it stays as it is. The result shares its weights,
         or copies all of them for another layout: after training, ask for a new module.
 
     inference : Inference or None
-        How to run it; None: as it is.
+        How to run it. None: unchanged.
 
     device : torch.device
         Where the net computes.
@@ -88,7 +87,7 @@ def optimized(
     optimized : torch.nn.Module
         Function of a batch of inputs, in evaluation mode; `module` itself if there is
         nothing to change. Outputs have the dtype that autocast gives them, half
-        precision for a linear layer, so that their user sees how coarse they are.
+        precision for a linear layer, so that its user sees how coarse they are.
 
     Raises
     ------
@@ -105,7 +104,11 @@ def optimized(
     if inference.channels_last:
         module = copy.deepcopy(module).to(memory_format=torch.channels_last)
     if inference.compile:
-        module = _compiled(module)
+        # A shape has its own static kernels, whichever shapes came before it. Modes of
+        # torch.compile that time kernels against each other could choose others in the
+        # next run; those with CUDA graphs overwrite the outputs that they returned last.
+        compiled: Any = torch.compile(module, dynamic=False, mode="default")
+        module = compiled
     if inference.dtype is None and not inference.channels_last:
         return module
     return _Runner(module, inference, torch.device(device).type)
@@ -125,24 +128,11 @@ class _Runner(nn.Module):
     def forward(self, X: torch.Tensor) -> Any:
         if self._channels_last and X.ndim == 4:
             X = X.contiguous(memory_format=torch.channels_last)
-        with self._autocast():
+        autocast: AbstractContextManager[Any] = nullcontext()  # the caller's, if any
+        if self._dtype is not None:
+            autocast = torch.autocast(self._device_type, dtype=self._dtype)
+        with autocast:
             return self.module(X)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self._dtype is None:
-            return contextlib.nullcontext()  # not a disabled one: a caller may have its own
-        return torch.autocast(self._device_type, dtype=self._dtype)
-
-
-def _compiled(module: nn.Module) -> nn.Module:
-    """Compiled module; nothing is compiled before its first forward pass.
-
-    A shape has its own static kernels, whichever shapes came before it. The modes of
-    torch.compile that time kernels against each other could choose others in the next
-    run, those with CUDA graphs overwrite the outputs that they returned last.
-    """
-    compiled: Any = torch.compile(module, dynamic=False, mode="default")
-    return compiled
 
 
 def _check_evaluating(module: nn.Module) -> None:

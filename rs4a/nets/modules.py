@@ -1,4 +1,4 @@
-"""What a skorch net consists of, as far as votes depend on it."""
+"""Parts of a skorch net on which votes depend."""
 
 import types
 from collections import OrderedDict
@@ -16,20 +16,19 @@ __all__ = [
     "learned_criteria",
     "modules_in",
     "own_state",
-    "recomputed_attributes",
     "roots",
 ]
 
 #: Attributes of a module that are not settings: its parts, its mode, and torch's own.
 NO_SETTINGS = {name for name in vars(torch.nn.Module()) if not name.endswith("_hooks")}
-#: Attributes of a net that are skorch's or this library's, and decide no vote.
-_NO_SAY = {
+#: Attributes of a net that are skorch's or this library's, and change no vote.
+_WITHOUT_EFFECT = {
     *signature(NeuralNet).parameters, *signature(NeuralNetClassifier).parameters,
     "_modules", "_criteria", "_optimizers", "_params_to_validate", "callbacks_",
     "classes_inferred_", "cuda_dependent_attributes_", "history_", "init_context_",
     "initialized_", "prefixes_", "smoothing_", "trained_under_", "virtual_params_",
 }  # fmt: skip
-#: What may hold modules that torch does not know of.
+#: Kinds of objects that may hold modules that torch does not know.
 _MAY_HOLD = (
     torch.nn.Module, dict, list, tuple, set, frozenset, types.MethodType, partial,
 )  # fmt: skip
@@ -41,7 +40,7 @@ def roots(net: Any) -> list[torch.nn.Module]:
 
 
 def own_state(net: Any) -> dict[str, Any]:
-    """What a net knows besides skorch's own: of its class, of its user, or of its fit.
+    """State of a net besides skorch's own: of its class, of its user, or of its fit.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def own_state(net: Any) -> dict[str, Any]:
     state = {
         name: value
         for name, value in sorted(vars(net).items())
-        if name not in _NO_SAY | parts and not name.startswith(of_parts)
+        if name not in _WITHOUT_EFFECT | parts and not name.startswith(of_parts)
     }
     if callable(getattr(net, "predict_nonlinearity", None)):
         state["predict_nonlinearity"] = net.predict_nonlinearity
@@ -71,7 +70,7 @@ def all_modules(net: Any) -> list[torch.nn.Module]:
 
 
 def hidden_modules(net: Any) -> list[torch.nn.Module]:
-    """Modules that a net may ask, though it and its modules do not register them.
+    """Modules that a net may call, though neither it nor its modules register them.
 
     Parameters
     ----------
@@ -81,7 +80,7 @@ def hidden_modules(net: Any) -> list[torch.nn.Module]:
     Returns
     -------
     modules : list of torch.nn.Module
-        torch does not train, save or move them, nor put them into evaluation mode.
+        torch does not train, save or move them, nor does it change their mode.
     """
     parts = (*roots(net), *learned_criteria(net).values())
     known = {id(module) for part in parts for module in part.modules()}
@@ -89,7 +88,7 @@ def hidden_modules(net: Any) -> list[torch.nn.Module]:
 
 
 def learned_criteria(net: Any) -> dict[str, torch.nn.Module]:
-    """Criteria of a net that have weights, by which its own `infer` may go.
+    """Criteria of a net that have weights, which its own `infer` may use.
 
     Parameters
     ----------
@@ -109,31 +108,10 @@ def learned_criteria(net: Any) -> dict[str, torch.nn.Module]:
     }
 
 
-def recomputed_attributes(module: torch.nn.Module) -> dict[str, Any]:
-    """Attributes that torch's hooks recompute from weights in front of every call.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Pruned, or with the weight_norm or spectral_norm of `torch.nn.utils`.
-
-    Returns
-    -------
-    attributes : dict
-        Hooks, by the names of the attributes, which are no weights themselves.
-    """
-    hooks = {
-        str(getattr(hook, "_tensor_name", getattr(hook, "name", None))): hook
-        for hook in module._forward_pre_hooks.values()
-        if type(hook).__module__.startswith("torch.nn.utils.")
-    }
-    return {name: hook for name, hook in hooks.items() if name not in module._parameters}
-
-
 def modules_in(thing: Any) -> list[torch.nn.Module]:
-    """Modules that something refers to, each once, in an order that is always the same."""
+    """Modules that an object refers to, each once, always in the same order."""
     modules, waiting = [], [thing]
-    met: dict[int, Any] = {}  # with the objects, lest an id be reused
+    met: dict[int, Any] = {}  # with the objects, so that no id returns
     while waiting:
         each = waiting.pop()
         if id(each) in met:
@@ -148,15 +126,10 @@ def modules_in(thing: Any) -> list[torch.nn.Module]:
 
 def _referred(holder: Any) -> list[Any]:
     if isinstance(holder, torch.nn.Module):
-        return [
-            *holder.children(),
-            *(
-                each
-                for name, each in vars(holder).items()
-                # A module has a dozen kinds of hooks, and mostly none.
-                if name not in NO_SETTINGS and (type(each) is not OrderedDict or each)
-            ),
-        ]
+        own = (each for name, each in vars(holder).items() if name not in NO_SETTINGS)
+        # A module has a dozen kinds of hooks, and mostly no hook.
+        filled = (each for each in own if type(each) is not OrderedDict or each)
+        return [*holder.children(), *filled]
     if isinstance(holder, dict):
         return list(holder.values())
     if isinstance(holder, types.MethodType):

@@ -1,4 +1,4 @@
-"""What smoothing needs of a skorch net: its outputs, labels, device, dtype and modes."""
+"""Outputs, labels, device, dtype and modes of a skorch net."""
 
 import copy
 import threading
@@ -15,7 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rs4a.nets.inference import Inference, optimized
 from rs4a.nets.modules import all_modules, modules_in, own_state, roots
-from rs4a.networks import MLP
 from rs4a.utils.user_warnings import warn_user
 
 __all__ = [
@@ -25,14 +24,11 @@ __all__ = [
     "check_net",
     "check_outputs",
     "class_indices",
-    "default_net",
     "evaluating",
-    "given_classes",
     "infer_log_proba",
     "infer_scores",
     "log_probabilities",
     "net_device",
-    "output_classes",
     "probe",
     "to_device",
     "to_net",
@@ -56,8 +52,8 @@ _MODES: dict[int, tuple[int, list[tuple[torch.nn.Module, bool]]]] = {}
 def evaluating(net: Any) -> Iterator[None]:
     """Put a net's modules into evaluation mode, and each back as it was afterwards.
 
-    Threads may share a net: the first one in keeps the modes, the last one out restores
-    them. Modules that torch does not know of vote too.
+    Threads may share a net: the first thread notes the modes, the last one restores
+    them. Modules that torch does not know take part in votes, too.
     """
     modules = all_modules(net)
     with _MODES_LOCK:
@@ -82,8 +78,8 @@ def evaluating(net: Any) -> Iterator[None]:
 def without_gradients() -> Iterator[None]:
     """Compute no gradients, and make no inference tensors.
 
-    A module may keep tensors of a forward pass: lazy parameters, tables, masks. A net
-    cannot be trained with inference tensors, those of a caller's inference mode among them.
+    A module may keep tensors of a forward pass: lazy parameters, tables, masks. Inference
+    tensors, also those of a caller's inference mode, would make training impossible.
     """
     with torch.inference_mode(False), torch.no_grad():
         yield
@@ -98,7 +94,7 @@ def net_device(net: Any) -> torch.device:
 
 
 def to_device(net: Any, device: torch.device) -> None:
-    """Move a net, which goes on computing there."""
+    """Move a net to a device, where it computes from then on."""
     net.device = str(device)
     for root in roots(net):
         root.to(device)
@@ -107,8 +103,8 @@ def to_device(net: Any, device: torch.device) -> None:
 def to_net(net: Any, noisy: torch.Tensor) -> torch.Tensor:
     """Noisy inputs on a net's device and in its dtype.
 
-    Noise is added in float32 before: to round the clean input to half precision might
-    move it farther than its radius, to round the noisy one is part of the classifier.
+    Noise is added in float32 before. Rounding a clean input to half precision might move
+    it farther than its radius; rounding a noisy input is part of the classifier.
     """
     parameters = (p for root in roots(net) for p in root.parameters())
     dtype = next((p.dtype for p in parameters if p.is_floating_point()), noisy.dtype)
@@ -116,7 +112,7 @@ def to_net(net: Any, noisy: torch.Tensor) -> torch.Tensor:
 
 
 def voting_nets(net: Any, inference: Inference | None, n_nets: int) -> list[Any]:
-    """Nets that run as `inference` says, one a thread, with the weights of `net`.
+    """Nets that run as `inference` says, one per thread, with the weights of `net`.
 
     Parameters
     ----------
@@ -132,9 +128,9 @@ def voting_nets(net: Any, inference: Inference | None, n_nets: int) -> list[Any]
     Returns
     -------
     nets : list of skorch.NeuralNet
-        Each has modules of its own, since a forward pass may keep its state in them; what
-        they learned is shared. Just one where the modules cannot be copied, or the net
-        has others that it does not count among them.
+        Each has modules of its own, since a forward pass may keep its state in them; the
+        nets share weights and buffers. Only one net where the modules cannot be copied, or
+        where attributes of the net hold modules.
     """
     if modules_in(own_state(net)):
         n_nets = 1
@@ -188,8 +184,8 @@ def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> torch.Tensor:
     Raises
     ------
     ValueError
-        If the net cannot take the input, its outputs have another shape, or it takes
-        statistics over the batch: then it is no function of one input.
+        If the net cannot take the input, its outputs have another shape, or it uses
+        statistics of the batch: then it is no function of one input.
     """
     for root in roots(net):
         for name, module in root.named_modules():
@@ -211,7 +207,7 @@ def probe(net: Any, X: NDArray[np.float32], n_classes: int) -> torch.Tensor:
 
 
 def check_loss(net: Any, outputs: torch.Tensor) -> None:
-    """Refuse, or warn of, outputs that are not what the loss takes them for.
+    """Refuse, or warn of, logits or probabilities where the loss expects the other.
 
     Parameters
     ----------
@@ -224,13 +220,13 @@ def check_loss(net: Any, outputs: torch.Tensor) -> None:
     Raises
     ------
     ValueError
-        If the criterion is NLLLoss, for which skorch takes outputs as probabilities, and
-        they are negative: the loss would be NaN.
+        If the criterion is NLLLoss, with which skorch takes outputs for probabilities,
+        and outputs are negative: the loss would be NaN.
 
     Warns
     -----
     UserWarning
-        If the criterion is CrossEntropyLoss, which takes logits, and they are
+        If the criterion is CrossEntropyLoss, which takes logits, and outputs are
         probabilities: the net would learn slowly, or not at all.
     """
     if type(net).get_loss is not NeuralNetClassifier.get_loss:
@@ -248,24 +244,20 @@ def check_loss(net: Any, outputs: torch.Tensor) -> None:
 
 
 def check_outputs(outputs: Any, batch_size: int, n_classes: int) -> torch.Tensor:
-    """Return a net's outputs, (batch, C), or say what is wrong with their shape."""
-    if isinstance(outputs, tuple):  # skorch's convention: the first counts
+    """Return a net's outputs, (batch, C), or raise an error about their shape."""
+    if isinstance(outputs, tuple):  # skorch's convention: the first is the output
         outputs = outputs[0]
-    if not isinstance(outputs, torch.Tensor):
+    is_tensor = isinstance(outputs, torch.Tensor)
+    shape: Any = tuple(outputs.shape) if is_tensor else type(outputs).__name__
+    if not is_tensor or outputs.ndim != 2 or shape[0] != batch_size:
         raise ValueError(
             "The net must return a tensor of shape (batch, n_classes), got "
-            f"{type(outputs).__name__}."
-        )
-    shape = tuple(outputs.shape)
-    if outputs.ndim != 2 or shape[0] != batch_size:
-        raise ValueError(
-            f"The net must return outputs of shape (batch, n_classes), got {shape} for "
-            f"a batch of {batch_size}."
+            f"{shape} for a batch of {batch_size}."
         )
     if shape[1] < max(2, n_classes):
         hint = " A net with one logit needs a second one." if shape[1] == 1 else ""
         raise ValueError(
-            f"The net must return one output a class, at least {max(2, n_classes)} of "
+            f"The net must return one output per class, at least {max(2, n_classes)} of "
             f"them, got {shape[1]}.{hint}"
         )
     return outputs
@@ -277,7 +269,7 @@ def log_probabilities(net: Any, outputs: torch.Tensor) -> torch.Tensor:
     Parameters
     ----------
     net : skorch.NeuralNet
-        Initialised net, whose criterion says what its outputs are.
+        Initialised net, whose criterion tells logits from probabilities.
 
     outputs : torch.Tensor of shape (..., n_outputs)
         Outputs of the net.
@@ -290,9 +282,9 @@ def log_probabilities(net: Any, outputs: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     TypeError
-        If the criterion does not say it.
+        If the criterion does not tell it.
     ValueError
-        If they shall be probabilities and are negative.
+        If outputs that are probabilities by the criterion are negative.
     """
     nonlinearity = getattr(net, "predict_nonlinearity", "auto")
     criterion = net.criterion_
@@ -339,8 +331,8 @@ def infer_log_proba(net: Any, X: torch.Tensor, n_classes: int = 2) -> torch.Tens
 def infer_scores(net: Any, X: torch.Tensor, n_classes: int = 2) -> torch.Tensor:
     """Run a net, and return the numbers of which the largest is the class.
 
-    They are its outputs, or what its `predict_nonlinearity` makes of them where that is a
-    function: it need not keep their order, and the net's own `predict` goes by it.
+    These are its outputs, or the values of its `predict_nonlinearity`, if that is a
+    function: it may change their order, and the net's own `predict` uses it.
 
     Parameters
     ----------
@@ -379,35 +371,12 @@ def _log(probabilities: torch.Tensor) -> torch.Tensor:
 # The net as a classifier
 
 
-def default_net(
-    X: NDArray[np.float32], n_classes: int, noise_std: float
-) -> NeuralNetClassifier:
-    """Unfitted multilayer perceptron that standardises inputs with noise upon them."""
-    variance = X.var(axis=0, dtype=np.float64) + noise_std**2
-    return NeuralNetClassifier(
-        MLP,
-        module__input_shape=X.shape[1:],
-        module__n_classes=max(2, n_classes),
-        module__mean=X.mean(axis=0, dtype=np.float64),
-        module__std=np.sqrt(variance),
-        criterion=torch.nn.CrossEntropyLoss,
-        optimizer=torch.optim.Adam,
-        lr=0.003,
-        max_epochs=60,
-        iterator_train__shuffle=True,
-        train_split=None,
-        callbacks__print_log=None,
-        verbose=0,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-    )
-
-
 def check_net(estimator: Any) -> None:
-    """Refuse what is no net with one output a class."""
+    """Refuse an estimator that is not a net with one output per class."""
     net = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if isinstance(net, NeuralNetBinaryClassifier):
         raise TypeError(
-            "estimator must have one output a class, got a NeuralNetBinaryClassifier "
+            "estimator must have one output per class, got a NeuralNetBinaryClassifier "
             "with one logit. Use skorch.NeuralNetClassifier with two outputs."
         )
     if isinstance(net, torch.nn.Module):
@@ -418,44 +387,22 @@ def check_net(estimator: Any) -> None:
             "sklearn.frozen.FrozenEstimator(net.initialize())."
         )
     if not isinstance(net, NeuralNet):
+        is_class = isinstance(net, type)
+        kind = f"the class {net.__name__}" if is_class else type(net).__name__
         raise TypeError(
             "estimator must be a skorch.NeuralNetClassifier, a scikit-learn classifier, "
-            f"one of them in a FrozenEstimator, or None, got {_kind(net)}."
+            f"one of them in a FrozenEstimator, or None, got {kind}."
         )
 
 
 def check_is_net(base: Any, who: str, remedy: str = "") -> None:
-    """Refuse a classifier that is no net, for those who need its weights or gradients."""
+    """Refuse a classifier that is no net, where weights or gradients are needed."""
     if not isinstance(base, NeuralNet):
         raise TypeError(f"{who} needs a skorch net, got {type(base).__name__}.{remedy}")
 
 
-def _kind(thing: Any) -> str:
-    """Name of a thing's class, or of the class that was given in place of an object."""
-    if isinstance(thing, type):
-        return f"the class {thing.__name__}"
-    return type(thing).__name__
-
-
-def given_classes(net: NeuralNet | None, labels: NDArray) -> NDArray:
-    """Labels of the outputs of a net that is to be trained: its own list, or y's."""
-    given = getattr(net, "classes", None)
-    return np.unique(labels) if given is None else np.asarray(given)
-
-
-def output_classes(net: NeuralNet, X: NDArray[np.float32]) -> NDArray:
-    """Labels of the outputs of a trained net.
-
-    skorch's targets are indices of outputs. So unless the net was given a list of
-    labels, its labels are 0, 1, ..., also where training met only some of them.
-    """
-    given = getattr(net, "classes", None)
-    n_outputs = probe(net, X, 2 if given is None else len(given)).shape[1]
-    return np.arange(n_outputs) if given is None else np.asarray(given)
-
-
 def check_known(y: NDArray, classes: NDArray, who: str) -> None:
-    """Refuse labels that are not among the classes of `who`."""
+    """Refuse labels that are not among the classes that `who` knows."""
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
         raise ValueError(
@@ -465,7 +412,7 @@ def check_known(y: NDArray, classes: NDArray, who: str) -> None:
 
 
 def class_indices(y: NDArray, classes: NDArray, who: str) -> NDArray[np.int64]:
-    """Indices of labels in the classes of `who`, which are those of its outputs."""
+    """Indices of labels among the classes that `who` knows: indices of outputs."""
     check_known(y, classes, who)
     order = np.argsort(classes, kind="stable")
     return order[np.searchsorted(classes, y, sorter=order)].astype(np.int64)

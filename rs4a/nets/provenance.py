@@ -16,7 +16,7 @@ _PACKAGES = ("rs4a", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "
 
 
 def run_settings(net: Any) -> dict[str, Any]:
-    """Device, and torch's settings that the last bits of a forward pass depend on.
+    """Device, and settings of torch that change the last bits of a forward pass.
 
     Parameters
     ----------
@@ -29,9 +29,12 @@ def run_settings(net: Any) -> dict[str, Any]:
         As JSON can hold it.
     """
     device = net_device(net)
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
     return {
         "device": device.type,
-        "device_name": _device_name(device),
+        "device_name": name,
         "matmul_precision": torch.get_float32_matmul_precision(),
         "cudnn_tf32": _cudnn_tf32(),
         "default_dtype": str(torch.get_default_dtype()),
@@ -44,11 +47,11 @@ def describe_run(
     *,
     seed: int,
     votes: int,
-    kept: int,
+    found: int,
     seconds: float,
     workers: int,
 ) -> dict[str, Any]:
-    """What a record says about the run that drew its votes.
+    """Entries of a record about the run that drew its votes.
 
     Parameters
     ----------
@@ -56,8 +59,7 @@ def describe_run(
         The net that voted.
 
     X : ndarray of shape (n, ...), float32, or LazyInputs
-        The inputs, of which shape and range are kept, the range unless they are read as
-        needed.
+        The inputs. The record keeps their shape and, of an array, their range.
 
     seed : int
         Seed of the votes.
@@ -65,8 +67,8 @@ def describe_run(
     votes : int
         Selection and estimation votes of the record.
 
-    kept : int
-        Those of them that were not drawn in this run, but found in `memory`.
+    found : int
+        Votes of them that this run did not draw, but found in `memory`.
 
     seconds : float
         Time of the run.
@@ -85,7 +87,7 @@ def describe_run(
         "input_shape": list(X.shape[1:]),
         "input_range": _range(X),
         "votes": votes,
-        "votes_from_memory": min(kept, votes),
+        "votes_from_memory": min(found, votes),
         "seconds": seconds,
         "workers": workers,
         **run_settings(net),
@@ -97,7 +99,7 @@ def describe_run(
 
 
 def merge_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Totals over the runs of a record, and what all of them have in common.
+    """Totals over the runs of a record, and entries that are common to all runs.
 
     Parameters
     ----------
@@ -107,9 +109,9 @@ def merge_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     report : dict
-        Where runs differ, the list of what they have; what any of them `warned` of, sorted.
-        Votes a second count those that were drawn, over the time of the runs one after the
-        other.
+        An entry in which runs differ is the list of all values. `warned` is the sorted list
+        of all warnings. `votes_per_second` is the number of drawn votes over the sum of the
+        times of the runs.
     """
     totals = {
         name: sum(run[name] for run in runs)
@@ -120,8 +122,8 @@ def merge_runs(runs: list[dict[str, Any]]) -> dict[str, Any]:
     for name in dict.fromkeys(name for run in runs for name in run):
         if name not in totals:
             values = [run.get(name) for run in runs]
-            same = all(value == values[0] for value in values)
-            report[name] = values[0] if same else values
+            alike = all(each == values[0] for each in values)
+            report[name] = values[0] if alike else values
     warned = {reason for run in runs for reason in run.get("warned", ())}
     return {**report, "warned": sorted(warned)}
 
@@ -133,14 +135,8 @@ def _range(X: Any) -> list[float] | None:
 
 
 def _cudnn_tf32() -> bool | None:
-    """Whether convolutions may round to TF32; None where newer settings rule that."""
+    """Whether convolutions may round to TF32; None where newer settings decide it."""
     try:
         return bool(torch.backends.cudnn.allow_tf32)
     except RuntimeError:
         return None
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()

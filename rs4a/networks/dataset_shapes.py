@@ -1,4 +1,4 @@
-"""What a net must know of the usual data sets: shapes, classes and channel statistics."""
+"""Shapes, numbers of classes and channel statistics of the usual data sets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DatasetShape(NamedTuple):
         Number of classes.
 
     mean, std : float or array-like of shape (n_channels,), default=0.0 and 1.0
-        Of the values of every channel, over the training inputs.
+        Mean and standard deviation of every channel, over the training inputs.
     """
 
     input_shape: tuple[int, ...]
@@ -35,8 +35,8 @@ class DatasetShape(NamedTuple):
 _CIFAR10 = DatasetShape((3, 32, 32), 10, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 _IMAGENET = DatasetShape((3, 224, 224), 1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
-#: Means and standard deviations are those of the published nets, so that they can be
-#: trained again as they were; of "digits", those of the values divided by 16.
+#: Means and standard deviations are those of the published nets, so that a new training can
+#: repeat theirs; for "digits", those of the values divided by 16.
 DATASET_SHAPES = {
     "mnist": DatasetShape((1, 28, 28), 10, (0.1307,), (0.3081,)),
     "fashion_mnist": DatasetShape((1, 28, 28), 10, (0.2849,), (0.3516,)),
@@ -49,23 +49,16 @@ DATASET_SHAPES = {
 }
 
 
-def dataset_shape(
-    dataset: str | None = None,
-    *,
-    input_shape: Sequence[int] | None = None,
-    n_classes: int | None = None,
-    mean: ArrayLike | None = None,
-    std: ArrayLike | None = None,
-) -> DatasetShape:
+def dataset_shape(dataset: str | None, **fields: Any) -> DatasetShape:
     """Shape of a data set by its name, or as given.
 
     Parameters
     ----------
-    dataset : str, default=None
-        Key of `DATASET_SHAPES`. None: all there is to know is given.
+    dataset : str or None
+        Key of `DATASET_SHAPES`. None: `input_shape` and `n_classes` must be given.
 
-    input_shape, n_classes, mean, std : default=None
-        Fields of the result that are not as the data set has them.
+    **fields
+        Fields of a `DatasetShape` that the data set does not decide; None: it does.
 
     Returns
     -------
@@ -75,28 +68,22 @@ def dataset_shape(
     Raises
     ------
     ValueError
-        If the data set is unknown, something is missing, or the fields do not fit each
-        other.
+        If the data set is unknown, a field is missing, or the fields do not fit each other.
     """
-    fields = {"input_shape": input_shape, "n_classes": n_classes, "mean": mean, "std": std}
-    given: dict[str, Any] = {k: v for k, v in fields.items() if v is not None}
-    if dataset is not None:
-        return _checked(_known(dataset)._replace(**given))
-    if input_shape is None or n_classes is None:
-        raise ValueError(
-            "input_shape and n_classes must be given where dataset is None, got "
-            f"{input_shape!r} and {n_classes!r}."
-        )
-    return _checked(DatasetShape(**given))
-
-
-def _known(dataset: str) -> DatasetShape:
+    given = {name: value for name, value in fields.items() if value is not None}
+    if dataset is None:
+        if not {"input_shape", "n_classes"} <= given.keys():
+            raise ValueError(
+                "input_shape and n_classes must be given where dataset is None, got "
+                f"{fields.get('input_shape')!r} and {fields.get('n_classes')!r}."
+            )
+        return _checked(DatasetShape(**given))
     if dataset not in DATASET_SHAPES:
         raise ValueError(
-            f"dataset must be one of {list(DATASET_SHAPES)}, got {dataset!r}. Give "
-            "input_shape and n_classes for others."
+            f"dataset must be one of {list(DATASET_SHAPES)}, got {dataset!r}. For another "
+            "data set, give input_shape and n_classes."
         )
-    return DATASET_SHAPES[dataset]
+    return _checked(DATASET_SHAPES[dataset]._replace(**given))
 
 
 def _checked(shape: DatasetShape) -> DatasetShape:

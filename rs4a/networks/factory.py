@@ -6,19 +6,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-from rs4a.networks.alexnet import AlexNet
-from rs4a.networks.cifar_resnet import CifarResNet, ResNet110
 from rs4a.networks.dataset_shapes import dataset_shape
-from rs4a.networks.imagenet_resnet import resnet50
-from rs4a.networks.lenet import LeNet
-from rs4a.networks.mlp import MLP, Linear
-from rs4a.networks.normalize import Normalize
-from rs4a.networks.wide_resnet import WideResNet
+from rs4a.networks.feed_forward import MLP, AlexNet, LeNet, Linear
+from rs4a.networks.residual import CifarResNet, ResNet110, WideResNet, resnet50
 
-__all__ = ["NETWORKS", "make_network"]
+__all__ = ["NETWORKS", "Normalize", "make_network"]
 
 _BY_CHANNELS: dict[str, type[nn.Module]] = {
     "WideResNet": WideResNet,
@@ -28,14 +24,66 @@ _BY_CHANNELS: dict[str, type[nn.Module]] = {
 }
 _BY_INPUT_SHAPE: dict[str, type[nn.Module]] = {"LeNet": LeNet, "MLP": MLP, "Linear": Linear}
 
-#: Shapes of images that only some networks want.
-_WANTED: dict[str, tuple[str | int, ...]] = {
-    "AlexNet": ("channels", 32, 32),
-    "ResNet50": (3, "height", "width"),
-}
-
 #: Names that `make_network` knows.
 NETWORKS = (*_BY_CHANNELS, "ResNet50", *_BY_INPUT_SHAPE)
+
+
+class Normalize(nn.Module):
+    """First layer of a net: (X - mean) / std, channel by channel.
+
+    Noise is added before it, so that sigma and radii stay in the units of X.
+
+    Parameters
+    ----------
+    mean, std : float or array-like of shape (n_channels,)
+        The layer subtracts `mean` and divides by `std`. They are saved with the weights,
+        but not trained.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from rs4a.networks import Normalize, WideResNet
+    >>> net = nn.Sequential(
+    ...     Normalize(mean=(0.491, 0.482, 0.447), std=(0.247, 0.243, 0.262)),
+    ...     WideResNet(depth=10, widen_factor=1),
+    ... )
+    >>> net(torch.zeros(5, 3, 32, 32)).shape
+    torch.Size([5, 10])
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, mean: ArrayLike, std: ArrayLike):
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            # The check needs values, also where the net is made without memory, on "meta".
+            channels = torch.as_tensor(values, dtype=torch.float32, device="cpu")
+            if channels.ndim > 1 or not channels.isfinite().all():
+                raise ValueError(
+                    f"{name} must be a finite float or one for every channel, got "
+                    f"{values!r}."
+                )
+            if name == "std" and not (channels > 0.0).all():
+                raise ValueError(f"std must be above 0, got {std!r}.")
+            shape = (-1, 1, 1) if channels.ndim else ()
+            self.register_buffer(name, torch.as_tensor(channels.reshape(shape)).clone())
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Standardise images.
+
+        Parameters
+        ----------
+        X : torch.Tensor of shape (n, n_channels, height, width)
+            Images.
+
+        Returns
+        -------
+        standardised : torch.Tensor of shape (n, n_channels, height, width)
+            Images of the dtype of X.
+        """
+        return (X - self.mean) / self.std
 
 
 def make_network(
@@ -50,8 +98,8 @@ def make_network(
 ) -> nn.Sequential:
     """Build a network for a data set, with standardisation as its first layer.
 
-    It is behind the noise, so that sigma and radii stay in the units of X. skorch takes
-    the function as a module: ``NeuralNetClassifier(make_network, module__name=...)``.
+    The layer is behind the noise, so that sigma and radii stay in the units of X. skorch
+    takes the function as a module: ``NeuralNetClassifier(make_network, module__name=...)``.
 
     Parameters
     ----------
@@ -60,9 +108,9 @@ def make_network(
         "CifarResNet", "AlexNet", "ResNet50", "LeNet", "MLP" or "Linear".
 
     dataset : str, default=None
-        What says all that follows: "mnist", "fashion_mnist", "cifar10", "svhn",
-        "imagenet", "imagenet32", "tiny_images_500k" or "digits", with values in [0, 1].
-        None: `input_shape` and `n_classes` are given.
+        Data set that gives the parameters below: "mnist", "fashion_mnist", "cifar10",
+        "svhn", "imagenet", "imagenet32", "tiny_images_500k" or "digits", with values in
+        [0, 1]. None: `input_shape` and `n_classes` must be given.
 
     input_shape : sequence of int, default=None
         Shape of one input: channels, height and width of an image. None: the data set's.
@@ -71,7 +119,8 @@ def make_network(
         Number of outputs. None: the data set's.
 
     mean, std : float or array-like of shape (n_channels,), default=None
-        Subtracted from every channel, and divided by. None: the data set's, or 0 and 1.
+        The first layer subtracts `mean` and divides by `std`. None: the data set's, or 0
+        and 1.
 
     **options
         Further parameters of the network, such as ``depth=28`` or ``hidden=(64,)``.
@@ -79,7 +128,7 @@ def make_network(
     Returns
     -------
     network : torch.nn.Sequential
-        Untrained, of two children: `norm`, which standardises, and `model`.
+        Untrained network of two children: `norm`, which standardises, and `model`.
 
     Raises
     ------
@@ -99,29 +148,25 @@ def make_network(
     shape = dataset_shape(
         dataset, input_shape=input_shape, n_classes=n_classes, mean=mean, std=std
     )
-    _check_takes(name, shape.input_shape)
+    sizes, n_outputs = shape.input_shape, shape.n_classes
+    if name not in ("MLP", "Linear"):
+        _check_image(name, sizes)
     if name in _BY_INPUT_SHAPE:
-        model = _BY_INPUT_SHAPE[name](shape.input_shape, shape.n_classes, **options)
+        model = _BY_INPUT_SHAPE[name](sizes, n_outputs, **options)
     elif name in _BY_CHANNELS:
-        channels = shape.input_shape[0]
-        model = _BY_CHANNELS[name](
-            n_classes=shape.n_classes, n_channels=channels, **options
-        )
+        model = _BY_CHANNELS[name](n_classes=n_outputs, n_channels=sizes[0], **options)
     else:
-        model = resnet50(n_classes=shape.n_classes, **options)
+        model = resnet50(n_classes=n_outputs, **options)
     norm = Normalize(shape.mean, shape.std)
     return nn.Sequential(OrderedDict(norm=norm, model=model))
 
 
-def _check_takes(name: str, input_shape: tuple[int, ...]) -> None:
-    """Refuse inputs that a network cannot take, where it does not do so itself."""
-    if name in ("MLP", "Linear"):
-        return
-    wanted = _WANTED.get(name, ("channels", "height", "width"))
-    fits = len(input_shape) == 3 and all(
-        isinstance(length, str) or length == given
-        for length, given in zip(wanted, input_shape, strict=True)
-    )
+def _check_image(name: str, sizes: tuple[int, ...]) -> None:
+    """Refuse images that a network cannot take."""
+    wanted, fits = "(channels, height, width)", len(sizes) == 3
+    if name == "AlexNet":
+        wanted, fits = "(channels, 32, 32)", fits and sizes[1:] == (32, 32)
+    elif name == "ResNet50":
+        wanted, fits = "(3, height, width)", fits and sizes[0] == 3
     if not fits:
-        lengths = ", ".join(map(str, wanted))
-        raise ValueError(f"input_shape must be ({lengths}) for {name}, got {input_shape}.")
+        raise ValueError(f"input_shape must be {wanted} for {name}, got {sizes}.")

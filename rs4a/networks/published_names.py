@@ -1,8 +1,8 @@
-"""What the names of published checkpoints say."""
+"""Names of published checkpoints."""
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import PurePath
 
 from rs4a.networks.dataset_shapes import DATASET_SHAPES
@@ -15,12 +15,10 @@ _DATASETS = {
     "fashion": "fashion_mnist",
     "ds-imagenet": "imagenet32",
 }
-#: Cohen et al.'s nets, each for one data set.
-_ARCHITECTURES = {
-    "cifar_resnet110": "cifar10",
-    "cifar_resnet20": "cifar10",
-    "resnet110": "cifar10",
-    "resnet20": "cifar10",
+#: Data sets by the names of folders above Cohen et al.'s files.
+_FOLDERS = {
+    **_DATASETS,
+    **{f"{prefix}resnet{n}": "cifar10" for prefix in ("", "cifar_") for n in (20, 110)},
     "resnet50": "imagenet",
 }
 _NOISES = {
@@ -31,8 +29,6 @@ _NOISES = {
     )
 }  # fmt: skip
 _EXTENSIONS = {".pt", ".pth", ".torch", ".tar", ".ckpt", ".safetensors"}
-#: Hundredths of three digits ("050"), a decimal ("0.5"), or one digit ("1").
-_SIGMA = r"(?P<sigma>\d{3}|\d+\.\d+|\d)"
 
 
 def _any_of(names: Iterable[str]) -> str:
@@ -40,26 +36,26 @@ def _any_of(names: Iterable[str]) -> str:
     return "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
 
 
-#: What else a name may say: "stability" or "v2", but no second noise, number or data set.
+#: Hundredths of three digits ("050"), a decimal ("0.5"), or one digit ("1").
+_SIGMA = r"(?P<sigma>\d{3}|\d+\.\d+|\d)"
+#: Other words of a name: "stability" or "v2", but no second noise, number or data set.
 _WORDS = rf"(_(?!({_any_of([*_NOISES, *_DATASETS])})(_|$))[a-z][a-z0-9-]*)*"
-#: What has a name of Yang et al.'s form, and what that must be to be understood.
-_FORM = re.compile(rf"({_any_of(_DATASETS)})_([^_]+_)+{_SIGMA}(_.*)?")
-_FULL = re.compile(
-    rf"(?P<dataset>{_any_of(_DATASETS)}){_WORDS}_(?P<noise>{_any_of(_NOISES)})_{_SIGMA}"
-    f"{_WORDS}"
+#: Form of a name by Yang et al. or Cohen et al., and the names that can be read.
+_FORM = re.compile(rf"(({_any_of(_DATASETS)})_([^_]+_)+|noise_){_SIGMA}(_.*)?")
+_NAME = re.compile(
+    rf"((?P<dataset>{_any_of(_DATASETS)}){_WORDS}_(?P<noise>{_any_of(_NOISES)})|noise)"
+    f"_{_SIGMA}{_WORDS}"
 )
-_COHEN_FORM = re.compile(rf"noise_{_SIGMA}(_.*)?")
-_COHEN = re.compile(rf"noise_{_SIGMA}{_WORDS}")
 
 
 def parse_checkpoint_name(path: str | os.PathLike[str]) -> tuple[str, str, float]:
-    """Data set, noise and sigma that the name of a checkpoint says.
+    """Data set, noise and sigma in the name of a checkpoint.
 
     The names are those of Yang et al. [2]_, "cifar_uniform_050.pt" or, as a folder,
     "cifar_uniform_0.5", and of Cohen et al. [1]_, "cifar10/resnet110/noise_0.50" for
-    Gaussian noise. The last part of the path that has such a form counts. Words between
-    the parts or behind them are passed over, as in "cifar_stability_uniform_050"; a second
-    noise or number is refused.
+    Gaussian noise. The function reads the last part of the path that has such a form. It
+    ignores words between the parts or behind them, as in "cifar_stability_uniform_050", and
+    refuses a second noise or number.
 
     Parameters
     ----------
@@ -72,15 +68,15 @@ def parse_checkpoint_name(path: str | os.PathLike[str]) -> tuple[str, str, float
         A data set of `make_network`.
 
     noise : str
-        Name of a noise's class, such as "Uniform".
+        Name of the class of the noise, such as "Uniform".
 
     sigma : float
-        Its standard deviation.
+        Standard deviation of the noise.
 
     Raises
     ------
     ValueError
-        If the path does not say all three.
+        If the path does not name all three.
 
     References
     ----------
@@ -96,11 +92,14 @@ def parse_checkpoint_name(path: str | os.PathLike[str]) -> tuple[str, str, float
     ('imagenet', 'Laplace', 1.25)
     """
     parts = [_without_extension(part).lower() for part in PurePath(path).parts]
-    part = next((each for each in reversed(parts) if _has_known_form(each)), "")
-    dataset, noise, digits = _words(part, parts) or ("", "", "000")
-    sigma = float(digits) / (100.0 if re.fullmatch(r"\d{3}", digits) else 1.0)
-    if sigma > 0.0:
-        return dataset, _NOISES[noise], sigma
+    part = next((each for each in reversed(parts) if _FORM.fullmatch(each)), "")
+    if match := _NAME.fullmatch(part):
+        above = [_FOLDERS[each] for each in parts if each in _FOLDERS]
+        named = [_DATASETS[match["dataset"]]] if match["dataset"] else above
+        digits = match["sigma"]
+        sigma = float(digits) / (100.0 if re.fullmatch(r"\d{3}", digits) else 1.0)
+        if named and sigma > 0.0:
+            return named[-1], _NOISES[match["noise"] or "gaussian"], sigma
     raise ValueError(
         "path must say data set, noise and sigma, as 'cifar_uniform_050.pt', the folder "
         "'cifar_uniform_0.5' or 'cifar10/resnet110/noise_0.50' do, with a noise of "
@@ -109,22 +108,7 @@ def parse_checkpoint_name(path: str | os.PathLike[str]) -> tuple[str, str, float
     )
 
 
-def _has_known_form(part: str) -> bool:
-    return bool(_FORM.fullmatch(part) or _COHEN_FORM.fullmatch(part))
-
-
-def _words(part: str, parts: Sequence[str]) -> tuple[str, str, str] | None:
-    """Data set, noise and digits of sigma that a part of the path says."""
-    if match := _COHEN.fullmatch(part):
-        known = {**_DATASETS, **_ARCHITECTURES}
-        dataset = next((known[each] for each in reversed(parts) if each in known), None)
-        return None if dataset is None else (dataset, "gaussian", match["sigma"])
-    if match := _FULL.fullmatch(part):
-        return _DATASETS[match["dataset"]], match["noise"], match["sigma"]
-    return None
-
-
 def _without_extension(part: str) -> str:
-    """Name without endings of files; that of "noise_0.5" is none."""
+    """Name without endings of files; ".5" of "noise_0.5" is no ending."""
     stem, extension = os.path.splitext(part)
     return _without_extension(stem) if extension.lower() in _EXTENSIONS else part

@@ -2,25 +2,31 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-)
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from rs4a.bounds import Bound
+from rs4a.nets.outputs import check_is_net, check_net
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
 from rs4a.persistence.checkpoints import net_from_checkpoint
-from rs4a.persistence.classifiers import load_classifier, save_classifier
+from rs4a.persistence.classifiers import describe, not_in_file, parts_to_give, restore
+from rs4a.persistence.files import read_classifier, write_classifier
+from rs4a.utils.files import whole_file
 
-__all__ = ["KeptInFiles"]
+__all__ = ["SavedToFiles"]
+
+#: Errors of a header that `save` did not write.
+_MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError)
 
 
-class KeptInFiles(BaseEstimator):
+class SavedToFiles(BaseEstimator):
     """The methods of a smoothed classifier that write and read files."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -51,8 +57,8 @@ class KeptInFiles(BaseEstimator):
         Notes
         -----
         The file holds the seed of the votes. Certificates hold against an attacker who
-        does not know the seed: before a classifier is used whose file is public, set
-        `random_state` to a secret number.
+        does not know the seed: if the file is public, set `random_state` to a secret number
+        before you use the classifier.
 
         Examples
         --------
@@ -73,7 +79,23 @@ class KeptInFiles(BaseEstimator):
             raise TypeError(
                 f"classifier must be a SmoothedClassifier, got {type(self).__name__}."
             )
-        save_classifier(self, path)
+        check_is_fitted(self, "estimator_")
+        classifier: Any = self
+        check_is_net(
+            classifier.estimator_,
+            "save, whose files hold no pickle,",
+            " joblib.dump writes other classifiers, for readers who trust the file.",
+        )
+        header, tensors = describe(classifier)
+        with whole_file(path) as partial:
+            write_classifier(partial, header, tensors)
+            try:
+                self.load(partial, **parts_to_give(classifier, header))
+            except ValueError as error:
+                raise ValueError(
+                    "The classifier cannot be saved, since it would not come back: "
+                    f"{error}{not_in_file(classifier.estimator_)}"
+                ) from error
 
     @classmethod
     def load(
@@ -104,19 +126,19 @@ class KeptInFiles(BaseEstimator):
             the noise that the file states.
 
         objective : Objective, default=None
-            Likewise, the training objective.
+            The training objective, under the same conditions.
 
         bound : Bound, default=None
-            Likewise, the bound.
+            The bound, under the same conditions.
 
         device : str or torch.device, default=None
-            Device of the net. None: that of `estimator` or else the saved one, or "cpu"
-            if this machine does not have it.
+            Device of the net. None: the device of `estimator`, or else the saved device, or
+            "cpu" if this machine does not have it.
 
         Returns
         -------
         classifier : SmoothedClassifier
-            Fitted classifier, which votes as the saved one did.
+            Fitted classifier, which casts the same votes as the saved classifier.
 
         Raises
         ------
@@ -138,18 +160,17 @@ class KeptInFiles(BaseEstimator):
         `estimator` is a net without weights, even if the saved classifier continued from
         a fitted net.
         """
-        return cast(
-            Self,
-            load_classifier(
-                cls,
-                path,
-                estimator=estimator,
-                noise=noise,
-                objective=objective,
-                bound=bound,
-                device=device,
-            ),
-        )
+        if estimator is not None:
+            check_net(estimator)
+        given = {"noise": noise, "objective": objective, "bound": bound}
+        try:
+            header, tensors = read_classifier(Path(path))
+            classifier: Self = restore(cls, header, tensors, estimator, given, device)
+        except _MALFORMED as error:
+            raise ValueError(
+                f"{Path(path).name} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
+        return classifier
 
     @classmethod
     def from_checkpoint(
@@ -214,11 +235,9 @@ class KeptInFiles(BaseEstimator):
         >>> clf.noise_, clf.input_shape_
         (Uniform(sigma=0.5), (1, 8, 8))
         """
-        net, noise, shape = net_from_checkpoint(
-            path, noise=noise, network=network, device=device
-        )
-        # A frozen net is not trained: two images state shape and scale. Their values are
-        # fractions of 1 on the grid of a noise that has a grid.
+        net, noise, shape = net_from_checkpoint(path, noise, network, device)
+        # `fit` does not train a frozen net: two images state shape and scale. Their values
+        # are fractions of 1 on the grid of a noise that has a grid.
         steps = getattr(noise, "levels", 4)
         values = np.round(steps * np.array([0.25, 0.75])) / steps
         X = np.stack([np.full(shape, value, dtype=np.float32) for value in values])

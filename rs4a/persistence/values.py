@@ -1,152 +1,113 @@
-"""Parameters as JSON can hold them, with arrays as tensors beside it; and back.
+"""Parameters as JSON can hold them, with arrays as tensors beside the JSON; and back.
 
-Lists and what JSON knows stand for themselves, all else is a dict with one key, which
-says what it is. Classes and functions are named, and so are the classes of objects.
+Lists and JSON's own types stand for themselves. Every other value is a dict with one key,
+which says the kind of the value. Classes and functions are named, and so are the classes of
+objects.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import numpy as np
+import skorch
 import skorch.callbacks
-import skorch.dataset
 import torch
-from skorch.utils import noop, to_numpy
 
 from rs4a import bounds, networks, noises, objectives
 from rs4a.bounds import Bound
 from rs4a.nets.inference import Inference
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
-from rs4a.persistence.classifier_files import content_digest
-from rs4a.persistence.tensors import State
+from rs4a.persistence.files import State, content_digest
 from rs4a.utils.params import known_classes, without_former
 
-__all__ = [
-    "JsonReader",
-    "JsonWriter",
-    "in_words",
-    "name_of_class",
-    "name_of_thing",
-    "own_classes",
-    "unknown_names",
-]
+__all__ = ["JsonReader", "JsonWriter", "in_words", "own_classes", "unknown_names"]
 
-_JSON_TYPES = (bool, int, str, type(None))
-#: Objects of which files hold the parameters, whoever wrote their class.
+#: Objects of which files hold the parameters, also if their class is a user's own.
 _PARAMETER_OBJECTS = (Noise, Bound, Objective, Inference)
-_SCALARS = {
-    name: np.dtype(name).type
-    for name in (
-        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
-        "float16", "float32", "float64",
-    )
-}  # fmt: skip
 
-# Things that a file may name: looked up, never imported.
+# Classes and functions that a file may name: looked up, never imported.
 
 _CALLBACKS = (
-    "EarlyStopping", "EpochScoring", "GradientNormClipping", "LRScheduler",
-    "PassthroughScoring", "PrintLog", "ProgressBar",
-)  # fmt: skip
+    "EarlyStopping EpochScoring GradientNormClipping LRScheduler PassthroughScoring "
+    "PrintLog ProgressBar"
+)
 _NETWORKS = (
-    "AlexNet", "CifarResNet", "LeNet", "Linear", "MLP", "ResNet110", "WideResNet",
-    "make_network", "resnet50",
-)  # fmt: skip
+    "AlexNet CifarResNet LeNet Linear MLP ResNet110 WideResNet make_network resnet50"
+)
 _OPTIMIZERS = (
-    "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS",
-    "NAdam", "RAdam", "RMSprop", "Rprop", "SGD", "SparseAdam",
-)  # fmt: skip
-_LOSSES = ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
+    "ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS NAdam RAdam RMSprop Rprop "
+    "SGD SparseAdam"
+)
 
 
-def _public(module: Any, prefix: str, names: Any) -> dict[str, Any]:
-    return {f"{prefix}.{name}": getattr(module, name) for name in names}
+def _named(*modules: tuple[Any, str]) -> dict[str, Any]:
+    """Some things of modules, by their dotted names."""
+    return {
+        f"{module.__name__}.{name}": getattr(module, name)
+        for module, names in modules
+        for name in names.split()
+    }
 
 
 #: Classes of the objects that a file may hold; their parameters are those of the file.
-KNOWN_CLASSES: dict[str, type[Any]] = {
-    f"{module.__name__}.{name}": each
-    for module in (bounds, noises, objectives)
-    for name, each in known_classes(module).items()
-    if hasattr(each, "get_params")
-} | {
+_KNOWN_CLASSES: dict[str, type[Any]] = {
     "rs4a.Inference": Inference,
-    "skorch.dataset.ValidSplit": skorch.dataset.ValidSplit,
-    **_public(skorch.callbacks, "skorch.callbacks", _CALLBACKS),
+    **_named((skorch.dataset, "ValidSplit"), (skorch.callbacks, _CALLBACKS)),
+    **{
+        f"{module.__name__}.{name}": each
+        for module in (bounds, noises, objectives)
+        for name, each in known_classes(module).items()
+    },
 }
 
-#: What nets are made of: classes and functions that are parameters themselves.
-LOADABLE: dict[str, Any] = {
-    "skorch.NeuralNet": skorch.NeuralNet,
-    "skorch.NeuralNetClassifier": skorch.NeuralNetClassifier,
-    "skorch.dataset.Dataset": skorch.dataset.Dataset,
-    "skorch.utils.noop": noop,
-    "skorch.utils.to_numpy": to_numpy,
-    "torch.utils.data.DataLoader": torch.utils.data.DataLoader,
-    "print": print,
-    **_public(networks, "rs4a.networks", _NETWORKS),
-    **_public(torch.nn, "torch.nn", _LOSSES),
-    **_public(torch.optim, "torch.optim", _OPTIMIZERS),
-    **_public(torch, "torch", _DTYPES),
-}
+#: Parts of nets: classes and functions that are parameters themselves.
+_LOADABLE = {"print": print} | _named(
+    (skorch, "NeuralNet NeuralNetClassifier"),
+    (skorch.dataset, "Dataset"),
+    (skorch.utils, "noop to_numpy"),
+    (networks, _NETWORKS),
+    (torch, "float16 bfloat16 float32 float64"),
+    (torch.nn, "CrossEntropyLoss NLLLoss MultiMarginLoss"),
+    (torch.optim, _OPTIMIZERS),
+    (torch.utils.data, "DataLoader"),
+)
 
-_CLASS_NAMES = {each: name for name, each in KNOWN_CLASSES.items()}
-# By id: what is looked up need not be hashable.
-_THING_NAMES = {id(each): name for name, each in LOADABLE.items()}
-
-
-def name_of_class(kind: type[Any]) -> str | None:
-    """Name of a class in `KNOWN_CLASSES`, if it is there."""
-    return _CLASS_NAMES.get(kind)
-
-
-def name_of_thing(thing: Any) -> str | None:
-    """Name of a class or function in `LOADABLE`, if it is there."""
-    return _THING_NAMES.get(id(thing))
+_CLASS_NAMES = {each: name for name, each in _KNOWN_CLASSES.items()}
+# By id: a thing need not be hashable.
+_THING_NAMES = {id(each): name for name, each in _LOADABLE.items()}
 
 
 class JsonWriter:
-    """Turns values into plain ones, and collects their arrays as `tensors`."""
+    """Turns values into JSON's types, and collects their arrays as `tensors`."""
 
     def __init__(self) -> None:
         self.tensors: State = {}
 
     def write(self, value: Any) -> Any:
-        """Value as JSON can hold it; what nothing can is named as unknown."""
-        if type(value) in _JSON_TYPES:
-            return value
+        """Value as JSON can hold it; a value that nothing can hold is named as unknown."""
         if isinstance(value, np.generic):
             return self._write_scalar(value)
         writers: dict[type[Any], Callable[[Any], Any]] = {
-            float: self._write_float,
+            **dict.fromkeys((bool, int, str, type(None)), lambda each: each),
+            float: lambda each: each if math.isfinite(each) else {"float": str(each)},
             list: self._write_list,
-            tuple: self._write_tuple,
-            torch.Size: self._write_tuple,
-            dict: self._write_dict,
+            tuple: lambda each: {"tuple": self._write_list(each)},
+            torch.Size: lambda each: {"tuple": self._write_list(each)},
+            dict: lambda each: {"dict": [self._write_list(item) for item in each.items()]},
             np.ndarray: self._write_array,
             torch.Tensor: self._write_tensor,
         }
         return writers.get(type(value), self._write_thing)(value)
 
-    def _write_float(self, value: float) -> Any:
-        return value if math.isfinite(value) else {"float": str(value)}
-
     def _write_list(self, values: Any) -> list[Any]:
         return [self.write(each) for each in values]
-
-    def _write_tuple(self, values: tuple[Any, ...]) -> dict[str, Any]:
-        return {"tuple": self._write_list(values)}
-
-    def _write_dict(self, values: dict[Any, Any]) -> dict[str, Any]:
-        return {"dict": [self._write_list(item) for item in values.items()]}
 
     def _write_scalar(self, value: np.generic) -> dict[str, Any]:
         if isinstance(value, np.str_):
             return {"scalar": ["str", str(value)]}
-        if value.dtype.name not in _SCALARS:
+        if not _is_number(value.dtype):
             return _unknown(value)
         return {"scalar": [value.dtype.name, self.write(value.item())]}
 
@@ -155,29 +116,33 @@ class JsonWriter:
             return {"strings": values.tolist()}
         if values.dtype == object and values.ndim == 1:
             return {"objects": self._write_list(values)}
-        if values.dtype.name not in _SCALARS or not values.dtype.isnative:
+        if not _is_number(values.dtype):
             return _unknown(values)
-        return {"array": self._kept(torch.from_numpy(np.array(values, order="C")))}
+        return {"array": self._store(torch.from_numpy(np.array(values, order="C")))}
 
     def _write_tensor(self, values: torch.Tensor) -> dict[str, Any]:
         if values.layout != torch.strided or values.is_quantized:
             return _unknown(values)
-        return {"tensor": self._kept(values)}
+        return {"tensor": self._store(values)}
 
-    def _kept(self, tensor: torch.Tensor) -> str:
-        """Name that a tensor has in the file: equal ones have the same."""
+    def _store(self, tensor: torch.Tensor) -> str:
+        """Name that a tensor has in the file: equal tensors have the same name."""
         name = f"values/{content_digest('', {'': tensor})}"
         self.tensors[name] = tensor
         return name
 
     def _write_thing(self, value: Any) -> dict[str, Any]:
-        thing, kind = name_of_thing(value), name_of_class(type(value))
-        if thing is not None:
-            return {"thing": thing}
+        kind = _CLASS_NAMES.get(type(value))
+        if id(value) in _THING_NAMES:
+            return {"thing": _THING_NAMES[id(value)]}
         if kind is None and not isinstance(value, _PARAMETER_OBJECTS):
             return _unknown(value)
-        params = self._write_dict(_params_of(value))["dict"]
+        params = self.write(_params_of(value))["dict"]
         return {"object": [kind or type(value).__qualname__, params]}
+
+
+def _is_number(dtype: np.dtype) -> bool:
+    return dtype.kind in "biuf" and dtype.itemsize <= 8 and dtype.isnative
 
 
 def _unknown(value: Any) -> dict[str, Any]:
@@ -191,7 +156,7 @@ def _params_of(value: Any) -> dict[str, Any]:
 
 
 class JsonReader:
-    """Turns plain values back, with arrays from `tensors`.
+    """Turns JSON's types back into values, with arrays from `tensors`.
 
     Parameters
     ----------
@@ -204,15 +169,15 @@ class JsonReader:
 
     def __init__(self, tensors: State, own: Mapping[str, type[Any]]) -> None:
         self._tensors = tensors
-        self._classes = {**KNOWN_CLASSES, **own}
+        self._classes = {**_KNOWN_CLASSES, **own}
 
-    def read(self, plain: Any) -> Any:
-        """The value."""
-        if isinstance(plain, list):
-            return [self.read(each) for each in plain]
-        if not isinstance(plain, dict):
-            return plain
-        ((kind, content),) = plain.items()
+    def read(self, stored: Any) -> Any:
+        """Value that `JsonWriter` wrote."""
+        if isinstance(stored, list):
+            return [self.read(each) for each in stored]
+        if not isinstance(stored, dict):
+            return stored
+        ((kind, content),) = stored.items()
         readers: dict[str, Callable[[Any], Any]] = {
             "float": float,
             "tuple": lambda each: tuple(self.read(each)),
@@ -222,14 +187,14 @@ class JsonReader:
             "objects": self._read_objects,
             "array": lambda each: self._tensors[each].numpy().copy(),
             "tensor": lambda each: self._tensors[each].clone(),
-            "thing": LOADABLE.__getitem__,
+            "thing": _LOADABLE.__getitem__,
             "object": self._read_object,
         }
         return readers[kind](content)
 
     def _read_scalar(self, content: Any) -> Any:
         name, value = content
-        return np.str_(value) if name == "str" else _SCALARS[name](self.read(value))
+        return np.dtype(name).type(self.read(value))
 
     def _read_objects(self, content: Any) -> np.ndarray:
         values = np.empty(len(content), dtype=object)
@@ -242,57 +207,54 @@ class JsonReader:
         return kind(**without_former(kind, dict(self.read(params))))
 
 
-def unknown_names(plain: Any, own: Mapping[str, Any] | None = None) -> list[str]:
-    """Names in a plain value of what cannot be read from the file alone.
+def unknown_names(stored: Any, own: Container[str] = ()) -> list[str]:
+    """Names in a stored value of things that the file alone does not give.
 
     Parameters
     ----------
-    plain : object
-        Plain value.
+    stored : object
+        Value that `JsonWriter` wrote.
 
-    own : mapping, default=None
-        Names that are known besides.
+    own : container of str, default=()
+        Further names that are known.
     """
-    return [name for name in _needed(plain) if name not in (own or {})]
-
-
-def _needed(plain: Any) -> Iterator[str]:
-    if isinstance(plain, list):
-        for each in plain:
-            yield from _needed(each)
-    elif isinstance(plain, dict):
-        for kind, content in plain.items():
-            if kind == "unknown":
-                yield content
-            if kind == "object" and content[0] not in KNOWN_CLASSES:
-                yield content[0]
-            if kind == "thing" and content not in LOADABLE:
-                yield content
-            yield from _needed(content)
+    if isinstance(stored, list):
+        return [name for each in stored for name in unknown_names(each, own)]
+    if not isinstance(stored, dict):
+        return []
+    known: dict[str, Container[str]] = {
+        "unknown": (),
+        "object": _KNOWN_CLASSES,
+        "thing": _LOADABLE,
+    }
+    names = []
+    for kind, content in stored.items():
+        name = content[0] if kind == "object" else content
+        if kind in known and name not in known[kind] and name not in own:
+            names.append(name)
+        names += unknown_names(content, own)
+    return names
 
 
 def own_classes(*objects: Any) -> dict[str, type[Any]]:
-    """Classes of parameter objects, and of those inside, that files do not know."""
+    """Classes of parameter objects, and of the objects inside, that files do not know."""
     found: dict[str, type[Any]] = {}
     for each in objects:
-        if not isinstance(each, _PARAMETER_OBJECTS):
-            continue
-        if name_of_class(type(each)) is None:
-            found[type(each).__qualname__] = type(each)
-        found.update(own_classes(*_params_of(each).values()))
+        if isinstance(each, _PARAMETER_OBJECTS):
+            if type(each) not in _CLASS_NAMES:
+                found[type(each).__qualname__] = type(each)
+            found.update(own_classes(*_params_of(each).values()))
     return found
 
 
-def in_words(plain: Any) -> str:
-    """A plain value, for messages."""
-    if isinstance(plain, list):
-        return f"[{', '.join(map(in_words, plain))}]"
-    if not isinstance(plain, dict):
-        return repr(plain)
-    ((kind, content),) = plain.items()
+def in_words(stored: Any) -> str:
+    """A stored value, for messages."""
+    if isinstance(stored, list):
+        return f"[{', '.join(map(in_words, stored))}]"
+    if not isinstance(stored, dict):
+        return repr(stored)
+    ((kind, content),) = stored.items()
     if kind == "object":
         params = ", ".join(f"{name}={in_words(value)}" for name, value in content[1])
         return f"{content[0].rpartition('.')[2]}({params})"
-    if kind == "tuple":
-        return f"({', '.join(map(in_words, content))})"
-    return str(content)
+    return f"({in_words(content)[1:-1]})" if kind == "tuple" else str(content)

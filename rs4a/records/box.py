@@ -1,7 +1,7 @@
 """How far attacks that must stay in a box can move the coordinates of an input."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ __all__ = ["Box", "as_box", "coordinate_reach", "input_free_reach"]
 
 FloatArray = NDArray[np.float64]
 
-#: Coordinates that are compared at a time.
+#: Coordinates that are compared together.
 _CHUNK_SIZE = 2**22
 
 
@@ -28,8 +28,8 @@ class Box:
         Smallest and largest value of a coordinate.
 
     reach : ndarray of shape (n, k), float64, default=None
-        From `coordinate_reach`. None: the inputs lie in the box, and are not known
-        otherwise.
+        Array from `coordinate_reach`. None: the inputs lie in the box, and nothing else is
+        known about them.
 
     Examples
     --------
@@ -66,11 +66,9 @@ class Box:
         Returns
         -------
         box : Box
-            With the reach of these inputs, if this box has a reach.
+            Box with the reach of these inputs, if this box has a reach.
         """
-        if self.reach is None:
-            return self
-        return Box(self.low, self.high, self.reach[rows])
+        return self if self.reach is None else replace(self, reach=self.reach[rows])
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -89,12 +87,12 @@ def as_box(box: Any) -> Box | None:
     Parameters
     ----------
     box : tuple of two floats, Box or None
-        As a user gives it.
+        Box as a user gives it.
 
     Returns
     -------
     box : Box or None
-        With its reach, if `box` is a Box that has a reach.
+        Box with its reach, if `box` is a Box that has a reach.
 
     Raises
     ------
@@ -152,7 +150,13 @@ def coordinate_reach(X: Any, box: tuple[float, float], lambd: float) -> FloatArr
     for start in range(0, len(X), n_rows):
         rows = slice(start, start + n_rows)
         values = np.asarray(X[rows], dtype=np.float64).reshape(-1, dim)
-        _check_inside(values, low, high, box)
+        is_outside = ~((values >= low) & (values <= high))
+        if is_outside.any():
+            raise ValueError(
+                f"X must lie in box={box}, got {values[is_outside].flat[0]:.9g}. A box "
+                "certificate is about inputs and attacks that are in the box: scale the "
+                "inputs, or give the range that their values have."
+            )
         both_sides = np.maximum(values - low, high - values)
         reach[rows] = np.partition(both_sides, dim - n_columns, axis=1)[:, -n_columns:]
     return np.nextafter(-np.sort(-reach, axis=1), np.inf)
@@ -160,22 +164,8 @@ def coordinate_reach(X: Any, box: tuple[float, float], lambd: float) -> FloatArr
 
 def widened(box: tuple[float, float]) -> tuple[float, float]:
     """The box, widened to its ends in float32: inputs are rounded to float32."""
-    low, high = box
-    return min(float(low), float(np.float32(low))), max(
-        float(high), float(np.float32(high))
-    )
-
-
-def _check_inside(
-    values: FloatArray, low: float, high: float, box: tuple[float, float]
-) -> None:
-    is_outside = ~((values >= low) & (values <= high))
-    if is_outside.any():
-        raise ValueError(
-            f"X must lie in box={box}, got {values[is_outside].flat[0]:.9g}. A box "
-            "certificate is about inputs and attacks that are in the box: scale the "
-            "inputs, or give the range that their values have."
-        )
+    low, high = map(float, box)
+    return min(low, float(np.float32(low))), max(high, float(np.float32(high)))
 
 
 def input_free_reach(box: tuple[float, float]) -> FloatArray:

@@ -1,28 +1,29 @@
-"""The record of votes and of what they prove: its text and its files."""
+"""The record of votes and of their certificates: its text and its files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from rs4a.bounds import Bound
+from rs4a.bounds import Bound, ClopperPearson
 from rs4a.noises import Noise
 from rs4a.records.files import read_certification, write_certification
 from rs4a.records.log import CertificationLog, log_of
 from rs4a.records.reading import Reading
 from rs4a.records.summary import summarize
-from rs4a.records.votes import joined
-from rs4a.utils.checks import check_norm, format_norm
+from rs4a.records.votes import check_counts, selection_votes
+from rs4a.utils.arrays import plain_labels
+from rs4a.utils.checks import check_norm
 
 __all__ = ["Certification"]
 
 
-@dataclass(frozen=True, eq=False, repr=False, init=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Certification(Reading):
     """Votes on a batch of inputs, and the certificates that they prove.
 
@@ -48,13 +49,13 @@ class Certification(Reading):
         Number of coordinates of one input.
 
     bound : Bound, default=None
-        How votes become a probability. None: ``ClopperPearson()``.
+        Bound on the probability of the label. None: ``ClopperPearson()``.
 
     alpha : float, default=0.001
         Probability with which each single certificate may be wrong.
 
     norm : {1, 2, inf}, default=None
-        Norm of the adversary where a method is given none. None: the noise's own.
+        Norm of the adversary, unless a method gets another norm. None: the noise's own.
 
     seconds : float, default=0.0
         Time that the votes took.
@@ -64,8 +65,8 @@ class Certification(Reading):
         hold at any time.
 
     tokens : ndarray of shape (n,), uint64, default=None
-        One pseudorandom number per input and seed. Randomised bounds use it, and
-        `certify` recognises by it the inputs whose votes it continues.
+        One pseudorandom number per input and seed. Randomised bounds use the numbers, and
+        `certify` recognises by them the inputs whose votes it continues.
 
     inference : Inference, default=None
         How the net was run.
@@ -74,12 +75,12 @@ class Certification(Reading):
         Digest of the weights and buffers of the net.
 
     box : tuple of two floats or rs4a.records.Box, default=None
-        Smallest and largest value of a coordinate, if attacks must respect them too. Radii
-        are then larger, and hold within the box only, for inputs that lie in it. A Box may
-        hold the reach of each input as well. For Uniform noise and independent Splitting.
+        Smallest and largest value of a coordinate, if they bound inputs and attacks. Radii
+        are then larger, and hold within the box only. A Box may hold the reach of each
+        input as well. For Uniform noise and independent Splitting.
 
     runs : tuple of dict, default=()
-        What is known about the runs that drew the votes; see `report`.
+        Facts about the runs that drew the votes; see `report`.
 
     index : pandas.Index of length n, default=None
         Names of the inputs, from the index of a DataFrame; `to_frame` states them.
@@ -102,7 +103,7 @@ class Certification(Reading):
 
     abstained : ndarray of shape (n,), bool
         Where `prob_lower` is at most 1/2, or, with ``runner_up=True``, at most
-        `prob_runner_up`: the label has no certificate. Under deterministic noise, nowhere.
+        `prob_runner_up`: the label has no certificate. False under deterministic noise.
 
     deterministic : bool
         Whether all views of deterministic noise voted. Then nothing is estimated: `bound`
@@ -132,14 +133,13 @@ class Certification(Reading):
     array([0.952, 0.   ])
     """
 
+    @property
+    def _conclusions(self) -> str:
+        how = f"bound={self.bound}, alpha={self.alpha}"
+        return ", deterministic" if self.deterministic else f", {how}"
+
     def __repr__(self) -> str:
-        drawn = f"bound={self.bound}, alpha={self.alpha}"
-        how = "deterministic" if self.deterministic else drawn
-        return (
-            f"Certification(n={len(self)}, noise={self.noise}, {how}, "
-            f"norm={format_norm(self.norm)}{self._within}, "
-            f"abstained={int(self.abstained.sum())}, votes={int(self.n_votes.sum())})"
-        )
+        return f"{super().__repr__()[:-1]}, votes={int(self.n_votes.sum())})"
 
     def __str__(self) -> str:
         return self.summary()
@@ -161,7 +161,7 @@ class Certification(Reading):
         Parameters
         ----------
         y_true : array-like of shape (n,), default=None
-            True labels. None: the text omits accuracy, as `print` does.
+            True labels. None: the text states no accuracy, as `print` does.
 
         radii : array-like of shape (n_radii,), default=None
             Distances at which certified accuracy is stated, in units of X. None: five,
@@ -171,7 +171,7 @@ class Certification(Reading):
             Norm of the adversary. None: the record's own.
 
         sample_weight : array-like of shape (n,), default=None
-            Weights of the inputs in certified accuracy. None: all weigh the same.
+            Weights of the inputs in certified accuracy. None: all have the same weight.
 
         average : {"micro", "macro"}, default="micro"
             Whether certified accuracy is the mean over inputs, or over classes.
@@ -206,7 +206,7 @@ class Certification(Reading):
         No change of an input by less than its certified radius, in l1 norm, alters the
         answer of the smoothed classifier, with probability at least 0.999 over the noise,
         for each input separately.
-        estimation votes: 2000, 1000 an input
+        estimation votes: 2000, 1000 per input
         abstained: 1 of 2
         l1 radius: median 0.412, largest 0.824
         certified accuracy, with its 95% interval over inputs:
@@ -242,42 +242,6 @@ class Certification(Reading):
         log_of(self, y_true, norm).to_tsv(path)
 
     from_tsv = staticmethod(CertificationLog.from_tsv)
-
-    @classmethod
-    def concatenate(cls, records: Sequence[Self]) -> Self:
-        """Join records of inputs that were certified in parts.
-
-        Parameters
-        ----------
-        records : sequence of Certification
-            Records of one classifier under the same parameters, at least one.
-
-        Returns
-        -------
-        certification : Certification
-            One record of all inputs, in order; its time is the sum of theirs.
-
-        Raises
-        ------
-        ValueError
-            If `records` is empty, or the records differ in more than inputs, votes and
-            time.
-
-        Examples
-        --------
-        >>> from rs4a import Certification
-        >>> from rs4a.noises import Uniform
-        >>> parts = [
-        ...     Certification.from_counts(
-        ...         votes, labels=[0], noise=Uniform(lambd=1.0), dim=784
-        ...     )
-        ...     for votes in ([[99, 1]], [[98, 2]])
-        ... ]
-        >>> Certification.concatenate(parts).counts
-        array([[99,  1],
-               [98,  2]])
-        """
-        return joined(records)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the record: an npz archive of arrays and JSON, without pickle.
@@ -326,7 +290,108 @@ class Certification(Reading):
         Raises
         ------
         ValueError
-            If the file is not a whole record, or states another noise or bound than is
-            given.
+            If the file is not a whole record, or states another noise or bound than the
+            given one.
         """
         return cls(**read_certification(path, noise=noise, bound=bound))
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: ArrayLike,
+        *,
+        noise: Noise,
+        dim: int,
+        selection_counts: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        bound: Bound | None = None,
+        alpha: float = 0.001,
+        norm: float | None = None,
+        adaptive: bool | None = None,
+        tokens: ArrayLike | None = None,
+        box: tuple[float, float] | None = None,
+    ) -> Self:
+        """Certificates from votes that were counted elsewhere.
+
+        Parameters
+        ----------
+        counts : array-like of shape (n, n_classes), int
+            Estimation votes.
+
+        noise : Noise
+            Noise under which the votes were drawn.
+
+        dim : int
+            Number of coordinates of one input.
+
+        selection_counts : array-like of shape (n, n_classes), int, default=None
+            Votes, independent of the estimation votes, that choose the class.
+
+        labels : array-like of shape (n,), default=None
+            Classes that selection votes chose. Give exactly one of `selection_counts` and
+            `labels`: the estimation votes must not choose the class that they certify.
+            With deterministic noise, all views vote, and neither is needed.
+
+        classes : array-like of shape (n_classes,), default=None
+            Labels of the columns. None: 0, 1, ...
+
+        bound : Bound, default=None
+            Bound on the probability of the label. None: ``ClopperPearson()``.
+
+        alpha : float, default=0.001
+            Failure probability of each certificate.
+
+        norm : {1, 2, inf}, default=None
+            Norm of the adversary. None: the noise's own.
+
+        adaptive : bool, default=None
+            Whether the votes may have decided when their drawing stopped. None: where
+            the bound allows for it.
+
+        tokens : ndarray of shape (n,), uint64, default=None
+            Random numbers for randomised bounds, drawn independently of the votes and
+            uniform on all of [0, 2^64).
+
+        box : tuple of two floats, default=None
+            Smallest and largest value of a coordinate, if they bound inputs and attacks.
+            ``recompute(box=..., X=X)`` uses the inputs as well.
+
+        Returns
+        -------
+        certification : Certification
+            The record.
+
+        Raises
+        ------
+        ValueError
+            If not exactly one of `selection_counts` and `labels` is given, the selection
+            votes are the estimation votes, or an argument is not as described.
+
+        Examples
+        --------
+        >>> from rs4a import Certification
+        >>> from rs4a.noises import Uniform
+        >>> votes = [[99_000, 1_000], [52_000, 48_000]]
+        >>> certification = Certification.from_counts(
+        ...     votes, labels=[0, 0], noise=Uniform(lambd=1.0), dim=784
+        ... )
+        >>> certification.radius(norm=1).round(3)
+        array([0.978, 0.03 ])
+        """
+        counts = check_counts("counts", counts)
+        names = range(counts.shape[1]) if classes is None else classes
+        columns = plain_labels("classes", names)
+        selection = selection_votes(noise, columns, counts, selection_counts, labels)
+        bound = bound or ClopperPearson()
+        if adaptive is None:
+            adaptive = bound.anytime
+            totals = np.unique(counts.sum(axis=1))
+            if len(totals) > 1 and not (adaptive or noise.deterministic):
+                raise ValueError(
+                    f"counts have from {totals[0]} to {totals[-1]} votes per input, but "
+                    f"bound={bound} needs numbers that were fixed beforehand: confirm "
+                    "this by adaptive=False, or use ConfidenceSequence."
+                )
+        drawn: dict[str, Any] = {"adaptive": adaptive, "tokens": tokens, "box": box}
+        return cls(columns, selection, counts, noise, dim, bound, alpha, norm, **drawn)

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ __all__ = ["read_certification", "write_certification"]
 #: 1: the first; 2: with inference and net_digest; 3: with box and reach, and records
 #: without a bound.
 _FORMAT_VERSION = 3
-_ARRAYS = {"classes", "selection_counts", "counts"}
-_OPTIONAL_ARRAYS = {"tokens", "reach"}
+_ARRAYS = ("classes", "selection_counts", "counts")
+#: Fields that JSON holds as they are.
+_UNCHANGED = ("dim", "alpha", "seconds", "adaptive", "net_digest")
 _KNOWN = {"noise": known_classes(noises), "bound": known_classes(bounds)}
 
 
@@ -51,28 +51,21 @@ def write_certification(path: str | os.PathLike[str], certification: Any) -> Non
     for name, each in objects.items():
         check_own_name(name, each, _KNOWN.get(name, {}))
     box = certification.box
-    _write_archive(
-        path,
-        {
-            "classes": certification.classes,
-            "selection_counts": certification.selection_counts,
-            "counts": certification.counts,
-            "tokens": certification.tokens,
-            "reach": None if box is None else box.reach,
-        },
-        {
-            **{name: each and to_json(each) for name, each in objects.items()},
-            "net_digest": certification.net_digest,
-            "adaptive": bool(certification.adaptive),
-            "dim": certification.dim,
-            "alpha": certification.alpha,
-            "norm": str(certification.norm),
-            "box": None if box is None else box.interval,
-            "seconds": float(certification.seconds),
-            "runs": list(certification.runs),
-            "index": _index_to_json(certification.index),
-        },
-    )
+    arrays = {name: getattr(certification, name) for name in (*_ARRAYS, "tokens")}
+    arrays["reach"] = box and box.reach
+    metadata = {
+        "format": _FORMAT_VERSION,
+        **{name: each and to_json(each) for name, each in objects.items()},
+        **{name: getattr(certification, name) for name in _UNCHANGED},
+        "norm": str(certification.norm),
+        "box": box and box.interval,
+        "runs": certification.runs,
+        "index": _index_to_json(certification.index),
+    }
+    arrays["metadata"] = np.array(json.dumps(metadata))
+    known = {name: array for name, array in arrays.items() if array is not None}
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **known)
 
 
 def read_certification(
@@ -86,7 +79,7 @@ def read_certification(
         File to read.
 
     noise : Noise or None
-        The noise of the record, needed where its class is not one of rs4a's.
+        The noise of the record, needed if its class is none of rs4a's classes.
 
     bound : Bound or None
         Likewise, the bound.
@@ -103,38 +96,20 @@ def read_certification(
         or bound than is given.
     """
     arrays, metadata = _read_archive(Path(path))
-    inference = metadata.get("inference")  # which format 1 did not have
+    inference = metadata.get("inference")  # format 1 has none
     reach, box = arrays.pop("reach", None), as_box(metadata.get("box"))
+    index = metadata.get("index")
     return {
         **arrays,
         "noise": _stated("noise", metadata["noise"], noise),
         "bound": metadata["bound"] and _stated("bound", metadata["bound"], bound),
-        "dim": metadata["dim"],
-        "alpha": metadata["alpha"],
         "norm": float(metadata["norm"]),
-        "seconds": metadata["seconds"],
-        "adaptive": metadata.get("adaptive", False),
         "inference": inference and from_json(inference, {"Inference": Inference}),
-        "net_digest": metadata.get("net_digest"),
         "box": box and replace(box, reach=reach),
         "runs": tuple(metadata.get("runs", ())),
-        "index": _index_from_json(metadata.get("index")),
+        "index": index and pd.Index(index["values"], name=index["name"]),
+        **{name: metadata[name] for name in _UNCHANGED if name in metadata},
     }
-
-
-def _write_archive(
-    path: str | os.PathLike[str],
-    arrays: Mapping[str, NDArray | None],
-    metadata: dict[str, Any],
-) -> None:
-    known = {name: array for name, array in arrays.items() if array is not None}
-    for name, array in known.items():
-        if array.dtype.hasobject:  # numpy before 2.1 has no option that refuses it
-            raise TypeError(f"{name} must hold numbers or strings, got objects.")
-    text = json.dumps({"format": _FORMAT_VERSION, **metadata})
-    with whole_file(path) as partial, partial.open("wb") as file:
-        content: dict[str, Any] = {"metadata": np.array(text), **known}
-        np.savez_compressed(file, **content)
 
 
 def _read_archive(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
@@ -143,7 +118,7 @@ def _read_archive(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
             arrays = {name: archive[name] for name in archive.files}
         metadata = json.loads(str(arrays.pop("metadata")))
         version = metadata["format"]
-        if set(arrays) - _OPTIONAL_ARRAYS != _ARRAYS:
+        if set(arrays) - {"tokens", "reach"} != set(_ARRAYS):
             raise KeyError(f"arrays {sorted(arrays)}")
     except FileNotFoundError:
         raise
@@ -161,31 +136,24 @@ def _read_archive(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
 
 
 def _stated(name: str, stated: dict[str, Any], given: Any) -> Any:
-    """The object that a file states; a given object of a user's class must be the same."""
+    """The object that a file states; a given object must be the same."""
     known = _KNOWN[name]
     if given is None:
         return from_json(stated, known)
-    if stated["class"] in known:  # with the parameters that an older file did not have
+    if stated["class"] in known:  # adds parameters that an older file does not have
         stated = to_json(from_json(stated, known))
     if to_json(given) != stated:
         params = ", ".join(f"{key}={value!r}" for key, value in stated["params"].items())
         raise ValueError(
-            f"{name} must be what the record states, {stated['class']}({params}), got "
-            f"{given}."
+            f"{name} must be the record's own, {stated['class']}({params}), got {given}."
         )
     return given
 
 
 def _index_to_json(index: pd.Index | None) -> dict[str, Any] | None:
-    """An index of whole numbers or strings as JSON can hold it; None for any other."""
-    if index is None or isinstance(index, pd.MultiIndex):
+    """An index of whole numbers or strings as JSON; None for any other index."""
+    if index is None or not isinstance(index.name, str | None):
         return None
     values = index.tolist()
-    kinds = {type(value) for value in values}
-    if (kinds - {int} and kinds - {str}) or not isinstance(index.name, str | None):
-        return None
-    return {"values": values, "name": index.name}
-
-
-def _index_from_json(stated: dict[str, Any] | None) -> pd.Index | None:
-    return None if stated is None else pd.Index(stated["values"], name=stated["name"])
+    is_plain = any({type(value) for value in values} <= {kind} for kind in (int, str))
+    return {"values": values, "name": index.name} if is_plain else None

@@ -1,11 +1,16 @@
-"""The guarantee of a certificate, in words."""
+"""The guarantee of certificates and the spread of their radii, in words."""
 
+import math
 from decimal import Decimal
+from typing import Any
+
+import numpy as np
 
 from rs4a.noises import Noise
 from rs4a.utils.checks import format_norm
+from rs4a.utils.rounding import format_radius
 
-__all__ = ["guarantee_in_words", "guarantee_of_log"]
+__all__ = ["guarantee_in_words", "guarantee_of_log", "spread_in_words"]
 
 
 def guarantee_in_words(
@@ -45,17 +50,12 @@ def guarantee_in_words(
     of the smoothed classifier, with probability at least 0.999 over the noise, for each
     input separately.'
     """
-    kept = [] if box is None else [f"in [{_decimal(box[0])}, {_decimal(box[1])}]"]
-    if noise.input_levels is not None:
-        kept.append(f"on multiples of 1/{noise.input_levels}")
-    within = f" that leaves it {' and '.join(kept)}" if kept else ""
-    change = (
-        f"No change of an input{within} by less than its certified radius, in "
-        f"{format_norm(norm)} norm, alters the answer of the smoothed classifier"
-    )
+    change = f"No {_change(norm, box, noise.input_levels)}"
     if noise.deterministic:
         return f"{change}; all views of the noise vote, and nothing is left to chance."
-    probability = f"probability at least {_complement(alpha)} over the noise"
+    text = repr(float(alpha))
+    complement = f"1 - {text}" if "e" in text else str(1 - Decimal(text))
+    probability = f"probability at least {complement} over the noise"
     return f"{change}, with {probability}, for each input separately."
 
 
@@ -75,24 +75,52 @@ def guarantee_of_log(norm: float, box: tuple[float, float] | None = None) -> str
     words : str
         The sentence.
     """
-    within = (
-        ""
-        if box is None
-        else f" that leaves it in [{_decimal(box[0])}, {_decimal(box[1])}]"
-    )
     return (
-        f"The log claims that no change of an input{within} by less than its certified "
-        f"radius, in {format_norm(norm)} norm, alters the answer of the smoothed "
-        "classifier. It does not state with what probability."
+        f"The log claims that no {_change(norm, box)}. It does not state with which "
+        "probability."
     )
 
 
-def _decimal(number: float) -> str:
-    """A number with all its digits, so that no other number reads the same."""
-    return repr(float(number)).removesuffix(".0")
+def spread_in_words(record: Any, norm: float) -> list[str]:
+    """Two lines: abstentions, and the median and largest radius.
+
+    Parameters
+    ----------
+    record : CertifiedPredictions
+        At least one input.
+
+    norm : {1, 2, inf}
+        Norm of the radii.
+
+    Returns
+    -------
+    lines : list of str
+        Radii have three significant digits at least, and are rounded down.
+    """
+    radius = record.radius(norm)
+    median, largest = map(_rounded, (np.median(radius), radius.max()))
+    return [
+        f"abstained: {int(record.abstained.sum())} of {len(record)}",
+        f"{format_norm(norm)} radius: median {median}, largest {largest}",
+    ]
 
 
-def _complement(alpha: float) -> str:
-    """1 - alpha as people write it."""
-    text = repr(float(alpha))
-    return f"1 - {text}" if "e" in text else str(1 - Decimal(text))
+def _change(norm: float, box: tuple[float, float] | None, levels: int | None = None) -> str:
+    """The changes of an input that alter no answer."""
+    # All digits of the box, so that no other number reads the same.
+    low, high = (repr(float(end)).removesuffix(".0") for end in box or (0, 0))
+    stays = [] if box is None else [f"in [{low}, {high}]"]
+    if levels is not None:
+        stays.append(f"on multiples of 1/{levels}")
+    within = f" that leaves it {' and '.join(stays)}" if stays else ""
+    return (
+        f"change of an input{within} by less than its certified radius, in "
+        f"{format_norm(norm)} norm, alters the answer of the smoothed classifier"
+    )
+
+
+def _rounded(radius: float) -> str:
+    """A radius with three significant digits, rounded down."""
+    if not 0.0 < radius < 0.1:
+        return format_radius(radius, 3)
+    return format_radius(radius, 2 - math.floor(math.log10(radius)))

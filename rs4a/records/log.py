@@ -9,23 +9,21 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.noises import Noise
 from rs4a.radii import conversion_factor, round_down
 from rs4a.records.box import as_box
-from rs4a.records.guarantee import guarantee_of_log
-from rs4a.records.log_files import LogFile, is_abstention, parse_labels, read_log, write_log
-from rs4a.records.predictions import CertifiedPredictions, check_noise, store
+from rs4a.records.guarantee import guarantee_of_log, spread_in_words
+from rs4a.records.log_files import parse_labels, read_log, write_log
+from rs4a.records.predictions import CertifiedPredictions, check_shape, store
 from rs4a.utils.checks import NORMS, check_norm, format_norm
 from rs4a.utils.rounding import format_radius
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["CertificationLog", "common_images"]
+__all__ = ["CertificationLog", "common_images", "log_of"]
 
-_COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
-#: Columns that this library adds: radii without them would be misread.
-_NORM, _BOX = "norm", "box"
 _ABSTAIN = "-1"
 _ARRAYS = ("index", "y_true", "labels", "radii", "abstained", "seconds")
 _WIDTH = 84
@@ -60,22 +58,22 @@ class CertificationLog(CertifiedPredictions):
         Time spent on every input.
 
     norm : float
-        Norm of the radii: 1, 2 or inf. Logs of other codes do not state it.
+        Norm of the radii: 1, 2 or inf. Logs of other codes do not state their norm.
 
     dim : int or None
         Number of coordinates of an input, for conversion to larger norms.
 
     noise : Noise or None
         Noise of the votes, which the format does not state. Tables and figures that
-        compare noises need it, and it needs `dim`. The radii are those of the log.
+        compare noises need the noise, which needs `dim`. It does not change the radii.
 
     box : tuple of two floats or rs4a.records.box.Box, default=None
         Smallest and largest value of a coordinate, if the radii hold only for attacks
-        that stay between them. Kept as a `Box`.
+        that stay between them. The record holds a `Box`.
 
     radius_texts : ndarray of shape (n,), str, default=None
-        Radii as a file writes them, so that `to_tsv` writes the same text. A text that
-        does not mean the radius is ignored.
+        Radii as a file writes them, so that `to_tsv` writes the same text. A text of
+        another number than the radius is ignored.
 
     Raises
     ------
@@ -99,39 +97,26 @@ class CertificationLog(CertifiedPredictions):
     _COLUMNS = ("y_true",)
 
     def __post_init__(self) -> None:
-        store(self, box=as_box(self.box))
         store(self, **{name: np.asarray(getattr(self, name)) for name in _ARRAYS})
         if self.noise is None:
+            store(self, box=as_box(self.box))
             return
         if self.dim is None:
             raise ValueError(
                 "dim must be given with noise, got None: sigma may depend on the number of "
                 "coordinates of one input."
             )
-        store(self, noise=check_noise(self.noise, self.dim))
-        self._check_box()
-
-    def __repr__(self) -> str:
-        return (
-            f"CertificationLog(n={len(self)}, noise={self.noise}, "
-            f"norm={format_norm(self.norm)}{self._within}, "
-            f"abstained={int(self.abstained.sum())})"
-        )
+        self._settle()
 
     def __str__(self) -> str:
         known = "" if self.noise is None else f" under {self.noise}"
-        box = None if self.box is None else self.box.interval
+        box = self.box and self.box.interval
         lines = [
             f"{len(self)} inputs{known}, as a log states them",
             *wrap(guarantee_of_log(self.norm, box), _WIDTH),
         ]
         if len(self):
-            median, largest = np.median(self.radii), self.radii.max()
-            lines += [
-                f"abstained: {int(self.abstained.sum())} of {len(self)}",
-                f"{format_norm(self.norm)} radius: median {format_radius(median, 3)}, "
-                f"largest {format_radius(largest, 3)}",
-            ]
+            lines += spread_in_words(self, self.norm)
         return "\n".join(lines)
 
     def _norms(self) -> list[float]:
@@ -166,21 +151,21 @@ class CertificationLog(CertifiedPredictions):
         ValueError
             If the log lacks one of them.
         """
-        rows = {number: row for row, number in enumerate(self.index.tolist())}
-        wanted = np.ravel(np.asarray(idx)).tolist()
-        missing = [number for number in wanted if number not in rows]
-        if missing:
+        wanted = pd.Index(np.ravel(idx))
+        rows = pd.Index(self.index).get_indexer(wanted)
+        missing = wanted[rows < 0]
+        if len(missing):
             raise ValueError(
-                f"idx must be numbers of images of the log, got {len(missing)} others, "
-                f"{missing[0]} to begin with."
+                f"idx must be numbers of images of the log, got {len(missing)} other "
+                f"numbers, the first is {missing[0]}."
             )
-        return self[np.array([rows[number] for number in wanted], dtype=np.int64)]
+        return self[rows]
 
     def to_tsv(self, path: str | os.PathLike[str]) -> None:
         """Write the log; radii are rounded down to 10 decimals.
 
         A log that was read writes the radii as it read them. A column `norm` is added to
-        those of the format, and `box` where there is one.
+        those of the format, and `box` if there is a box.
 
         Parameters
         ----------
@@ -194,28 +179,26 @@ class CertificationLog(CertifiedPredictions):
         """
         if len(np.unique(self.index)) < len(self):
             raise ValueError("index must hold every image once, got some twice.")
-        correct = (self.labels == self.y_true) & ~self.abstained
-        y_true = self.y_true.astype(str).tolist()
-        predict = np.where(self.abstained, _ABSTAIN, self.labels.astype(str)).tolist()
-        _check_readable(y_true, predict)
-        columns = [
-            self.index.tolist(), y_true, predict, self._texts(),
-            correct.astype(int).tolist(), self.seconds.tolist(),
-            [f"{self.norm:g}"] * len(self),
-        ]  # fmt: skip
-        header = [*_COLUMNS, _NORM]
+        columns = {
+            "idx": self.index,
+            "label": self.y_true.astype(str),
+            "predict": np.where(self.abstained, _ABSTAIN, self.labels.astype(str)),
+            "radius": self._texts(),
+            "correct": ((self.labels == self.y_true) & ~self.abstained).astype(int),
+            "time": self.seconds,
+            "norm": f"{self.norm:g}",
+        }
         if self.box is not None:
-            header.append(_BOX)
-            columns.append(["{!r} {!r}".format(*self.box.interval)] * len(self))
-        write_log(path, header, zip(*columns, strict=True))
+            columns["box"] = "{!r} {!r}".format(*self.box.interval)
+        _check_readable(columns["label"], columns["predict"])
+        write_log(path, columns)
 
     def _texts(self) -> list[str]:
         """Radii as a file has them: as they were read, or rounded down."""
-        radii = self.radii.tolist()
         read = [""] * len(self) if self.radius_texts is None else self.radius_texts.tolist()
         return [
             text if text and float(text) == radius else format_radius(radius, _DECIMALS)
-            for text, radius in zip(read, radii, strict=True)
+            for text, radius in zip(read, self.radii.tolist(), strict=True)
         ]
 
     @classmethod
@@ -237,15 +220,15 @@ class CertificationLog(CertifiedPredictions):
             h:mm:ss. The columns norm and box that `to_tsv` adds are read too.
 
         norm : {1, 2, inf}, default=None
-            Norm of its radii. None: the one that the file states or, where it states none,
-            the noise's own; without a noise 2, as in Cohen et al.'s logs.
+            Norm of its radii. None: the norm that the file states; if the file states no
+            norm, the noise's own, or 2 without a noise, as in Cohen et al.'s logs.
 
         dim : int, default=None
             Number of coordinates of one input, for conversion to larger norms.
 
         noise : Noise, default=None
             Noise of the votes, for tables and figures that compare noises; it needs `dim`.
-            The radii stay those of the file.
+            The noise does not change the radii.
 
         Returns
         -------
@@ -265,30 +248,44 @@ class CertificationLog(CertifiedPredictions):
         Warns
         -----
         CertificationWarning
-            If a radius is negative: it certifies nothing, and the image counts as an
-            abstention.
+            If a radius is negative: it certifies nothing, and the image is an abstention.
         """
-        file = read_log(path, _COLUMNS)
-        index = file.image_numbers()
-        y_true, labels = parse_labels(file.columns["label"], file.columns["predict"])
-        abstained = np.array(
-            [is_abstention(p) for p in file.columns["predict"]], dtype=bool
-        )
-        _check_names(file)
+        file = read_log(path)
+        index, texts = file.image_numbers(), file.texts
+        y_true, labels = parse_labels(texts["label"], texts["predict"])
+        abstained = labels == labels.dtype.type(-1)
+        for name in ("label", "predict"):
+            file.refuse(texts[name] == "", name, "a label")
         file.check_correct((y_true == labels) & ~abstained)
-        radii, below = _radii(file, abstained)
+        (stated,) = file.stated("norm", 1, "1, 2 or inf") or [norm]
+        if norm not in (None, stated):
+            raise ValueError(
+                f"norm must be that of {file.name}, {stated:g}, or None, got {norm!r}: "
+                "radius(norm=...) of the log converts."
+            )
+        usual = 2.0 if noise is None else noise.norms[0]
+        radii = file.numbers("radius")
+        file.refuse(np.isnan(radii) & ~abstained, "radius", "a number of at least 0")
+        below = (radii < 0.0) & ~abstained
+        if below.any():
+            warn_user(
+                f"{file.name} has {int(below.sum())} negative radii, the first in line "
+                f"{texts.index[below][0]}: they certify nothing, and their images are "
+                "abstentions."
+            )
+        abstained |= below
         return cls(
             index=index,
             y_true=y_true,
-            labels=np.where(below, np.array(-1).astype(labels.dtype), labels),
-            radii=radii,
-            abstained=abstained | below,
+            labels=np.where(abstained, labels.dtype.type(-1), labels),
+            radii=np.where(abstained, 0.0, radii),
+            abstained=abstained,
             seconds=file.seconds(),
-            norm=_norm(file, norm, noise),
+            norm=check_norm(usual if stated is None else stated),
             dim=dim,
             noise=noise,
-            box=_box(file),
-            radius_texts=np.array(file.columns["radius"], dtype=np.str_),
+            box=file.stated("box", 2, "two numbers"),
+            radius_texts=texts["radius"].to_numpy(dtype=np.str_),
         )
 
 
@@ -328,9 +325,10 @@ def common_images(logs: Sequence[CertificationLog]) -> list[CertificationLog]:
     """
     if not logs:
         raise ValueError("logs must hold at least one CertificationLog, got none.")
-    held = [set(log.index.tolist()) for log in logs]
-    common = [number for number in logs[0].index.tolist() if all(number in h for h in held)]
-    if not common:
+    common = logs[0].index
+    for log in logs[1:]:
+        common = common[np.isin(common, log.index)]
+    if not len(common):
         raise ValueError("logs must have images in common, got none.")
     restricted = [log.restrict(common) for log in logs]
     first = restricted[0].y_true.astype(str)
@@ -345,92 +343,30 @@ def common_images(logs: Sequence[CertificationLog]) -> list[CertificationLog]:
 
 
 def log_of(certification: Any, y_true: ArrayLike, norm: float) -> CertificationLog:
-    """Log of a certification, whose time is shared evenly among its inputs."""
+    """Log of a certification; each input gets an equal share of the time."""
     labels, y_true = certification.labels, np.asarray(y_true)
-    if y_true.shape != labels.shape:
-        raise ValueError(
-            f"y_true must have shape {labels.shape}, one label for every certified "
-            f"input, got {y_true.shape}."
-        )
+    check_shape("y_true", y_true, len(labels))
     y_true = y_true.astype(labels.dtype) if labels.dtype.kind == "f" else y_true
     if _ABSTAIN in labels.astype(str) or _ABSTAIN in y_true.astype(str):
         raise ValueError(
             "The label -1 means abstention in this format, got it as a class. Encode the "
             "labels otherwise, for example by sklearn.preprocessing.LabelEncoder."
         )
-    n, box = len(labels), certification.box
+    n, box = len(labels), certification.box and certification.box.interval
+    radii, abstained = certification.radius(norm), certification.abstained
+    seconds = np.full(n, certification.seconds / max(n, 1))
     return CertificationLog(
-        index=np.arange(n),
-        y_true=y_true,
-        labels=labels,
-        radii=certification.radius(norm),
-        abstained=certification.abstained,
-        seconds=np.full(n, certification.seconds / max(n, 1)),
-        norm=norm,
-        box=None if box is None else box.interval,
+        np.arange(n), y_true, labels, radii, abstained, seconds, norm, box=box
     )
 
 
-def _check_readable(y_true: list[str], predict: list[str]) -> None:
+def _check_readable(*columns: NDArray[np.str_]) -> None:
     """Refuse labels that a reader of the format would read as other labels."""
-    label, labels = parse_labels([t.strip() for t in y_true], [t.strip() for t in predict])
-    read = [*label.astype(str).tolist(), *labels.astype(str).tolist()]
-    for written, again in zip([*y_true, *predict], read, strict=True):
-        if written != again or not written:
+    read = parse_labels(*(np.char.strip(column) for column in columns))
+    again = [column.astype(str) for column in read]
+    for written, meant in zip(np.ravel(columns), np.ravel(again), strict=True):
+        if written != meant or not written:
             raise ValueError(
-                f"labels must stay what they are in a log, got {written!r}, which is read "
-                f"as {again!r}. Encode them by sklearn.preprocessing.LabelEncoder."
+                f"labels must survive a log, got {str(written)!r}, which is read as "
+                f"{str(meant)!r}. Encode them by sklearn.preprocessing.LabelEncoder."
             )
-
-
-def _check_names(file: LogFile) -> None:
-    for name in ("label", "predict"):
-        if "" in file.columns[name]:
-            raise file.error(file.columns[name].index(""), name, "a label")
-
-
-def _radii(
-    file: LogFile, abstained: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Radii, 0 where there is no certificate, and where a label has a negative radius."""
-    radii = file.numbers("radius")
-    unknown = np.isnan(radii) & ~abstained
-    if unknown.any():
-        raise file.error(int(unknown.argmax()), "radius", "a number of at least 0")
-    below = (radii < 0.0) & ~abstained
-    if below.any():
-        warn_user(
-            f"{file.name} has {int(below.sum())} negative radii, in line "
-            f"{file.lines[int(below.argmax())]} to begin with: nothing is certified there, "
-            "and these images count as abstentions."
-        )
-    return np.where(abstained | below, 0.0, radii), below
-
-
-def _norm(file: LogFile, given: float | None, noise: Noise | None) -> float:
-    text = file.stated(_NORM)
-    if text is None:
-        usual = 2 if noise is None else noise.norms[0]
-        return check_norm(usual if given is None else given)
-    stated = check_norm(_numbers(file, _NORM, "1, 2 or inf", 1)[0])
-    if given is not None and check_norm(given) != stated:
-        raise ValueError(
-            f"norm must be that of {file.name}, {stated:g}, or None, got {given!r}: "
-            "radius(norm=...) of the log converts."
-        )
-    return stated
-
-
-def _box(file: LogFile) -> tuple[float, ...] | None:
-    text = file.stated(_BOX)
-    return None if text is None else _numbers(file, _BOX, "two numbers", 2)
-
-
-def _numbers(file: LogFile, name: str, wanted: str, n: int) -> tuple[float, ...]:
-    try:
-        numbers = tuple(map(float, file.columns[name][0].split()))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != n:
-        raise file.error(0, name, wanted)
-    return numbers

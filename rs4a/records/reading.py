@@ -1,78 +1,43 @@
-"""How votes are read: as probabilities, abstentions and certified radii."""
+"""Conclusions from votes: bounds on probabilities, abstentions and certified radii."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import clone
 
 from rs4a.bounds import Bound, ClopperPearson, top_votes
-from rs4a.nets.inference import Inference
-from rs4a.noises import Noise
-from rs4a.records.box import Box, as_box
-from rs4a.records.predictions import check_alpha, store
-from rs4a.records.votes import Votes, check_counts, selection_votes, to_uniforms
-from rs4a.utils.arrays import plain_labels, read_only
+from rs4a.records.box import Box, as_box, coordinate_reach, widened
+from rs4a.records.predictions import store
+from rs4a.records.votes import Votes
+from rs4a.utils.arrays import read_only
+from rs4a.utils.checks import check_in_range
 
 __all__ = ["Reading"]
 
 
-@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Reading(Votes):
-    """Votes, and how they are read: by a bound, at a level alpha, in a norm and a box.
+    """Conclusions from votes, by `bound`, `alpha`, `norm` and `box`.
 
-    :class:`~rs4a.Certification` describes the parameters and attributes.
+    Another reading of the same votes needs no draw.
     """
 
-    bound: Bound | None
-    alpha: float
-    norm: float
-    box: Box | None
-
-    _COLUMNS = ("prob_lower", "n_votes")
-
-    # The order of the arguments is public: pickles hold them by position.
-
-    def __init__(
-        self,
-        classes: NDArray,
-        selection_counts: NDArray[np.int64],
-        counts: NDArray[np.int64],
-        noise: Noise,
-        dim: int,
-        bound: Bound | None = None,
-        alpha: float = 0.001,
-        norm: float | None = None,
-        seconds: float = 0.0,
-        adaptive: bool = False,
-        tokens: NDArray[np.uint64] | None = None,
-        inference: Inference | None = None,
-        net_digest: str | None = None,
-        box: Any = None,
-        runs: tuple[dict[str, Any], ...] = (),
-        index: pd.Index | None = None,
-    ) -> None:
-        super().__init__(
-            classes, selection_counts, counts, noise, dim, seconds, adaptive, tokens,
-            inference, net_digest, runs, index,
-        )  # fmt: skip
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.deterministic:
             store(self, bound=None, alpha=0.0)
         else:
-            store(self, bound=clone(bound or ClopperPearson()), alpha=check_alpha(alpha))
-        self._check_bound()
-        self._settle(norm, box)
+            check_in_range("alpha", self.alpha, 0.0, 1.0, why="a probability")
+            bound = clone(self.bound or ClopperPearson())
+            store(self, bound=bound, alpha=float(self.alpha))
+            self._check_bound(bound)
 
-    def _check_bound(self) -> None:
+    def _check_bound(self, bound: Bound) -> None:
         """Refuse a bound whose conditions are not met."""
-        bound = self.bound
-        if bound is None:
-            return
         _ = bound.votes_per_input  # refuses bad parameters
         if self.adaptive and not bound.anytime:
             raise ValueError(
@@ -82,7 +47,7 @@ class Reading(Votes):
             )
         if bound.randomized and self.tokens is None:
             raise ValueError(
-                f"bound={bound} needs a random number an input, drawn with the votes: "
+                f"bound={bound} needs one random number per input, drawn with the votes: "
                 "give tokens, an array of uint64, got None."
             )
         if bound.runner_up:
@@ -92,14 +57,12 @@ class Reading(Votes):
     def _top_two(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         votes = top_votes(self.counts, self._columns)
         if self.bound is None:
-            shares = votes.top / votes.total, votes.runner_up / votes.total
-            return read_only(shares[0]), read_only(shares[1])
-        lower, others = self.bound.top_two(
-            votes,
-            n_others=len(self.classes) - 1,
-            alpha=self.alpha,
-            uniforms=None if self.tokens is None else to_uniforms(self.tokens),
-        )
+            lower, others = votes.top / votes.total, votes.runner_up / votes.total
+        else:
+            uniforms = None if self.tokens is None else _to_uniforms(self.tokens)
+            lower, others = self.bound.top_two(
+                votes, n_others=len(self.classes) - 1, alpha=self.alpha, uniforms=uniforms
+            )
         return read_only(lower), read_only(others)
 
     @property
@@ -122,120 +85,9 @@ class Reading(Votes):
     def _radius(self, norm: float) -> NDArray[np.float64]:
         if self.bound is None:
             return self.noise.exact_radius(self.counts, self._columns, norm, self.dim)
-        return self.noise.radius(
-            self.prob_lower,
-            norm=norm,
-            dim=self.dim,
-            prob_runner_up=self.prob_runner_up if self.bound.runner_up else None,
-            reach=None if self.box is None else self.box.lengths,
-        )
-
-    @classmethod
-    def from_counts(
-        cls,
-        counts: ArrayLike,
-        *,
-        noise: Noise,
-        dim: int,
-        selection_counts: ArrayLike | None = None,
-        labels: ArrayLike | None = None,
-        classes: ArrayLike | None = None,
-        bound: Bound | None = None,
-        alpha: float = 0.001,
-        norm: float | None = None,
-        adaptive: bool | None = None,
-        tokens: ArrayLike | None = None,
-        box: tuple[float, float] | None = None,
-    ) -> Self:
-        """Certificates from votes that were counted elsewhere.
-
-        Parameters
-        ----------
-        counts : array-like of shape (n, n_classes), int
-            Estimation votes.
-
-        noise : Noise
-            Noise under which the votes were drawn.
-
-        dim : int
-            Number of coordinates of one input.
-
-        selection_counts : array-like of shape (n, n_classes), int, default=None
-            Votes, independent of the estimation votes, that choose the class.
-
-        labels : array-like of shape (n,), default=None
-            Classes that selection votes chose. Exactly one of `selection_counts` and
-            `labels` must be given: a class that is read off the estimation votes has no
-            certificate. With deterministic noise, whose views all vote, neither is needed.
-
-        classes : array-like of shape (n_classes,), default=None
-            Labels of the columns. None: 0, 1, ...
-
-        bound : Bound, default=None
-            How votes become a probability. None: ``ClopperPearson()``.
-
-        alpha : float, default=0.001
-            Failure probability of each certificate.
-
-        norm : {1, 2, inf}, default=None
-            Norm of the adversary. None: the noise's own.
-
-        adaptive : bool, default=None
-            Whether the votes may have decided when their drawing stopped. None: where
-            the bound allows for it.
-
-        tokens : ndarray of shape (n,), uint64, default=None
-            Random numbers for randomised bounds, drawn independently of the votes and
-            uniform on all of [0, 2^64).
-
-        box : tuple of two floats, default=None
-            Smallest and largest value of a coordinate, if the inputs did and attacks must
-            respect them. ``recompute(box=..., X=X)`` uses the inputs as well.
-
-        Returns
-        -------
-        certification : Certification
-            The record.
-
-        Raises
-        ------
-        ValueError
-            If not exactly one of `selection_counts` and `labels` is given, the selection
-            votes are the estimation votes again, or an argument is not as described.
-
-        Examples
-        --------
-        >>> from rs4a import Certification
-        >>> from rs4a.noises import Uniform
-        >>> votes = [[99_000, 1_000], [52_000, 48_000]]
-        >>> certification = Certification.from_counts(
-        ...     votes, labels=[0, 0], noise=Uniform(lambd=1.0), dim=784
-        ... )
-        >>> certification.radius(norm=1).round(3)
-        array([0.978, 0.03 ])
-        """
-        counts = check_counts("counts", counts)
-        names = range(counts.shape[1]) if classes is None else classes
-        columns = plain_labels("classes", names)
-        selection = selection_votes(noise, columns, counts, selection_counts, labels)
-        bound = bound or ClopperPearson()
-        if adaptive is None:
-            if not (bound.anytime or noise.deterministic):
-                _check_one_total(counts, bound)
-            adaptive = bound.anytime
-        return cls(
-            classes=columns,
-            selection_counts=selection,
-            counts=counts,
-            noise=noise,
-            dim=dim,
-            bound=bound,
-            alpha=alpha,
-            norm=norm,
-            adaptive=adaptive,
-            tokens=None if tokens is None else np.asarray(tokens),
-            box=box,
-        )
+        runner_up = self.prob_runner_up if self.bound.runner_up else None
+        known = {"prob_runner_up": runner_up, "reach": self.box and self.box.lengths}
+        return self.noise.radius(self.prob_lower, norm=norm, dim=self.dim, **known)
 
     def recompute(
         self,
@@ -248,8 +100,8 @@ class Reading(Votes):
     ) -> Self:
         """Draw other conclusions from the same votes.
 
-        Each record is valid at its own `alpha`. To choose among several after seeing
-        them, for example the best bound, voids the stated failure probability.
+        Each record is valid at its own `alpha`. A choice among several records after a
+        look at them, for example of the best bound, voids the failure probability.
 
         Parameters
         ----------
@@ -260,13 +112,12 @@ class Reading(Votes):
             Norm of the adversary. None: as it was.
 
         bound : Bound, default=None
-            How votes become a probability; the number of votes that it would draw is
-            ignored. None: as it was.
+            Bound on the probability of the label. Its number of votes is ignored. None: as
+            it was.
 
         box : tuple of two floats, default=None
-            Smallest and largest value of a coordinate, which the inputs did and attacks
-            must respect. None: as it was. ``dataclasses.replace(record, box=None)`` drops
-            the box.
+            Smallest and largest value of a coordinate, of inputs and of attacks. None: as
+            it was. ``dataclasses.replace(record, box=None)`` drops the box.
 
         X : array-like of shape (n, ...), default=None
             The inputs, which make radii in a new box larger. None: they are not used.
@@ -282,13 +133,15 @@ class Reading(Votes):
         ValueError
             If `alpha` is outside (0, 1), the votes decided when their drawing stopped
             and `bound` does not allow that, the noise has no radius in a box, or, as far
-            as the record knows the inputs, they were not in the box or `X` holds others.
+            as the record knows its inputs, they are not in the box or are not `X`.
         """
-        given = {"alpha": alpha, "norm": norm, "bound": bound}
-        changes: dict[str, Any] = {
-            name: value for name, value in given.items() if value is not None
-        }
-        return replace(self, box=self._box_for(box, X), **changes)
+        return replace(
+            self,
+            alpha=self.alpha if alpha is None else alpha,
+            norm=self.norm if norm is None else norm,
+            bound=self.bound if bound is None else bound,
+            box=self._box_for(box, X),
+        )
 
     def _box_for(self, box: tuple[float, float] | None, X: Any) -> Box | None:
         """The box of a new record, with the reach of the inputs if they are given."""
@@ -296,19 +149,22 @@ class Reading(Votes):
         if X is not None:
             if wanted is None:
                 raise ValueError("X needs a box, got box=None.")
-            return self._box_around(X, wanted)
+            inputs = self._check_same_inputs(X)
+            reach = coordinate_reach(inputs, wanted.interval, self.noise.scale(self.dim))
+            return replace(wanted, reach=reach)
         if wanted is None or (self.box and self.box.interval == wanted.interval):
-            return self.box  # which may know the inputs
-        self._check_range(wanted)
+            return self.box  # its reach stays
+        low, high = widened(wanted.interval)
+        for run in self.runs:
+            known = run.get("input_range")
+            if known and not (low <= known[0] and known[1] <= high):
+                raise ValueError(
+                    f"box must hold the inputs, which are from {known[0]:.9g} to "
+                    f"{known[1]:.9g}, got {wanted}."
+                )
         return wanted
 
 
-def _check_one_total(counts: NDArray[np.int64], bound: Bound) -> None:
-    """Refuse numbers of votes that differ, so that the votes may have decided them."""
-    totals = np.unique(counts.sum(axis=1))
-    if len(totals) > 1:
-        raise ValueError(
-            f"counts have from {totals[0]} to {totals[-1]} votes per input, but "
-            f"bound={bound} needs numbers that were fixed beforehand: confirm it by "
-            "adaptive=False, or use ConfidenceSequence."
-        )
+def _to_uniforms(tokens: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Numbers in (0, 1), from the first 53 bits of the tokens."""
+    return ((tokens >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -14,16 +14,15 @@ from rs4a.networks import parse_checkpoint_name
 from rs4a.networks.dataset_shapes import dataset_shape
 from rs4a.noises import Noise
 from rs4a.noises.by_name import make_noise
-from rs4a.records.bound_record import BoundRecord
 from rs4a.records.certification import Certification
+from rs4a.records.predictions import BoundRecord, check_shape
 from rs4a.utils.arrays import plain_labels
 from rs4a.utils.files import whole_file
 
 __all__ = ["read_results", "write_results"]
 
-_RECORD, _LABELS, _SHARES, _BOUNDS = (
-    "certification.npz", "labels.npy", "preds.npy", "prob_lb.npy"
-)  # fmt: skip
+_RECORD, _LABELS = "certification.npz", "labels.npy"
+_SHARES, _BOUNDS = "preds.npy", "prob_lb.npy"
 _PUBLISHED = (_SHARES, _LABELS, _BOUNDS)
 
 
@@ -77,7 +76,8 @@ def write_results(
         raise TypeError(
             f"certification must be a Certification, got {type(certification).__name__}."
         )
-    labels = _true_labels(y, len(certification))
+    labels = plain_labels("y", as_array(y))
+    check_shape("y", labels, len(certification))
     folder = Path(folder)
     if (folder / _SHARES).exists() or (folder / _BOUNDS).exists():
         raise ValueError(
@@ -85,9 +85,10 @@ def write_results(
             f"{folder} with {_SHARES} or {_BOUNDS}."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    # The record is removed first and written last: beside it lie its own labels.
+    # The record is removed first and written last: labels beside it are its own.
     (folder / _RECORD).unlink(missing_ok=True)
-    _save_array(folder / _LABELS, labels)
+    with whole_file(folder / _LABELS) as partial, partial.open("wb") as file:
+        np.save(file, labels, allow_pickle=False)
     certification.save(folder / _RECORD)
 
 
@@ -100,7 +101,7 @@ def read_results(
 ) -> tuple[Certification | BoundRecord, NDArray]:
     """Read a certification and the true labels of its inputs from a folder.
 
-    It holds the files of :func:`write_results`, or those of the code of Yang et al. [1]_:
+    It holds the files of :func:`write_results`, or files of the code of Yang et al. [1]_:
     preds.npy, labels.npy and prob_lb.npy. For the latter, the name of the folder states
     noise, sigma and data set, as in "cifar_uniform_0.5", and alpha is 0.001, the value of
     that code. Radii are computed anew from the bounds. Bounds that were rounded to float32
@@ -114,13 +115,13 @@ def read_results(
 
     noise : Noise, default=None
         Noise of the record, if neither the files nor the name of the folder state it. A
-        record of this library does, and then no other noise may be given.
+        record of this library states its noise, and then no other noise may be given.
 
     dim : int, default=None
-        Number of coordinates of one input, likewise.
+        Number of coordinates of one input, under the same conditions.
 
     norm : {1, 2, inf}, default=None
-        Norm of the adversary where the record's methods are given none. None: the
+        Norm of the adversary, unless a method of the record gets another norm. None: the
         record's own, or else the noise's.
 
     Returns
@@ -163,71 +164,46 @@ def read_results(
     (array([3, 8]), array([3, 1]))
     """
     folder = Path(folder)
-    if (folder / _RECORD).exists():
-        return _read_own(folder, noise, dim, norm)
-    missing = [name for name in _PUBLISHED if not (folder / name).exists()]
+    is_own = (folder / _RECORD).exists()
+    needed = (_RECORD, _LABELS) if is_own else _PUBLISHED
+    missing = [name for name in needed if not (folder / name).exists()]
     if missing:
         raise FileNotFoundError(
             f"{folder} must hold {_RECORD} and {_LABELS}, as write_results writes them, or "
-            f"{', '.join(_PUBLISHED)}, as the paper's code does. There is no {_RECORD}, "
-            f"and no {', '.join(missing)}."
+            f"{', '.join(_PUBLISHED)}, as the paper's code does, got no "
+            f"{', '.join(missing if is_own else [_RECORD, *missing])}."
         )
-    return _read_published(folder, noise, dim, norm)
-
-
-def _read_own(
-    folder: Path, noise: Noise | None, dim: int | None, norm: float | None
-) -> tuple[Certification, NDArray]:
-    if not (folder / _LABELS).exists():
-        raise FileNotFoundError(f"{folder} must hold {_LABELS} beside {_RECORD}.")
+    if not is_own:
+        return _read_published(folder, noise, dim, norm)
     record = Certification.load(folder / _RECORD, noise=noise)
     if dim not in (None, record.dim):
         raise ValueError(f"dim must be the record's own, {record.dim}, or None, got {dim}.")
-    labels = _load_array(folder / _LABELS)
-    _check_length(folder / _LABELS, labels, len(record))
+    labels = _load_array(folder / _LABELS, len(record))
     return (record if norm is None else record.recompute(norm=norm)), labels
 
 
 def _read_published(
     folder: Path, noise: Noise | None, dim: int | None, norm: float | None
 ) -> tuple[BoundRecord, NDArray[np.int64]]:
-    shares, labels, bounds = (_load_array(folder / name) for name in _PUBLISHED)
+    shares = _load_array(folder / _SHARES)
     if shares.ndim != 2 or not shares.size:
         raise ValueError(
             f"{folder / _SHARES} must have shape (n, n_classes), got {shares.shape}."
         )
-    for name, array in ((_LABELS, labels), (_BOUNDS, bounds)):
-        _check_length(folder / name, array, len(shares))
-    noise, dim = _noise_and_dim(folder, noise, dim)
-    is_top = shares == shares.max(axis=1, keepdims=True)
-    lower = _lower_bounds(folder / _BOUNDS, bounds)
-    record = BoundRecord(
-        classes=np.arange(shares.shape[1]),
-        labels=shares.argmax(axis=1),
-        prob_lower=np.where(is_top.sum(axis=1) == 1, lower, 0.0),
-        noise=noise,
-        dim=dim,
-        norm=norm,
-        proba=shares.astype(np.float64),
-    )
-    return record, _whole_labels(folder / _LABELS, labels, shares.shape[1])
-
-
-def _lower_bounds(path: Path, bounds: NDArray) -> NDArray[np.float64]:
-    """Bounds in float64 that are nowhere above the bounds before they were rounded."""
+    labels, bounds = (_load_array(folder / name, len(shares)) for name in _PUBLISHED[1:])
+    classes = np.arange(shares.shape[1])
+    if not np.isin(labels, classes).all():
+        raise ValueError(f"{folder / _LABELS} must hold whole numbers up to {classes[-1]}.")
     if bounds.dtype.kind != "f" or not ((bounds >= 0.0) & (bounds <= 1.0)).all():
-        raise ValueError(f"{path} must hold probabilities, floats in [0, 1].")
-    if bounds.dtype.itemsize < 8:
-        below = np.nextafter(bounds, bounds.dtype.type(-1.0))
-        bounds = np.maximum(below, bounds.dtype.type(0.0))
-    return bounds.astype(np.float64)
-
-
-def _whole_labels(path: Path, labels: NDArray, n_classes: int) -> NDArray[np.int64]:
-    """Labels as integers; that code writes them as floats."""
-    if not np.isin(labels, np.arange(n_classes)).all():
-        raise ValueError(f"{path} must hold whole numbers from 0 to {n_classes - 1}.")
-    return labels.astype(np.int64)
+        raise ValueError(f"{folder / _BOUNDS} must hold probabilities, floats in [0, 1].")
+    if bounds.dtype.itemsize < 8:  # rounded, so that they may be above what was proven
+        bounds = np.maximum(np.nextafter(bounds, bounds.dtype.type(-1.0)), 0.0)
+    is_top = shares == shares.max(axis=1, keepdims=True)
+    noise, dim = _noise_and_dim(folder, noise, dim)
+    lower = np.where(is_top.sum(axis=1) == 1, bounds, 0.0).astype(np.float64)
+    top, proba = shares.argmax(axis=1), shares.astype(np.float64)
+    record = BoundRecord(classes, top, lower, noise, dim, norm, proba=proba)
+    return record, labels.astype(np.int64)  # that code writes floats
 
 
 def _noise_and_dim(folder: Path, noise: Noise | None, dim: int | None) -> tuple[Noise, int]:
@@ -246,36 +222,16 @@ def _noise_and_dim(folder: Path, noise: Noise | None, dim: int | None) -> tuple[
     return (make_noise(name, sigma=sigma) if noise is None else noise), dim
 
 
-def _true_labels(y: ArrayLike, n: int) -> NDArray:
-    """True labels of `n` inputs."""
-    labels = plain_labels("y", as_array(y))
-    if len(labels) != n:
-        raise ValueError(
-            f"y must have {n} entries, one for every certified input, got {len(labels)}."
-        )
-    return labels
-
-
-def _check_length(path: Path, array: NDArray, n: int) -> None:
-    if array.shape != (n,):
-        raise ValueError(
-            f"{path} must have shape ({n},), an entry for every input, got {array.shape}."
-        )
-
-
-def _load_array(path: Path) -> NDArray:
-    """An array from a file. No code from the file is run."""
+def _load_array(path: Path, n: int | None = None) -> NDArray:
+    """An array from a file, of n entries if n is given. No code from the file is run."""
     try:
         with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
+            array = np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # a damaged file fails in many ways
         raise ValueError(
             f"{path} is not a whole array of numbers or strings, as numpy.save writes it: "
             f"{type(error).__name__} in reading it."
         ) from error
-
-
-def _save_array(path: Path, array: NDArray) -> None:
-    """Write an array; the file appears whole or not at all."""
-    with whole_file(path) as partial, partial.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+    if n is not None:
+        check_shape(str(path), array, n)
+    return array

@@ -12,17 +12,16 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from rs4a.inputs.arrays import as_array
-from rs4a.metrics.averages import check_sample_weight, mean_over_inputs, rows_by_class
-from rs4a.metrics.scorers import warn_of_one_answer
-from rs4a.metrics.scores import (
-    certified_accuracy_interval,
-    certified_accuracy_score,
+from rs4a.metrics.predictions import (
     certified_hits,
-    check_certified,
+    input_weights,
+    mean_over_inputs,
+    rows_by_class,
 )
-from rs4a.records.guarantee import guarantee_in_words
+from rs4a.metrics.scorers import warn_of_one_answer
+from rs4a.metrics.scores import certified_accuracy_interval
+from rs4a.records.guarantee import guarantee_in_words, spread_in_words
 from rs4a.utils.checks import check_norm, format_norm
-from rs4a.utils.rounding import format_radius
 
 __all__ = ["summarize"]
 
@@ -56,52 +55,34 @@ def summarize(
     summary : str
         Some lines.
     """
-    if y_true is None and radii is not None:
-        raise ValueError(f"radii need y_true, got radii={radii!r} without labels.")
-    if y_true is None and sample_weight is not None:
-        raise ValueError("sample_weight needs y_true, got weights without labels.")
-    if y_true is not None:
-        check_certified(certification)
+    for name, value in (("radii", radii), ("sample_weight", sample_weight)):
+        if y_true is None and value is not None:
+            raise ValueError(f"{name} must be None without y_true, got {value!r}.")
     norm = certification.norm if norm is None else check_norm(norm)
     assert norm is not None
-    warned = certification.report.get("warned", [])
+    box = certification.box and certification.box.interval
+    guarantee = guarantee_in_words(
+        certification.noise, alpha=certification.alpha, norm=norm, box=box
+    )
     lines = [
         f"{len(certification)} inputs under {certification.noise}",
-        *wrap(_guarantee(certification, norm), _WIDTH),
-        *(f"No certificate holds: {reason}." for reason in warned),
+        *wrap(guarantee, _WIDTH),
+        *map("No certificate holds: {}.".format, certification.report.get("warned", [])),
     ]
-    if not len(certification):
-        return "\n".join(lines)
-    radius = certification.radius(norm)
-    lines += [
-        f"estimation votes: {_votes(certification)}",
-        f"abstained: {int(certification.abstained.sum())} of {len(certification)}",
-        f"{format_norm(norm)} radius: median {_rounded(np.median(radius))}, "
-        f"largest {_rounded(radius.max())}",
-    ]
+    if len(certification):
+        lines += [
+            f"estimation votes: {_votes(certification)}",
+            *spread_in_words(certification, norm),
+        ]
     if y_true is not None:
         lines += _accuracies(certification, y_true, radii, norm, sample_weight, average)
         warn_of_one_answer(certification, as_array(y_true))
     return "\n".join(lines)
 
 
-def _rounded(radius: float) -> str:
-    """Three significant digits, rounded down."""
-    if not 0.0 < radius < 0.1:
-        return format_radius(radius, 3)
-    return format_radius(radius, 2 - math.floor(math.log10(radius)))
-
-
 def _percent(share: float, to_whole: Callable[[float], int] = math.floor) -> str:
     """A share in tenths of a percent; an accuracy is rounded down."""
     return f"{to_whole(round(1000.0 * share, 6)) / 10.0:.1f}%"
-
-
-def _guarantee(certification: Any, norm: float) -> str:
-    box = None if certification.box is None else certification.box.interval
-    return guarantee_in_words(
-        certification.noise, alpha=certification.alpha, norm=norm, box=box
-    )
 
 
 def _votes(certification: Any) -> str:
@@ -110,7 +91,7 @@ def _votes(certification: Any) -> str:
     low, high = int(n_votes.min()), int(n_votes.max())
     each = f"{low}" if low == high else f"{low} to {high}"
     seconds = f", in {certification.seconds:.3g} s" if certification.seconds else ""
-    return f"{int(n_votes.sum())}, {each} an input{seconds}"
+    return f"{int(n_votes.sum())}, {each} per input{seconds}"
 
 
 def _accuracies(
@@ -121,75 +102,53 @@ def _accuracies(
     sample_weight: ArrayLike | None,
     average: str,
 ) -> list[str]:
-    where = _some_radii(certification, norm) if radii is None else np.ravel(radii)
-    weighting: dict[str, Any] = {"sample_weight": sample_weight, "average": average}
-    scores = certified_accuracy_score(
-        y_true, certification, radius=where, norm=norm, **weighting
-    )
+    """Certified accuracy at every radius, then a table of the classes."""
+    where = np.ravel(_round_radii(certification.radius(norm)) if radii is None else radii)
+    y, hits = certified_hits(y_true, certification, where, norm)
+    texts = list(map(_percent, mean_over_inputs(hits, y, sample_weight, average)))
+    title = "weighted, without an interval"
     if sample_weight is None:
+        title = "with its 95% interval over inputs"
         ends = certified_accuracy_interval(
             y_true, certification, radius=where, norm=norm, average=average
         )
-        intervals = [
-            f" ({_percent(low)} to {_percent(high, math.ceil)})"
-            for low, high in zip(*ends, strict=True)
+        texts = [
+            f"{text} ({_percent(low)} to {_percent(high, math.ceil)})"
+            for text, low, high in zip(texts, *ends, strict=True)
         ]
-        how = "with its 95% interval over inputs"
-    else:
-        intervals, how = [""] * len(where), "weighted, without an interval"
     over_classes = "mean over classes, " if average == "macro" else ""
     names = [str(radius).removesuffix(".0") for radius in where.tolist()]
-    lines = [
-        f"  {format_norm(norm)} radius {name}: {_percent(score)}{interval}"
-        for name, score, interval in zip(names, scores.tolist(), intervals, strict=True)
-    ]
+    label = f"{format_norm(norm)} radius"
     return [
-        f"certified accuracy, {over_classes}{how}:",
-        *lines,
-        *_classes(certification, y_true, where, norm, sample_weight, names),
+        f"certified accuracy, {over_classes}{title}:",
+        *(f"  {label} {name}: {text}" for name, text in zip(names, texts, strict=True)),
+        *_classes(y, hits, input_weights(sample_weight, len(y)), label, names),
     ]
 
 
 def _classes(
-    certification: Any,
-    y_true: ArrayLike,
-    radii: NDArray[np.float64],
-    norm: float,
-    sample_weight: ArrayLike | None,
-    names: list[str],
+    y: NDArray, hits: NDArray, weights: NDArray, label: str, names: list[str]
 ) -> list[str]:
     """One row per class, or for the lowest accuracies; none for a single class."""
-    y, hits = certified_hits(y_true, certification, radii, norm)
-    weights = check_sample_weight(sample_weight, len(y))
-    groups = rows_by_class(y, weights)
+    groups = {name: rows for name, rows in rows_by_class(y).items() if weights[rows].any()}
     if len(groups) < 2:
         return []
     scores = np.stack(
-        [
-            mean_over_inputs(hits.take(rows, axis=-1), y[rows], some)
-            for rows in groups.values()
-            for some in [None if weights is None else weights[rows]]
-        ]
+        [mean_over_inputs(hits[:, at], y[at], weights[at]) for at in groups.values()]
     )
-    lowest = np.argsort(scores.mean(axis=1), kind="stable")[:_N_CLASSES]
-    kinds = list(groups.items())
-    rows = [
-        [kinds[i][0], len(kinds[i][1]), *map(_percent, scores[i].tolist())]
-        for i in sorted(lowest.tolist())
-    ]
-    some = (
-        f"{_N_CLASSES} of {len(groups)} classes, the lowest"
-        if (len(groups) > _N_CLASSES)
-        else "each class"
-    )
-    table = pd.DataFrame(rows, columns=["class", "inputs", *names])
-    head = f"certified accuracy of {some}, by {format_norm(norm)} radius:"
-    return [head, *(f"  {line}" for line in table.to_string(index=False).splitlines())]
+    lowest = np.sort(np.argsort(scores.mean(axis=1), kind="stable")[:_N_CLASSES])
+    table = pd.DataFrame(scores, columns=names).map(_percent)
+    table.insert(0, "inputs", list(map(len, groups.values())))
+    table.insert(0, "class", list(groups))
+    some = "each class"
+    if len(groups) > _N_CLASSES:
+        some = f"{_N_CLASSES} of {len(groups)} classes, the lowest"
+    rows = table.iloc[lowest].to_string(index=False).splitlines()
+    return [f"certified accuracy of {some}, by {label}:", *map("  {}".format, rows)]
 
 
-def _some_radii(certification: Any, norm: float) -> NDArray[np.float64]:
+def _round_radii(radius: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round numbers from 0 to near the largest finite radius."""
-    radius = certification.radius(norm)
     largest = float(radius[np.isfinite(radius)].max(initial=0.0))
     if largest == 0.0:
         return np.zeros(1)

@@ -1,110 +1,102 @@
-"""The votes on a batch of inputs: checks, rows, and votes from several records."""
+"""Votes on a batch of inputs, and how they were drawn; votes of several records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
+from rs4a.bounds import Bound
 from rs4a.inputs.arrays import as_array
 from rs4a.nets.inference import Inference
 from rs4a.nets.provenance import merge_runs
 from rs4a.noises import Noise
 from rs4a.noises.streams import stream_keys
-from rs4a.records.box import Box, coordinate_reach, widened
-from rs4a.records.predictions import CertifiedPredictions, check_classes, check_noise, store
+from rs4a.records.predictions import CertifiedPredictions, check_classes, check_shape, store
 from rs4a.utils.arrays import read_only
-from rs4a.utils.checks import check_dim
 from rs4a.utils.params import to_json
 
-__all__ = ["Votes", "check_counts", "joined", "selection_votes", "to_uniforms"]
+__all__ = ["Votes", "check_counts", "selection_votes"]
 
-#: All of so many tokens are below this number with probability 2^-64 at most.
+#: The largest of so many tokens is below this number with probability 2^-64 at most.
 _FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
 #: So many inputs with split votes do not get the same votes twice by chance.
 _TOO_MANY = 10
+#: Fields that records of one classifier under the same parameters share.
+_SETTINGS = (
+    "noise", "dim", "bound", "alpha", "norm", "adaptive", "inference", "net_digest",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Votes(CertifiedPredictions):
     """Votes on a batch of inputs, and how they were drawn.
 
-    :class:`~rs4a.Certification` describes the fields. Its parent `Reading` adds what the
-    votes prove.
+    :class:`~rs4a.Certification` describes the fields and the attributes. `bound`, `alpha`,
+    `norm` and `box` say how a `Reading` draws conclusions from the votes.
     """
 
+    # The order of the fields is public: pickles hold them by position.
     classes: NDArray
     selection_counts: NDArray[np.int64]
     counts: NDArray[np.int64]
     noise: Noise
     dim: int
-    seconds: float
-    adaptive: bool
-    tokens: NDArray[np.uint64] | None
-    inference: Inference | None
-    net_digest: str | None
-    runs: tuple[dict[str, Any], ...]
-    index: pd.Index | None
+    bound: Bound | None = None
+    alpha: float = 0.001
+    norm: Any = None
+    seconds: float = 0.0
+    adaptive: bool = False
+    tokens: NDArray[np.uint64] | None = None
+    inference: Inference | None = None
+    net_digest: str | None = None
+    box: Any = None
+    runs: tuple[dict[str, Any], ...] = ()
+    index: pd.Index | None = None
 
     _PER_INPUT = ("selection_counts", "counts", "tokens", "index")
+    _COLUMNS = ("prob_lower", "n_votes")
 
     def __post_init__(self) -> None:
-        store(self, classes=check_classes(self.classes), dim=check_dim(self.dim))
-        for name in ("selection_counts", "counts"):
-            counts = check_counts(name, getattr(self, name))
-            store(self, **{name: read_only(counts)})
-        self._check_shapes()
-        store(self, noise=check_noise(self.noise, self.dim))
-        if self.deterministic:
-            self._check_all_voted()
+        store(self, classes=check_classes(self.classes))
+        for name in ("counts", "selection_counts"):
+            counts = read_only(check_counts(name, getattr(self, name)))
+            store(self, **{name: counts})
+            check_shape(name, counts, len(self), len(self.classes))
+        self._settle()
+        store(self, seconds=float(self.seconds), adaptive=bool(self.adaptive))
+        if self.index is not None:
+            check_shape("index", self.index, len(self))
         if self.inference is not None:
             self.inference._validate_params()
             store(self, inference=clone(self.inference))
         if self.tokens is not None:
             store(self, tokens=read_only(_check_tokens(self.tokens, len(self))))
-
-    def _check_shapes(self) -> None:
-        if self.counts.shape != self.selection_counts.shape:
-            raise ValueError(
-                "counts and selection_counts must have one shape, (n, n_classes), got "
-                f"{self.counts.shape} and {self.selection_counts.shape}."
-            )
-        if self.counts.shape[1] != len(self.classes):
-            raise ValueError(
-                f"counts must have a column for each of the {len(self.classes)} classes, "
-                f"got shape {self.counts.shape}."
-            )
-        if self.index is not None and len(self.index) != len(self):
-            raise ValueError(
-                f"index must have {len(self)} entries, one per input, got "
-                f"{len(self.index)}."
-            )
+        if self.deterministic:
+            self._check_all_voted()
 
     def _check_all_voted(self) -> None:
         """Refuse votes on some of the views only."""
         n_views = self.noise.n_views(self.dim)
-        if (self.n_votes != n_views).any():
+        n_votes, differ = self.n_votes, self.counts != self.selection_counts
+        if (n_votes != n_views).any() or differ.any():
             raise ValueError(
-                f"counts must be the votes on all {n_views} views of {self.noise}, got "
-                f"from {self.n_votes.min()} to {self.n_votes.max()} votes per input."
-            )
-        if (self.counts != self.selection_counts).any():
-            raise ValueError(
-                f"selection_counts must be the counts themselves under {self.noise}: all "
-                "votes choose the class. Give from_counts neither them nor labels."
+                f"counts and selection_counts must both be the votes on all {n_views} "
+                f"views of {self.noise}, got from {n_votes.min()} to {n_votes.max()} votes "
+                "per input. Give from_counts neither selection_counts nor labels."
             )
 
     def __len__(self) -> int:
         return len(self.counts)
 
     def _rows(self, at: NDArray[np.int64]) -> dict[str, Any]:
-        """Fields of the votes on some inputs. The time is shared by votes."""
+        """Fields of the votes on some inputs, with their share of the time by votes."""
         rows = super()._rows(at)
         n_votes = int(self.counts.sum() + self.selection_counts.sum())
         share = int(rows["counts"].sum() + rows["selection_counts"].sum()) / max(n_votes, 1)
@@ -122,9 +114,9 @@ class Votes(CertifiedPredictions):
         Returns
         -------
         report : dict
-            As JSON can hold it; empty for votes that were counted elsewhere. `votes` are
-            those of the known runs, `votes_in_record` all. `warned` lists the reasons,
-            where `certify` noticed any, why the net is no function of one input.
+            Values that JSON can hold; empty for votes that were counted elsewhere. `votes`
+            is the number of votes of the known runs, `votes_in_record` of all. `warned`
+            lists reasons that `certify` found why the net is no function of one input.
         """
         if not self.runs:
             return {}
@@ -153,106 +145,106 @@ class Votes(CertifiedPredictions):
         """Number of estimation votes of every input."""
         return self.counts.sum(axis=1)
 
-    def _check_range(self, box: Box) -> None:
-        """Refuse a box that the inputs were not in, as far as the record knows them."""
-        low, high = widened(box.interval)
-        for run in self.runs:
-            known = run.get("input_range")
-            if known and not (low <= known[0] and known[1] <= high):
-                raise ValueError(
-                    f"box must hold the inputs, which were from {known[0]:.9g} to "
-                    f"{known[1]:.9g}, got {box.interval}."
-                )
-
-    def _box_around(self, X: Any, box: Box) -> Box:
-        """The box with the reach of the inputs; refuse other inputs than those voted on."""
+    def _check_same_inputs(self, X: Any) -> NDArray[np.float32]:
+        """Refuse other inputs than those of the votes, as far as the record knows them."""
         inputs = np.asarray(as_array(X), dtype=np.float32)
         if inputs.reshape(len(inputs), -1).shape != (len(self), self.dim):
             raise ValueError(
                 f"X must hold the {len(self)} inputs of the record, of {self.dim} "
                 f"coordinates, got shape {inputs.shape}."
             )
-        self._check_same_inputs(inputs)
-        lambd = self.noise.scale(self.dim)
-        return replace(box, reach=coordinate_reach(inputs, box.interval, lambd))
-
-    def _check_same_inputs(self, inputs: NDArray[np.float32]) -> None:
-        """Refuse other inputs than those voted on, as far as the record knows them."""
-        seeds = {run["seed"] for run in self.runs}
-        if self.tokens is None or not seeds:
-            return
         # A joined record does not know which of its inputs has which seed.
-        differs = np.all(
-            [stream_keys(inputs, seed)[:, 2] != self.tokens for seed in sorted(seeds)],
-            axis=0,
-        )
-        if differs.any():
+        seeds = sorted({run["seed"] for run in self.runs})
+        if self.tokens is not None and seeds:
+            keys = [stream_keys(inputs, seed)[:, 2] for seed in seeds]
+            differs = np.all(np.array(keys) != self.tokens, axis=0)
+            if differs.any():
+                raise ValueError(
+                    "X must hold the inputs of the record in its order, got other inputs, "
+                    f"the first is number {int(differs.argmax())}."
+                )
+        return inputs
+
+    @classmethod
+    def concatenate(cls, records: Sequence[Self]) -> Self:
+        """Join records of inputs that were certified in parts.
+
+        Parameters
+        ----------
+        records : sequence of Certification
+            Records of one classifier under the same parameters, at least one.
+
+        Returns
+        -------
+        certification : Certification
+            One record of all inputs, in order; its time is the sum of theirs.
+
+        Raises
+        ------
+        ValueError
+            If `records` is empty, or the records differ in more than inputs, votes and
+            time.
+
+        Examples
+        --------
+        >>> from rs4a import Certification
+        >>> from rs4a.noises import Uniform
+        >>> parts = [
+        ...     Certification.from_counts(
+        ...         votes, labels=[0], noise=Uniform(lambd=1.0), dim=784
+        ...     )
+        ...     for votes in ([[99, 1]], [[98, 2]])
+        ... ]
+        >>> Certification.concatenate(parts).counts
+        array([[99,  1],
+               [98,  2]])
+        """
+        if not records:
+            raise ValueError("records must hold at least one Certification, got none.")
+        first, *others = map(_settings, records)
+        differs = sorted(k for k in first if any(other[k] != first[k] for other in others))
+        if differs:
             raise ValueError(
-                "X must hold the inputs of the record in its order, got others, number "
-                f"{int(differs.argmax())} to begin with."
+                "records must be of one classifier and one set of parameters, got records "
+                f"that differ in {', '.join(differs)}."
             )
-
-
-# Several records
-
-
-def joined(records: Sequence[Any]) -> Any:
-    """Join certifications; :meth:`rs4a.Certification.concatenate` says more."""
-    if not records:
-        raise ValueError("records must hold at least one Certification, got none.")
-    first, *others = map(_settings, records)
-    differs = sorted(k for k in first if any(other[k] != first[k] for other in others))
-    if differs:
-        raise ValueError(
-            "records must be of one classifier and one set of parameters, got some "
-            f"that differ in {', '.join(differs)}."
+        runs = [run for record in records for run in record.runs]
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(record, name) for record in records])
+            for name in ("selection_counts", "counts", "tokens")
+            if getattr(records[0], name) is not None
+        }
+        box: Any = records[0].box
+        indices: list[Any] = [record.index for record in records]
+        if box is not None and box.reach is not None:
+            box = replace(
+                box, reach=np.concatenate([record.box.reach for record in records])
+            )
+        return replace(
+            records[0],
+            **arrays,
+            box=box,
+            # Parts of one record have the same runs.
+            runs=tuple(run for i, run in enumerate(runs) if run not in runs[:i]),
+            index=None
+            if any(i is None for i in indices)
+            else indices[0].append(indices[1:]),
+            seconds=sum(record.seconds for record in records),
         )
-    runs = [run for record in records for run in record.runs]
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(record, name) for record in records])
-        for name in ("selection_counts", "counts", "tokens")
-        if getattr(records[0], name) is not None
-    }
-    return replace(
-        records[0],
-        **arrays,
-        box=_joined_box([record.box for record in records]),
-        # Parts of one record have the same runs.
-        runs=tuple(run for i, run in enumerate(runs) if run not in runs[:i]),
-        index=_joined_index([record.index for record in records]),
-        seconds=sum(record.seconds for record in records),
-    )
 
 
 def _settings(record: Any) -> dict[str, Any]:
-    """Settings that records of one classifier under the same parameters share."""
-    objects = {name: getattr(record, name) for name in ("noise", "bound", "inference")}
+    """Settings as values that can be compared."""
+    settings = {name: getattr(record, name) for name in _SETTINGS}
+    for name, value in settings.items():
+        if isinstance(value, BaseEstimator):
+            settings[name] = type(value), to_json(value)
     return {
+        **settings,
         "classes": record.classes.tolist(),
         "tokens": record.tokens is not None,
         "box": record.box and (record.box.interval, record.box.reach is not None),
-        **{name: each and (type(each), to_json(each)) for name, each in objects.items()},
-        **{
-            name: getattr(record, name)
-            for name in ("dim", "alpha", "norm", "adaptive", "net_digest")
-        },
     }
-
-
-def _joined_box(boxes: list[Any]) -> Box | None:
-    """The box of all inputs, with the reach of each if it is known."""
-    if boxes[0] is None or boxes[0].reach is None:
-        return boxes[0]
-    return replace(boxes[0], reach=np.concatenate([box.reach for box in boxes]))
-
-
-def _joined_index(parts: list[pd.Index | None]) -> pd.Index | None:
-    """The index of all inputs, if it is known of all."""
-    known = [part for part in parts if part is not None]
-    return known[0].append(known[1:]) if len(known) == len(parts) else None
-
-
-# Arrays
 
 
 def check_counts(name: str, counts: ArrayLike) -> NDArray[np.int64]:
@@ -273,60 +265,42 @@ def selection_votes(
     selection_counts: ArrayLike | None,
     labels: ArrayLike | None,
 ) -> NDArray[np.int64]:
-    """Votes that chose the class, from themselves or from the labels that they chose."""
+    """Selection votes as given, or one vote per input for each given label."""
     if noise.deterministic and labels is None and selection_counts is None:
-        return counts  # all views voted, and choose the class as well
+        return counts  # all views vote, and all votes choose the class
     if (selection_counts is None) == (labels is None):
         got = "neither" if labels is None else "both"
         raise ValueError(
-            "from_counts takes exactly one of selection_counts and labels, the votes "
-            f"that chose the class or the classes that they chose, got {got}."
+            "from_counts takes exactly one of selection_counts and labels, the votes that "
+            f"choose the class or the chosen classes, got {got}."
         )
     if selection_counts is None:
-        return _one_vote_each(labels, classes, len(counts))
+        chosen = np.asarray(labels)
+        is_label = chosen[..., np.newaxis] == classes
+        if chosen.shape != (len(counts),) or not is_label.any(axis=1).all():
+            raise ValueError(
+                f"labels must be an array of shape ({len(counts)},) with entries in "
+                f"{classes.tolist()}, got {labels!r}."
+            )
+        return is_label.astype(np.int64)  # one vote per input
     selection = check_counts("selection_counts", selection_counts)
-    if not noise.deterministic:
-        _refuse_same_votes(counts, selection)
-    return selection
-
-
-def _one_vote_each(labels: ArrayLike | None, classes: NDArray, n: int) -> NDArray[np.int64]:
-    """Selection votes that choose the labels: one vote per input."""
-    chosen = np.asarray(labels)
-    is_label = chosen[..., np.newaxis] == classes
-    if chosen.shape != (n,) or not is_label.any(axis=1).all():
-        raise ValueError(
-            f"labels must be an array of shape ({n},) with entries in "
-            f"{classes.tolist()}, got {labels!r}."
-        )
-    return is_label.astype(np.int64)
-
-
-def _refuse_same_votes(
-    counts: NDArray[np.int64], selection_counts: NDArray[np.int64]
-) -> None:
-    """Refuse votes that were given twice; those of a few inputs may agree by chance."""
+    # Both votes of a few inputs may agree by chance.
     are_split = counts.max(axis=1, initial=0) < counts.sum(axis=1)
-    if are_split.sum() >= _TOO_MANY and np.array_equal(counts, selection_counts):
+    many = are_split.sum() >= _TOO_MANY and not noise.deterministic
+    if many and np.array_equal(counts, selection):
         raise ValueError(
             "selection_counts must be other votes than counts, independent of them, got "
-            "the same numbers. A class that is read off the estimation votes has no "
-            "certificate: let some votes choose it, and give the others as counts."
+            "the same numbers. The estimation votes must not choose the class: let some "
+            "votes choose the class, and give only the other votes as counts."
         )
-
-
-def to_uniforms(tokens: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """Numbers in (0, 1), from the first 53 bits of the tokens."""
-    return ((tokens >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return selection
 
 
 def _check_tokens(tokens: ArrayLike, n: int) -> NDArray[np.uint64]:
     values = np.asarray(tokens)
-    if values.shape != (n,) or values.dtype != np.uint64:
-        raise ValueError(
-            f"tokens must be an array of uint64, of shape ({n},), got dtype "
-            f"{values.dtype} and shape {values.shape}."
-        )
+    check_shape("tokens", values, n)
+    if values.dtype != np.uint64:
+        raise ValueError(f"tokens must be an array of uint64, got dtype {values.dtype}.")
     if n >= _FEW_TOKENS and values.max() < _SMALL_TOKEN:
         raise ValueError(
             "tokens must be uniform on all of [0, 2^64), as rng.integers(2**64, "

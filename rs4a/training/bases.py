@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from copy import deepcopy
-from dataclasses import dataclass
-from pathlib import Path
+from inspect import signature
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import _routing_enabled, process_routing
 from sklearn.utils.multiclass import check_classification_targets
+from skorch import NeuralNet, NeuralNetClassifier
 
 from rs4a.inputs.arrays import (
     as_array,
@@ -24,37 +25,50 @@ from rs4a.inputs.arrays import (
     labelled,
     validation_set,
 )
-from rs4a.nets.from_sklearn import PredictingNet, check_fitted_plain, is_sklearn_classifier
-from rs4a.nets.outputs import (
-    check_known,
-    check_net,
-    class_indices,
-    default_net,
-    given_classes,
-    output_classes,
+from rs4a.nets.from_sklearn import (
+    check_fitted,
+    is_sklearn_classifier,
+    predicting_net,
+    table_of,
 )
-from rs4a.noises import Noise
-from rs4a.objectives import NoiseAugmentation, Objective
-from rs4a.training.from_sklearn import (
-    check_classifier_training,
-    default_classifier_objective,
-    named_weights,
-    train_classifier,
-)
-from rs4a.training.train import train
+from rs4a.nets.outputs import check_known, check_net, class_indices, probe
+from rs4a.networks import MLP
+from rs4a.objectives import Batch, NoiseAugmentation, Objective
+from rs4a.training.train import train, training_seed
+from rs4a.voting.store import store_folder
 
-__all__ = ["Base", "Settings", "TrainingSet", "base_of"]
+__all__ = ["Base", "TrainingSet", "base_of"]
+
+#: Copies of the training set where `objective` is None. A net sees new noise in every
+#: epoch, but these classifiers are trained once.
+_N_COPIES = 10
 
 
-@dataclass(frozen=True)
 class TrainingSet:
-    """Checked inputs and labels.
+    """Checked inputs and labels of `fit` and `partial_fit`.
 
     Parameters
     ----------
-    owner : BaseEstimator
-        Estimator that checks inputs, and knows their shape.
+    owner : TrainsUnderNoise
+        Estimator that checks inputs, knows their shape, and says how its base is trained.
 
+    method : {"fit", "partial_fit"}
+        Method of the estimator.
+
+    X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
+        Inputs.
+
+    y : array-like of shape (n,) or None
+        Labels.
+
+    sample_weight : array-like of shape (n,) or None
+        Weights of the inputs.
+
+    fit_params : dict
+        Further arguments of the method.
+
+    Attributes
+    ----------
     sample : ndarray of shape (m, ...), float32
         All inputs, or the first of inputs that are read as needed.
 
@@ -66,79 +80,32 @@ class TrainingSet:
 
     weights : ndarray of shape (n,), float64, or None
         Weights of the inputs.
+
+    who : str
+        Place that names all labels, for errors.
     """
 
-    owner: Any
-    sample: NDArray[np.float32]
-    X: Any
-    y: NDArray
-    weights: NDArray[np.float64] | None
+    def __init__(
+        self, owner: Any, method: str, X: Any, y: Any, sample_weight: Any, fit_params: Any
+    ):
+        self.owner, self.method, self.fit_params = owner, method, fit_params
+        is_fit = method == "fit"
+        reset = is_fit or not hasattr(owner, "estimator_")
+        self.sample, self.X, self.y = check_training_data(owner, X, y, reset=reset)
+        check_classification_targets(self.y)
+        self.weights = check_weights(sample_weight, len(self.y))
+        self.who = (
+            "the net's list of classes" if is_fit else "the first call of partial_fit"
+        )
 
-    @classmethod
-    def checked(
-        cls, owner: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool
-    ) -> TrainingSet:
-        """Check what `fit` and `partial_fit` get.
-
-        Parameters
-        ----------
-        owner : BaseEstimator
-            Estimator that is trained.
-
-        X : array-like of shape (n, d) or (n, ..., h, w), or Dataset
-            Inputs.
-
-        y : array-like of shape (n,) or None
-            Labels.
-
-        sample_weight : array-like of shape (n,) or None
-            Weights of the inputs.
-
-        reset : bool
-            Whether the estimator takes over the shape of the inputs.
-
-        Returns
-        -------
-        data : TrainingSet
-            The checked inputs.
-        """
-        sample, inputs, labels = check_training_data(owner, X, y, reset=reset)
-        check_classification_targets(labels)
-        weights = check_weights(sample_weight, len(labels))
-        return cls(owner, sample, inputs, labels, weights)
+    @property
+    def seed(self) -> int:
+        """Seed of the training; each call of `partial_fit` has its own."""
+        return int(self.owner._training_seed + self.owner._n_trainings)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How a base is trained.
-
-    Parameters
-    ----------
-    noise : Noise
-        Smoothing noise.
-
-    objective : Objective
-        Training objective.
-
-    seed : int
-        Seed of the training.
-
-    epochs_before : int
-        Epochs that are ignored by a warm-up.
-
-    folder : Path or None
-        Where trainings of nets are kept.
-    """
-
-    noise: Noise
-    objective: Objective
-    seed: int
-    epochs_before: int
-    folder: Path | None
-
-
-class Base(ABC):
-    """The base of a smoothed classifier.
+class NetBase:
+    """A skorch net, or None: a net that fits the data.
 
     Parameters
     ----------
@@ -146,254 +113,239 @@ class Base(ABC):
         The parameter `estimator`, without a FrozenEstimator around.
     """
 
+    #: Whether the base can continue a training.
+    trains_on = True
+
     def __init__(self, estimator: Any):
         self.estimator = estimator
 
-    @property
-    def trains_on(self) -> bool:
-        """Whether the base can continue a training."""
-        return True
-
-    @property
-    def trained_net(self) -> Any:
-        """The net, which may remember the noise of its training; None for a classifier."""
-        return None
-
-    @abstractmethod
-    def check(self) -> None:
-        """Refuse an estimator that cannot be smoothed."""
-
-    @abstractmethod
     def default_objective(self) -> Objective:
-        """Objective that None stands for."""
+        """Objective that None stands for: new noise in each epoch."""
+        return NoiseAugmentation()
 
-    @abstractmethod
-    def check_settings(self, objective: Objective, inference: Any) -> None:
-        """Refuse an objective or an inference that the base cannot take."""
-
-    @abstractmethod
-    def classes_of_fitted(
-        self, sample: NDArray[np.float32], feature_names: NDArray | None
-    ) -> NDArray:
-        """Labels of a base that is used as it is."""
-
-    @abstractmethod
-    def fit_params(
-        self, data: TrainingSet, method: str, given: dict[str, Any], objective: Objective
-    ) -> dict[str, Any]:
-        """Arguments for the base's own method, or an error."""
-
-    @abstractmethod
-    def new(self, data: TrainingSet, noise: Noise) -> tuple[Any, NDArray | None]:
-        """A base for `fit`, and its labels if these are known before the training."""
-
-    @abstractmethod
-    def first(
-        self, data: TrainingSet, classes: ArrayLike | None, noise: Noise
-    ) -> tuple[Any, NDArray, int]:
-        """A base for the first `partial_fit`, its labels, and its epochs so far."""
-
-    @abstractmethod
-    def train(
-        self,
-        base: Any,
-        data: TrainingSet,
-        classes: NDArray | None,
-        fit_params: dict[str, Any],
-        settings: Settings,
-        who: str,
-    ) -> NDArray:
-        """Train a base in place, and return its labels. `who` knows the labels."""
-
-    def voter(self, fitted: Any, feature_names: NDArray | None) -> Any:
-        """A net that votes in place of the fitted base, or None if the base is a net."""
-        return None
-
-
-class NetBase(Base):
-    """A skorch net, or None: a net that fits the data."""
-
-    @property
-    def trained_net(self) -> Any:
-        """The net, which may remember the noise of its training."""
-        return self.estimator
-
-    def check(self) -> None:
-        """Refuse what is neither a net with one output per class nor a classifier."""
+    def check(self, objective: Objective, inference: Any) -> None:
+        """Refuse an estimator that is not a net with one output per class."""
         if self.estimator is not None:
             check_net(self.estimator)
 
-    def default_objective(self) -> Objective:
-        """New noise in each epoch."""
-        return NoiseAugmentation()
-
-    def check_settings(self, objective: Objective, inference: Any) -> None:
-        """A net takes any."""
-
-    def classes_of_fitted(
-        self, sample: NDArray[np.float32], feature_names: NDArray | None
-    ) -> NDArray:
-        """Labels of the outputs."""
+    def classes_of_fitted(self, data: TrainingSet) -> NDArray:
+        """Labels of the outputs of a net that is used as it is."""
         if not getattr(self.estimator, "initialized_", False):
             raise NotFittedError(
                 "The net in the FrozenEstimator is not fitted: call net.fit, or "
                 "net.initialize and net.load_params, before."
             )
-        return output_classes(self.estimator, sample)
+        return _output_classes(self.estimator, data)
 
-    def fit_params(
-        self, data: TrainingSet, method: str, given: dict[str, Any], objective: Objective
-    ) -> dict[str, Any]:
-        """None: weights are a part of the training set."""
-        if given:
+    def start(
+        self, data: TrainingSet, classes: ArrayLike | None = None, *, fitted: bool = False
+    ) -> tuple[Any, NDArray | None, int]:
+        """A net to train, its labels, and its epochs so far.
+
+        With `fitted`, the copy of a fitted net keeps its weights.
+        """
+        labels = data.y if classes is None else np.asarray(as_array(classes))
+        if fitted and getattr(self.estimator, "initialized_", False):
+            net = deepcopy(self.estimator)
+            known = _output_classes(net, data)
+            check_known(labels, known, "the fitted net")
+            return net, known, len(net.history)
+        given = getattr(self.estimator, "classes", None)
+        known = np.unique(labels) if given is None else np.asarray(given)
+        if self.estimator is not None:
+            return clone(self.estimator), known, 0
+        return _default_net(data, len(known)), known, 0
+
+    def train(self, base: Any, data: TrainingSet, classes: NDArray | None) -> NDArray:
+        """Train a net in place on indices of the labels, and return the labels."""
+        assert classes is not None
+        owner = data.owner
+        if data.fit_params:
             raise TypeError(
-                f"fit of a SmoothedClassifier takes no {', '.join(given)} for a "
+                f"fit of a SmoothedClassifier takes no {', '.join(data.fit_params)} for a "
                 "skorch net, which gets inputs alone where it votes. Give sample_weight, "
                 "or set parameters of the net."
             )
         if data.weights is not None:
-            objective.check_weights()
-        return {}
-
-    def new(self, data: TrainingSet, noise: Noise) -> tuple[Any, NDArray | None]:
-        """A clone, or a default net."""
-        classes = given_classes(self.estimator, data.y)
-        return self._new_net(data, classes, noise), classes
-
-    def first(
-        self, data: TrainingSet, classes: ArrayLike | None, noise: Noise
-    ) -> tuple[Any, NDArray, int]:
-        """A copy of a fitted net with its weights, or a new net."""
-        labels = data.y if classes is None else np.asarray(as_array(classes))
-        if not getattr(self.estimator, "initialized_", False):
-            known = given_classes(self.estimator, labels)
-            return self._new_net(data, known, noise), known, 0
-        net = deepcopy(self.estimator)
-        known = output_classes(net, data.sample)
-        check_known(labels, known, "the fitted net")
-        return net, known, len(net.history)
-
-    def _new_net(self, data: TrainingSet, classes: NDArray, noise: Noise) -> Any:
-        if self.estimator is not None:
-            return clone(self.estimator)
-        X = data.sample
-        return default_net(X, len(classes), noise.std(X[0].size))
-
-    def train(
-        self,
-        base: Any,
-        data: TrainingSet,
-        classes: NDArray | None,
-        fit_params: dict[str, Any],
-        settings: Settings,
-        who: str,
-    ) -> NDArray:
-        """Train on indices of the labels, under noise."""
-        assert classes is not None
+            owner._objective.check_weights()
 
         def indices(labels: NDArray) -> NDArray[np.int64]:
-            return class_indices(labels, classes, who)
+            return class_indices(labels, classes, data.who)
 
         targets = indices(data.y)
+        folder = store_folder(owner.memory)
         train(
             base,
-            labelled(data.owner, data.X, targets, data.weights),
+            labelled(owner, data.X, targets, data.weights),
             targets,
-            noise=settings.noise,
-            objective=settings.objective,
+            noise=owner.noise_,
+            objective=owner._objective,
             n_classes=len(classes),
-            seed=settings.seed,
-            epochs_before=settings.epochs_before,
-            folder=settings.folder,
-            translate=lambda dataset: validation_set(data.owner, dataset, indices),
+            seed=data.seed,
+            epochs_before=owner._epochs_before,
+            folder=folder and folder / "trainings",
+            translate=lambda dataset: validation_set(owner, dataset, indices),
         )
         return classes
 
+    def voter(self, fitted: Any, feature_names: NDArray | None) -> Any:
+        """A net that votes in place of the fitted base: None, since the base is a net."""
+        return None
 
-class ClassifierBase(Base):
-    """A classifier with scikit-learn's interface."""
 
-    @property
-    def trains_on(self) -> bool:
-        """Whether the classifier has `partial_fit`."""
-        return hasattr(self.estimator, "partial_fit")
+def _output_classes(net: NeuralNet, data: TrainingSet) -> NDArray:
+    """Labels of the outputs of a trained net.
 
-    def check(self) -> None:
-        """`is_sklearn_classifier` knows a classifier."""
+    skorch's targets are indices of outputs. So unless the net has a list of labels, its
+    labels are 0, 1, ..., also where training met only some of them.
+    """
+    given = getattr(net, "classes", None)
+    n_outputs = probe(net, data.sample, 2 if given is None else len(given)).shape[1]
+    return np.arange(n_outputs) if given is None else np.asarray(given)
+
+
+def _default_net(data: TrainingSet, n_classes: int) -> NeuralNetClassifier:
+    """Unfitted multilayer perceptron that standardises noisy inputs."""
+    X = data.sample
+    variance = X.var(axis=0, dtype=np.float64) + data.owner.noise_.std(X[0].size) ** 2
+    return NeuralNetClassifier(
+        MLP,
+        module__input_shape=X.shape[1:],
+        module__n_classes=max(2, n_classes),
+        module__mean=X.mean(axis=0, dtype=np.float64),
+        module__std=np.sqrt(variance),
+        criterion=torch.nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        lr=0.003,
+        max_epochs=60,
+        iterator_train__shuffle=True,
+        train_split=None,
+        callbacks__print_log=None,
+        verbose=0,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+    )
+
+
+class ClassifierBase:
+    """A classifier with scikit-learn's interface.
+
+    Parameters
+    ----------
+    estimator : classifier
+        The parameter `estimator`, without a FrozenEstimator around.
+    """
+
+    def __init__(self, estimator: Any):
+        self.estimator = estimator
+        self.trains_on = hasattr(estimator, "partial_fit")
 
     def default_objective(self) -> Objective:
-        """Several noisy copies, since there is one training only."""
-        return default_classifier_objective()
+        """Objective that None stands for: several noisy copies, for the only training."""
+        return NoiseAugmentation(n_samples=_N_COPIES)
 
-    def check_settings(self, objective: Objective, inference: Any) -> None:
-        """Refuse what only nets have."""
-        check_classifier_training(self.estimator, objective, inference)
+    def check(self, objective: Objective, inference: Any) -> None:
+        """Refuse an objective or an inference that only nets can take."""
+        name = type(self.estimator).__name__
+        if not objective.is_base_loss:
+            raise ValueError(
+                f"objective must be NoiseAugmentation or None for {name}, got {objective}. "
+                "Others change the loss of a skorch net."
+            )
+        if inference is not None:
+            raise ValueError(
+                f"inference must be None for {name}, got {inference}. It says how skorch "
+                "nets are run."
+            )
 
-    def classes_of_fitted(
-        self, sample: NDArray[np.float32], feature_names: NDArray | None
-    ) -> NDArray:
-        """The classifier's own labels."""
-        check_fitted_plain(self.estimator, feature_names)
+    def classes_of_fitted(self, data: TrainingSet) -> NDArray:
+        """Labels of a classifier that is used as it is."""
+        check_fitted(self.estimator, getattr(data.owner, "feature_names_in_", None))
         return np.asarray(self.estimator.classes_)
 
-    def fit_params(
-        self, data: TrainingSet, method: str, given: dict[str, Any], objective: Objective
-    ) -> dict[str, Any]:
-        """Weights under the classifier's name for them, and what else it gets."""
-        if _routing_enabled():
-            if data.weights is not None:
-                given = {"sample_weight": data.weights, **given}
-            routed: dict[str, Any] = process_routing(data.owner, method, **given).estimator[
-                method
-            ]
-            return routed
-        if data.weights is None:
-            return given
-        return {**named_weights(self.estimator, data.weights), **given}
+    def start(
+        self, data: TrainingSet, classes: ArrayLike | None = None, *, fitted: bool = False
+    ) -> tuple[Any, NDArray | None, int]:
+        """A classifier to train, its labels if they are known before, and 0 epochs.
 
-    def new(self, data: TrainingSet, noise: Noise) -> tuple[Any, NDArray | None]:
-        """A clone, whose training finds the labels."""
-        return clone(self.estimator), None
-
-    def first(
-        self, data: TrainingSet, classes: ArrayLike | None, noise: Noise
-    ) -> tuple[Any, NDArray, int]:
-        """A copy with what the classifier has learned."""
+        With `fitted`, the copy of a fitted classifier keeps what it has learned.
+        """
+        if not fitted:
+            return clone(self.estimator), None, 0
         given = data.y if classes is None else classes
         known = getattr(self.estimator, "classes_", given)
         return deepcopy(self.estimator), np.unique(as_array(known)), 0
 
-    def train(
-        self,
-        base: Any,
-        data: TrainingSet,
-        classes: NDArray | None,
-        fit_params: dict[str, Any],
-        settings: Settings,
-        who: str,
-    ) -> NDArray:
-        """Train on noisy copies."""
+    def train(self, base: Any, data: TrainingSet, classes: NDArray | None) -> NDArray:
+        """Train a classifier in place on noisy copies; with `classes` by `partial_fit`."""
+        fit_params = _fit_params(self.estimator, data)
         if classes is not None:
-            check_known(data.y, classes, who)
-        X = data.X
+            check_known(data.y, classes, data.who)
+        owner, X, y = data.owner, data.X, data.y
         if not isinstance(X, np.ndarray):
-            X = np.asarray(check_inputs(data.owner, X, reset=False))
-        train_classifier(
-            base,
-            X,
-            data.y,
-            noise=settings.noise,
-            objective=settings.objective,
-            seed=settings.seed,
-            feature_names=getattr(data.owner, "feature_names_in_", None),
-            classes=classes,
-            fit_params=fit_params,
-        )
+            X = np.asarray(check_inputs(owner, X, reset=False))
+        # A classifier without a `random_state` of its own reads numpy's global generator.
+        with training_seed(data.seed):
+            targets = torch.from_numpy(np.unique(y, return_inverse=True)[1])
+            batch = Batch(torch.from_numpy(X), targets, owner.noise_, 1, _no_log_proba)
+            copies = owner._objective.noisy_copies(batch).double().numpy()
+            inputs = table_of(
+                copies.reshape(-1, *X.shape[1:]), getattr(owner, "feature_names_in_", None)
+            )
+            n = len(copies)
+            more = {name: _repeated(each, len(y), n) for name, each in fit_params.items()}
+            if classes is None:
+                base.fit(inputs, np.tile(y, n), **more)
+            else:
+                base.partial_fit(inputs, np.tile(y, n), classes=classes, **more)
         return np.asarray(base.classes_)
 
     def voter(self, fitted: Any, feature_names: NDArray | None) -> Any:
         """The classifier in the form of a net."""
-        return PredictingNet.of(fitted, feature_names)
+        return predicting_net(fitted, feature_names)
+
+
+def _fit_params(classifier: Any, data: TrainingSet) -> dict[str, Any]:
+    """Arguments for the method of a classifier, weights of the inputs included."""
+    given = data.fit_params
+    if _routing_enabled():
+        if data.weights is not None:
+            given = {"sample_weight": data.weights, **given}
+        routed = process_routing(data.owner, data.method, **given).estimator
+        return dict(routed[data.method])
+    if data.weights is None:
+        return dict(given)
+    return {_name_of_weights(classifier): data.weights, **given}
+
+
+def _name_of_weights(classifier: Any) -> str:
+    """Parameter of `fit` that takes weights, for the last step of a pipeline."""
+    name, last = "sample_weight", classifier
+    while isinstance(last, Pipeline):
+        step, last = last.steps[-1]
+        name = f"{name.removesuffix('sample_weight')}{step}__sample_weight"
+    parameters = signature(last.fit).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    if "sample_weight" not in parameters and not takes_any:
+        raise TypeError(
+            f"sample_weight must be None for {type(last).__name__}, whose fit takes none."
+        )
+    return name
+
+
+def _repeated(value: Any, n: int, n_copies: int) -> Any:
+    """A fit parameter for `n_copies` copies of n inputs, if it has n entries."""
+    if isinstance(value, str | bytes | dict) or not hasattr(value, "__len__"):
+        return value
+    if np.ndim(value) == 0 or len(value) != n:
+        return value
+    return np.concatenate([np.asarray(value)] * n_copies)
+
+
+def _no_log_proba(_: torch.Tensor) -> torch.Tensor:
+    raise TypeError("A classifier that is no net has no probabilities with gradients.")
+
+
+Base = NetBase | ClassifierBase
 
 
 def base_of(estimator: Any) -> Base:
@@ -406,7 +358,7 @@ def base_of(estimator: Any) -> Base:
 
     Returns
     -------
-    base : Base
+    base : NetBase or ClassifierBase
         Around the estimator, without its FrozenEstimator.
     """
     base = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator

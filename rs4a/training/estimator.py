@@ -2,56 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import (
-    BaseEstimator,
-    MetaEstimatorMixin,
-    _fit_context,
-    clone,
-)
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.metadata_routing import (
-    MetadataRouter,
-    MethodMapping,
-)
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from skorch import NeuralNet
 
 from rs4a.bounds import Bound, ClopperPearson
+from rs4a.nets.fingerprint import noise_of_training
 from rs4a.nets.inference import Inference
-from rs4a.nets.outputs import (
-    check_known,
-)
-from rs4a.nets.trained_under import noise_of_training
+from rs4a.nets.outputs import check_known
 from rs4a.noises import Gaussian, Noise
 from rs4a.objectives import Objective
 from rs4a.records.box import as_box
-from rs4a.training.bases import Base, Settings, TrainingSet, base_of
+from rs4a.training.bases import Base, TrainingSet, base_of
 from rs4a.utils.checks import check_norm
 from rs4a.voting.store import store_folder
 
 __all__ = ["TrainsUnderNoise", "usual_noise"]
 
 
-def usual_noise(_: Any = None) -> Noise:
+def usual_noise() -> Noise:
     """Noise that None stands for."""
     return Gaussian(sigma=0.25)
 
 
-#: Objects that None stands for, given the estimator. They are made when they are needed: a
-#: default that is an object would be shared.
-_USUAL: dict[str, Callable[[Any], Any]] = {
-    "noise": usual_noise,
-    "objective": lambda estimator: base_of(estimator).default_objective(),
-    "bound": lambda _: ClopperPearson(),
-    "inference": lambda _: Inference(),
-}
+def _usual(name: str, estimator: Any) -> Any:
+    """Object that None stands for, made anew: a shared default would change for all."""
+    if name == "objective":
+        return base_of(estimator).default_objective()
+    usual = {"noise": usual_noise, "bound": ClopperPearson, "inference": Inference}
+    return usual[name]() if name in usual else None
 
 
 def _trains_on(estimator: TrainsUnderNoise) -> bool:
@@ -87,8 +74,8 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
         ----------
         **params : dict
             Values by name: ``alpha=0.01``, ``noise__sigma=0.5``. Where `noise`,
-            `objective`, `bound` or `inference` is None, a number inside of it is set in
-            the object that None stands for, which becomes the parameter.
+            `objective`, `bound` or `inference` is None, a value inside of it is set in
+            the object that None stands for, and this object becomes the parameter.
 
         Returns
         -------
@@ -105,12 +92,13 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
             owner, nested, _ = name.rpartition("__")
             if not nested or known.get(owner, self) is not None:
                 continue
-            if owner not in _USUAL:
+            usual = _usual(owner, known["estimator"])
+            if usual is None:
                 raise ValueError(
                     f"{name} cannot be set: {owner} is None, the default. Give an object "
                     f"first, as in set_params({owner}=...)."
                 )
-            params[owner] = known[owner] = _USUAL[owner](known["estimator"])
+            params[owner] = known[owner] = usual
             if owner == "noise" and "noise__lambd" in params:  # instead of sigma
                 params.setdefault("noise__sigma", None)
         return super().set_params(**params)
@@ -133,13 +121,14 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
             SliceDataset; their inputs are read when they are needed.
 
         y : array-like of shape (n,), default=None
-            Labels of any kind. None: those of a Dataset, its `targets` or else what stands
-            second in its items.
+            Labels of any kind. None: those of a Dataset, from its `targets` or else from
+            the second place in its items.
 
         sample_weight : array-like of shape (n,), default=None
             Weights of the inputs, at least 0. The loss of a net is the mean over inputs of
             their losses, each times its weight over the mean weight; a scikit-learn
-            classifier gets the weights of its noisy copies. None: all count alike.
+            classifier gets the weights of its noisy copies. None: all inputs have the
+            same weight.
 
         **fit_params : dict
             Further arguments of the `fit` of a scikit-learn classifier, by
@@ -155,29 +144,24 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
         ------
         ValueError
             If a parameter or the data is not as described, or a frozen net does not
-            know a label, or the objective or the net's criterion cannot heed weights.
+            know a label, or the objective or the net's criterion cannot use weights.
         TypeError
             If `estimator` is neither a skorch net nor a classifier, or does not take
             the fit parameters.
         """
-        if hasattr(self, "estimator_"):  # after an error there is no half a fit
+        if hasattr(self, "estimator_"):  # no half fit is left after an error
             del self.estimator_
-        data = TrainingSet.checked(self, X, y, sample_weight, reset=True)
+        data = TrainingSet(self, "fit", X, y, sample_weight, fit_params)
         base = base_of(self.estimator)
         if isinstance(self.estimator, FrozenEstimator):
-            return self._take_frozen(base, data)
+            self._start(base, data.sample, base.estimator)
+            self.classes_ = base.classes_of_fitted(data)
+            check_known(data.y, self.classes_, "the frozen net")
+            return self._set_base(base, base.estimator)
         self._start(base, data.sample)
-        more = base.fit_params(data, "fit", fit_params, self._objective)
-        new, classes = base.new(data, self.noise_)
-        return self._train(base, new, data, classes, more, "the net's list of classes")
-
-    def _take_frozen(self, base: Base, data: TrainingSet) -> Self:
-        """Use a fitted net or classifier as it is."""
-        self._start(base, data.sample, base.trained_net)
-        names = getattr(self, "feature_names_in_", None)
-        self.classes_ = base.classes_of_fitted(data.sample, names)
-        check_known(data.y, self.classes_, "the frozen net")
-        return self._set_base(base, base.estimator)
+        new, classes, _ = base.start(data)
+        self.classes_ = base.train(new, data, classes)
+        return self._set_base(base, new)
 
     @available_if(_trains_on)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -189,10 +173,10 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
         sample_weight: ArrayLike | None = None,
         **fit_params: Any,
     ) -> Self:
-        """Train on, from the present weights: for fine-tuning and for data in parts.
+        """Continue a training from the present weights: fine-tuning, or data in parts.
 
-        The first call goes on from the weights of a fitted `estimator`, which itself
-        stays as it is; an unfitted one is started anew. As in skorch, one call trains
+        The first call continues from the weights of a fitted `estimator`, which itself
+        stays as it is; an unfitted estimator starts anew. As in skorch, one call trains
         for the net's `max_epochs`. A scikit-learn classifier needs a `partial_fit`.
 
         Parameters
@@ -226,25 +210,25 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
         if isinstance(self.estimator, FrozenEstimator):
             return self.fit(X, y, sample_weight)
         first = not hasattr(self, "estimator_")
-        data = TrainingSet.checked(self, X, y, sample_weight, reset=first)
+        data = TrainingSet(self, "partial_fit", X, y, sample_weight, fit_params)
         base = base_of(self.estimator)
         if first:
-            self._start(base, data.sample, base.trained_net)
-            trained, known, self._epochs_before = base.first(data, classes, self.noise_)
+            self._start(base, data.sample, base.estimator)
+            trained, known, epochs = base.start(data, classes, fitted=True)
+            self._epochs_before = epochs
         else:
             if type(base) is not type(base_of(self.estimator_)):
                 raise ValueError(
                     "estimator must be of the kind that was fitted, "
-                    f"{type(self.estimator_).__name__}, to go on, got {self.estimator}. "
+                    f"{type(self.estimator_).__name__}, to continue, got {self.estimator}. "
                     "Call fit for another one."
                 )
             self.noise_.check_inputs(data.sample)
             # A frozen base belongs to the user, and stays as it is.
             trained = deepcopy(self.estimator_) if self._was_frozen else self.estimator_
             known = self.classes_
-        more = base.fit_params(data, "partial_fit", fit_params, self._objective)
-        who = "the first call of partial_fit"
-        return self._train(base, trained, data, known, more, who)
+        self.classes_ = base.train(trained, data, known)
+        return self._set_base(base, trained)
 
     def get_metadata_routing(self) -> MetadataRouter:
         """Metadata that `fit`, `partial_fit` and `score` take, and those of the base.
@@ -261,68 +245,46 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
             router.add(estimator=self.estimator, method_mapping=mapping)
         return router
 
-    def _start(self, base: Base, X: NDArray[np.float32], trained_net: Any = None) -> None:
-        """Check what is used later, and fix what certificates will be about."""
+    def _start(self, base: Base, X: NDArray[np.float32], fitted: Any = None) -> None:
+        """Check all parameters, and fix those of certificates.
+
+        A `fitted` net may know the template of deterministic noise of its training.
+        """
         if self.norm is not None:
             check_norm(self.norm)
-        base.check()
-        random_state = _random_state(self.random_state)
+        store_folder(self.memory)  # raises an error if it is no folder
+        # numpy's global generator, which None means in scikit-learn, may have a known seed.
+        given = np.random.RandomState() if self.random_state is None else self.random_state
+        random_state = check_random_state(given)
         self._training_seed, self._sampling_seed = random_state.randint(
             2**62, size=2, dtype=np.int64
         ).tolist()
         self._was_frozen = isinstance(self.estimator, FrozenEstimator)
-        self.noise_ = self._fixed_noise(random_state, trained_net)
+        noise: Noise = clone(self.noise or usual_noise())
+        self.noise_ = noise.fixed(
+            None if self._was_frozen else random_state, noise_of_training(fitted)
+        )
         self._noise_of_fit = str(self.noise)
         self.noise_.scale(X[0].size)
         self.noise_.check_inputs(X)
         self._check_box()
-        self._objective: Objective = self._new_objective(base)
-        self._resolved_bound().can_certify(self.alpha)  # refuses a bad number of votes
-        self._n_trainings = 0
-        self._epochs_before = 0
-
-    def _new_objective(self, base: Base) -> Objective:
-        """The objective of this training, which fits the noise and what is trained."""
         objective: Objective = clone(self.objective or base.default_objective())
         objective._validate_params()
         objective.check_noise(self.noise_)
-        base.check_settings(objective, self.inference)
-        return objective
-
-    def _fixed_noise(self, random_state: np.random.RandomState, trained_net: Any) -> Noise:
-        """The noise, and under which template a net that is trained already must see it."""
-        noise: Noise = clone(self.noise or usual_noise())
-        known = None if trained_net is None else noise_of_training(trained_net)
-        return noise.fixed(None if self._was_frozen else random_state, known)
+        base.check(objective, self.inference)
+        self._objective = objective
+        self._resolved_bound().can_certify(self.alpha)  # refuses a bad number of votes
+        self._n_trainings = 0
+        self._epochs_before = 0
 
     def _check_box(self) -> None:
         if as_box(self.box) is not None:
             self.noise_.check_box_radius()
 
-    def _train(
-        self,
-        base: Base,
-        trained: Any,
-        data: TrainingSet,
-        classes: NDArray | None,
-        fit_params: dict[str, Any],
-        who: str,
-    ) -> Self:
-        folder = store_folder(self.memory)
-        settings = Settings(
-            noise=self.noise_,
-            objective=self._objective,
-            seed=self._training_seed + self._n_trainings,
-            epochs_before=self._epochs_before,
-            folder=None if folder is None else folder / "trainings",
-        )
-        self.classes_ = base.train(trained, data, classes, fit_params, settings, who)
-        return self._set_base(base, trained)
-
     def _set_base(self, base: Base, fitted: Any) -> Self:
         """End a training."""
-        fitted_to = fitted if self._was_frozen else self  # by whoever trained it
-        names = getattr(fitted_to, "feature_names_in_", None)
+        trained = fitted if self._was_frozen else self
+        names = getattr(trained, "feature_names_in_", None)
         self.__dict__.pop("_predicting_net", None)
         if (voter := base.voter(fitted, names)) is not None:
             self._predicting_net = voter
@@ -337,11 +299,3 @@ class TrainsUnderNoise(MetaEstimatorMixin, BaseEstimator):
 
     def _resolved_bound(self) -> Bound:
         return self.bound or ClopperPearson()
-
-
-def _random_state(given: Any) -> np.random.RandomState:
-    """`check_random_state`, but None is the operating system's entropy.
-
-    numpy's global generator, which scikit-learn takes, may have a seed that all know.
-    """
-    return np.random.RandomState() if given is None else check_random_state(given)

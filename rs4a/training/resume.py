@@ -1,44 +1,44 @@
-"""Trainings that go on where they were interrupted."""
+"""Trainings that continue after an interruption."""
 
 import io
 import json
 import os
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import torch
-from skorch.callbacks import Callback, PrintLog
+from skorch.callbacks import Callback, Checkpoint, LoadInitState, PrintLog
 from skorch.history import History
 
-from rs4a.inputs.arrays import as_array
-from rs4a.nets.fingerprint import fingerprint
-from rs4a.utils.files import whole_file
-from rs4a.utils.sealed import seal, unseal
+from rs4a.nets.fingerprint import digest_of_values
+from rs4a.nets.modules import own_state
+from rs4a.nets.outputs import net_device
+from rs4a.utils.describe import describe
+from rs4a.utils.files import seal, unseal, whole_file
+from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["ResumeTraining"]
+__all__ = ["KeptTraining", "ResumeTraining"]
 
-#: Parameters of a net that may differ between a training and the one that goes on with it.
-FREE_PARAMS = {"verbose", "device", "callbacks", "callbacks__print_log"}
-#: Inputs of which a training is known again.
-_N_KNOWN = 100
-#: How deep the description of a parameter goes.
-_DEPTH = 4
-_KEYS = {
-    "training", "before", "begin", "parts", "frozen", "history", "callbacks", "generators"
+#: Parameters of a net that may differ between a training and its continuation.
+_FREE_PARAMS = {
+    "verbose", "device", "callbacks", "callbacks__print_log", "_params_to_validate"
 }  # fmt: skip
+#: Inputs by which a training is recognised.
+_N_KNOWN = 100
+#: Number of the format of files.
+_FORMAT = 2
 
 
 class ResumeTraining(Callback):
-    """Save a training after every epoch, and go on from what was saved.
+    """Save a training after every epoch, and continue from the saved state.
 
     The file holds weights, optimizers, learning-rate schedules, the history and the state
-    of the random generators: a training that was interrupted and goes on ends with the
-    weights of one that was not, where torch repeats its results. Interrupted means Ctrl-C,
-    an error or a kill; run the same program again. A training that is in the file already
-    is complete and takes no time.
+    of the random generators: a training that continues after an interruption ends with
+    the weights of an uninterrupted one, where torch repeats its results. An interruption
+    is Ctrl-C, an error or a kill; run the same program again. A training that the file
+    holds completely takes no time.
 
     Parameters
     ----------
@@ -55,20 +55,21 @@ class ResumeTraining(Callback):
     Raises
     ------
     ValueError
-        In training, if the file is of another training, of other data, parameters or
-        noise say, or is no such file, or other callbacks come after this one.
+        In training, if the file is of another training, for example of other data,
+        parameters or noise, or is no such file, or other callbacks come after this one.
 
     Notes
     -----
-    It must be the last of the net's callbacks, so that what the others do at the end of an
-    epoch is part of the state. Numbers and weights that they keep are saved, as early
-    stopping's patience. What a net of one's own keeps besides modules, criteria and
-    optimizers is not, such as a scaler of gradients, nor are a generator of the loader's
-    own and workers of it that persist.
+    It must be the last of the net's callbacks, so that the state includes the work of the
+    other callbacks at the end of an epoch. Numbers and weights that these keep are saved,
+    for example the patience of early stopping. The file does not hold other state of a net
+    of your own, such as a scaler of gradients, nor the state of a loader that has its own
+    generator or persistent workers.
 
-    A training is known again by its parameters and callbacks, its initial weights, the
+    A training is recognised by its parameters and callbacks, its initial weights, the
     state of torch's and numpy's generators, so the seed, its targets and some of its
-    inputs; of a Dataset, whose inputs may be augmented, by the targets.
+    inputs; of a Dataset, whose inputs may be augmented, by the targets. Of a parameter that
+    cannot be described, such as a generator, only the class is compared.
 
     Examples
     --------
@@ -102,7 +103,7 @@ class ResumeTraining(Callback):
         self.path = path
 
     def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Restore what was saved, if this training was begun before.
+        """Restore the saved state, if this training was begun before.
 
         Parameters
         ----------
@@ -118,29 +119,34 @@ class ResumeTraining(Callback):
         **kwargs : dict
             Not used.
         """
-        self._begin(net, description_of_training(net, X, y))
-
-    def _begin(self, net: Any, training: dict[str, str]) -> None:
         self._check_last(net)
+        some = np.linspace(0, len(X) - 1, _N_KNOWN).astype(int)
+        rows = X[np.unique(some)] if isinstance(X, np.ndarray) else None
+        known = _parts_of_training(net, y) | {
+            "inputs": (len(X), rows), "sample_weight": getattr(X, "weights", None)
+        }  # fmt: skip
+        described = {name: _text_and_digest(value) for name, value in known.items()}
+        self._begin(net, described, self._load())
+
+    def _begin(
+        self, net: Any, training: dict[str, list[str]], state: dict[str, Any] | None
+    ) -> None:
         self.training_ = training
         self.max_epochs_ = net.max_epochs
         self.before_ = len(net.history)
-        self.begin_ = generator_states()
+        self.begin_ = _generator_states()
         self.pending_: dict[str, Any] | None = None
-        if Path(self.path).exists():
-            self._go_on(net, self._load())
+        if state is not None:
+            self._check_same(state["training"])
+            _restore(net, state)
+            self.before_, self.begin_ = state["before"], state["begin"]
+            # skorch draws the split into training and validation data now, as it did then.
+            _set_generators(self.begin_)
+            self.pending_ = state["generators"]
+            # skorch counts epochs from here, not from the begin of the history.
+            done = len(net.history) - self.before_
+            net.max_epochs = max(self.max_epochs_ - done, 0)
         self.complete_ = self._is_complete(net)
-
-    def _go_on(self, net: Any, state: dict[str, Any]) -> None:
-        self._check_same(state["training"])
-        _restore(net, state)
-        self.before_, self.begin_ = state["before"], state["begin"]
-        # Splits into training and validation data are drawn now, as they were then.
-        _set_generators(self.begin_)
-        self.pending_ = state["generators"]
-        # skorch trains for this many epochs, whatever the history holds.
-        done = len(net.history) - self.before_
-        net.max_epochs = max(self.max_epochs_ - done, 0)
 
     def _is_complete(self, net: Any) -> bool:
         return len(net.history) - self.before_ >= self.max_epochs_
@@ -180,14 +186,15 @@ class ResumeTraining(Callback):
 
     def _state(self, net: Any) -> dict[str, Any]:
         return {
+            "format": _FORMAT,
             "training": self.training_,
             "before": self.before_,
             "begin": self.begin_,
             "parts": {name: _state_of(part) for name, part in _parts(net).items()},
-            "frozen": _frozen(net),
+            "fixed": [k for k, each in _parameters(net) if not each.requires_grad],
             "history": json.dumps(net.history.to_list(), default=float),
-            "callbacks": {name: _kept(each) for name, each in other_callbacks(net)},
-            "generators": generator_states(),
+            "callbacks": {name: _saved_of(each) for name, each in _callbacks(net)},
+            "generators": _generator_states(),
         }
 
     def on_train_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
@@ -204,25 +211,27 @@ class ResumeTraining(Callback):
         net.max_epochs = self.max_epochs_
 
     def _check_last(self, net: Any) -> None:
-        names = [name for name, each in net.callbacks_ if not isinstance(each, PrintLog)]
-        own = next(name for name, each in net.callbacks_ if each is self)
-        after = names[names.index(own) + 1 :]
+        own = [each for _, each in net.callbacks_].index(self)
+        later = net.callbacks_[own + 1 :]
+        after = [name for name, each in later if not isinstance(each, PrintLog)]
         if after:
             raise ValueError(
                 "ResumeTraining must be the last of the net's callbacks, got after it: "
                 f"{', '.join(after)}."
             )
 
-    def _load(self) -> dict[str, Any]:
+    def _load(self) -> dict[str, Any] | None:
+        if not Path(self.path).exists():
+            return None
         try:
             body = unseal(Path(self.path).read_bytes())
-            if body is None:  # which torch would not notice
+            if body is None:  # torch would not notice
                 raise ValueError("damaged")
             state: dict[str, Any] = torch.load(
                 io.BytesIO(body), map_location="cpu", weights_only=True
             )
-            if set(state) != _KEYS:
-                raise KeyError(f"keys {sorted(state)}")
+            if state["format"] != _FORMAT:
+                raise ValueError("another format")
         except Exception as error:  # a damaged file fails in many ways
             raise ValueError(
                 f"{self.path} is no whole state of a training, as ResumeTraining saves it: "
@@ -230,114 +239,157 @@ class ResumeTraining(Callback):
             ) from error
         return state
 
-    def _check_same(self, saved: dict[str, str]) -> None:
-        now = self.training_
-        differs = sorted(k for k in {*saved, *now} if saved.get(k) != now.get(k))
+    def _check_same(self, saved: dict[str, list[str]]) -> None:
+        now, nothing = self.training_, ["None", ""]
+        pairs = [(k, saved.get(k, nothing), now.get(k, nothing)) for k in {*saved, *now}]
+        differs = sorted(f"{k} was {a[0]}, is {b[0]}" for k, a, b in pairs if a[1] != b[1])
         if differs:
             raise ValueError(
-                f"{self.path} is the state of another training: "
-                + "; ".join(
-                    f"{name} was {saved.get(name)}, is {now.get(name)}" for name in differs
-                )
-                + ". Give another path, or delete it to train anew."
+                f"{self.path} is the state of another training: {'; '.join(differs)}. Give "
+                "another path, or delete it to train anew."
             )
 
 
-# What a training is
+class KeptTraining(ResumeTraining):
+    """ResumeTraining into a file in a folder, whose name tells which training it is.
 
+    It does not fail: it replaces a damaged file, and where it cannot write, the training
+    continues with a warning.
 
-def description_of_training(net: Any, X: Any, y: Any) -> dict[str, str]:
-    """What must be the same for a training to go on."""
-    known = {
-        name: _described(value)
-        for name, value in net.get_params(deep=False).items()
-        if name not in FREE_PARAMS
-    }
-    known |= {f"callback {name}": _described(each) for name, each in other_callbacks(net)}
-    smoothing = getattr(net, "smoothing_", None)
-    if smoothing is not None:
-        known["noise"] = _described(smoothing.noise)
-        known["objective"] = _described(smoothing.objective)
-    known["class of the net"] = f"{type(net).__module__}.{type(net).__qualname__}"
-    known["generators (so the seed)"] = str(joblib.hash(_described(generator_states())))
-    known["inputs"] = _digest_of_inputs(X)
-    known["targets"] = str(joblib.hash(None if y is None else np.asarray(y)))
-    if getattr(X, "weights", None) is not None:
-        known["sample_weight"] = str(joblib.hash(X.weights))
-    known["initial weights (so architecture or seed)"] = fingerprint(net)
-    return known
-
-
-def _described(value: Any, depth: int = _DEPTH) -> str:
-    """Text that is the same for equal parameters in every process.
-
-    People read it where a training is refused, and files keep it: other versions of the
-    packages, which `utils.description` tells apart, must not change it.
+    Parameters
+    ----------
+    path : Path
+        File of the state. Its folder need not exist yet.
     """
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, bool | int | float | str | bytes | None):
-        return repr(value)
-    if isinstance(value, np.ndarray | torch.Tensor):
-        return str(joblib.hash(as_array(value)))
-    if callable(value) and hasattr(value, "__qualname__"):
-        return _described_by_name(value)
-    if isinstance(value, dict):
-        items = value
-    elif isinstance(value, list | tuple):
-        items = dict(enumerate(value))
-    elif isinstance(value, partial):
-        items = {"func": value.func, "args": value.args, **value.keywords}
-    elif isinstance(value, torch.nn.Module):
-        items = {k: v for k, v in vars(value).items() if k[0] != "_" and k != "training"}
-        items |= {"": value.extra_repr(), **value.state_dict()}
-    elif hasattr(value, "__dict__"):
-        items = {k: v for k, v in vars(value).items() if k[-1] != "_"}
-    else:
-        return f"{type(value).__qualname__}({_digest(value)})"
-    if not depth:
-        return f"{type(value).__qualname__}({_digest(value)})"
-    inner = (f"{k}={_described(v, depth - 1)}" for k, v in items.items())
-    return f"{type(value).__qualname__}({', '.join(inner)})"
+
+    #: Callbacks whose files would be those of another training.
+    _WITH_FILES = (ResumeTraining, Checkpoint, LoadInitState)
+
+    @classmethod
+    def of(cls, folder: Path | None, net: Any, X: Any, y: Any) -> "KeptTraining | None":
+        """Callback that keeps a training, or None where it cannot be kept.
+
+        Parameters
+        ----------
+        folder : Path or None
+            Folder of trainings.
+
+        net : skorch.NeuralNet
+            Net that is to be trained.
+
+        X : ndarray or Dataset
+            Inputs.
+
+        y : array-like
+            Targets.
+
+        Returns
+        -------
+        callback : KeptTraining or None
+            None where there is no folder, where inputs are not an array, and where a
+            callback of the net has files already.
+
+        Warns
+        -----
+        CertificationWarning
+            If something that the training depends on cannot be described.
+        """
+        in_memory = isinstance(getattr(X, "dataset", X), np.ndarray)
+        has_files = any(isinstance(each, cls._WITH_FILES) for _, each in net.callbacks_)
+        if folder is None or has_files or not in_memory:
+            return None
+        try:
+            key = describe(_parts_of_training(net, y), X)
+        except ValueError as error:
+            warn_user(
+                f"memory does not keep this training: {error} It could not be told from "
+                "others."
+            )
+            return None
+        return cls(folder / f"{key}.pt")
+
+    def on_train_begin(self, net: Any, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Restore the kept state, if this training was begun before.
+
+        Parameters
+        ----------
+        net : skorch.NeuralNet
+            Net that is to be trained.
+
+        X, y : object
+            Not used.
+
+        **kwargs : dict
+            Not used.
+        """
+        self.writes_ = True
+        state = None
+        try:
+            state = self._load()
+        except ValueError:
+            warn_user(f"{self.path} is damaged: the net is trained anew.")
+        self._begin(net, {"name": [Path(self.path).stem] * 2}, state)
+
+    def on_epoch_end(self, net: Any, *args: Any, **kwargs: Any) -> None:
+        """Keep the training.
+
+        Parameters
+        ----------
+        net : skorch.NeuralNet
+            Net that is being trained.
+
+        *args, **kwargs : tuple and dict
+            Not used.
+        """
+        if not self.writes_:
+            return
+        try:
+            super().on_epoch_end(net)
+        except (OSError, RuntimeError) as error:  # torch's writer has errors of its own
+            self.writes_ = False
+            warn_user(f"memory cannot be written to ({error}): the training is not kept.")
 
 
-def _digest(value: Any) -> str:
-    try:
-        return str(joblib.hash(value))
-    except Exception as error:  # what cannot be pickled fails in many ways
-        raise ValueError(
-            "ResumeTraining needs parameters that can be told apart later, got a "
-            f"{type(value).__name__}, which cannot be pickled."
-        ) from error
+# Parts that tell trainings apart
 
 
-def _described_by_name(value: Any) -> str:
-    """Name of a class or function; those that share one differ by their code."""
-    name = f"{value.__module__}.{value.__qualname__}"
-    code = getattr(value, "__code__", None)
-    if code is None or "<" not in name:
-        return name
-    constants = [each for each in code.co_consts if not hasattr(each, "co_code")]
-    return f"{name}:{joblib.hash([code.co_code, code.co_names, constants])}"
+def _parts_of_training(net: Any, y: Any) -> dict[str, Any]:
+    """All that a training depends on besides the inputs, by names for people."""
+    smoothing = getattr(net, "smoothing_", None)
+    modules = [getattr(net, f"{name}_") for name in (*net._modules, *net._criteria)]
+    begun = [getattr(net, f"{name}_").state_dict().get("state") for name in net._optimizers]
+    states = _generator_states()
+    if net_device(net).type != "cuda":
+        del states["cuda"]
+    return {
+        **{k: v for k, v in net.get_params(deep=False).items() if k not in _FREE_PARAMS},
+        **{f"callback {k}": (type(v), v.get_params()) for k, v in _callbacks(net)},
+        "noise": getattr(smoothing, "noise", None),
+        "objective": getattr(smoothing, "objective", None),
+        "epochs before": (getattr(smoothing, "epochs_before", 0), len(net.history)),
+        "class of the net": type(net),
+        "generators (so the seed)": states,
+        "targets": None if y is None else np.asarray(y),
+        "initial weights (so architecture or seed)": (modules, begun, own_state(net)),
+    }
 
 
-def _digest_of_inputs(X: Any) -> str:
-    """Number of the inputs, and a digest of some of them if they are an array."""
-    if not isinstance(X, np.ndarray):
-        return f"{len(X)}"
-    rows = np.unique(np.linspace(0, len(X) - 1, _N_KNOWN).astype(int))
-    return f"{len(X)}, {joblib.hash(X[rows])}"
+def _text_and_digest(value: Any) -> list[str]:
+    """Text for people, and a digest that is the same for equal values in every process."""
+    digest = digest_of_values(value, getattr(value, "__module__", None))
+    text = " ".join(repr(value).split())[:80]
+    is_short = isinstance(value, bool | int | float | str | None)
+    return [text if is_short else f"{text} ({digest:.8})", digest]
 
 
-def other_callbacks(net: Any) -> list[tuple[str, Any]]:
+def _callbacks(net: Any) -> Iterator[tuple[str, Any]]:
     """Callbacks of a net that may matter to its training."""
-    return [
-        (name, each)
-        for name, each in net.callbacks_
-        if not isinstance(each, PrintLog | ResumeTraining)
-    ]
+    for name, each in net.callbacks_:
+        if not isinstance(each, PrintLog | ResumeTraining):
+            yield name, each
 
 
-# Its state
+# State of a training
 
 
 def _parts(net: Any) -> dict[str, Any]:
@@ -351,16 +403,20 @@ def _parts(net: Any) -> dict[str, Any]:
     return {name: getattr(net, f"{name}_") for name in names} | schedules
 
 
+def _parameters(net: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    for name in net._modules:
+        yield from getattr(net, f"{name}_").named_parameters(prefix=name)
+
+
 def _restore(net: Any, state: dict[str, Any]) -> None:
     for name, part in _parts(net).items():
         part.load_state_dict(state["parts"][name])
-    for name in net._modules:
-        for parameter, weights in getattr(net, f"{name}_").named_parameters():
-            weights.requires_grad_(parameter not in state["frozen"][name])
+    for name, weights in _parameters(net):
+        weights.requires_grad_(name not in state["fixed"])
     net.history = History(json.loads(state["history"]))
-    for name, each in other_callbacks(net):
+    for name, each in _callbacks(net):
         for attribute, value in state["callbacks"][name].items():
-            if attribute in vars(each) and _is_kept(attribute, value):
+            if attribute in vars(each) and _is_saved(attribute, value):
                 setattr(each, attribute, value)
 
 
@@ -369,20 +425,8 @@ def _state_of(part: Any) -> Any:
     return state if isinstance(part, torch.nn.Module) else _without_numpy(state)
 
 
-def _frozen(net: Any) -> dict[str, list[str]]:
-    """Names of the parameters, by module, that are not trained at present."""
-    return {
-        name: [
-            parameter
-            for parameter, weights in getattr(net, f"{name}_").named_parameters()
-            if not weights.requires_grad
-        ]
-        for name in net._modules
-    }
-
-
 def _without_numpy(value: Any) -> Any:
-    """State with numpy's numbers, which a safe reader refuses, as Python's."""
+    """State with Python's numbers for those of numpy, which a safe reader refuses."""
     if isinstance(value, dict):
         return type(value)((k, _without_numpy(v)) for k, v in value.items())
     if isinstance(value, list | tuple):
@@ -390,16 +434,16 @@ def _without_numpy(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _kept(callback: Any) -> dict[str, Any]:
-    """What a callback keeps from epoch to epoch, as far as it is numbers and weights."""
+def _saved_of(callback: Any) -> dict[str, Any]:
+    """Numbers and weights that a callback keeps from epoch to epoch."""
     return {
         name: float(value) if isinstance(value, np.floating) else value
         for name, value in vars(callback).items()
-        if _is_kept(name, value)
+        if _is_saved(name, value)
     }
 
 
-def _is_kept(name: str, value: Any) -> bool:
+def _is_saved(name: str, value: Any) -> bool:
     is_weights = isinstance(value, dict) and all(
         isinstance(each, torch.Tensor) for each in value.values()
     )
@@ -407,7 +451,7 @@ def _is_kept(name: str, value: Any) -> bool:
     return name.endswith("_") and (is_number or is_weights)
 
 
-def generator_states() -> dict[str, Any]:
+def _generator_states() -> dict[str, Any]:
     """State of torch's and numpy's global random generators."""
     algorithm, keys, *position = np.random.get_state()  # noqa: NPY002
     return {

@@ -1,12 +1,13 @@
-"""Training any skorch net under noise: the one place that changes what skorch does.
+"""Training any skorch net under noise: the one place that changes skorch's behaviour.
 
-While a net trains, its class is a subclass of the user's own that expands every batch
-into noisy copies and hands their outputs to the objective. The user's `train_step`,
+While a net trains, its class is a subclass of the user's own. The subclass expands every
+batch into noisy copies and hands their outputs to the objective. The user's `train_step`,
 `get_loss`, callbacks and checkpoints run as they are. Afterwards, also after an error
 or Ctrl-C, the class is the user's again.
 """
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,26 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.callbacks import Checkpoint, LoadInitState
 
-from rs4a.nets.outputs import (
-    check_loss,
-    probe,
-)
-from rs4a.nets.trained_under import remember_noise
+from rs4a.nets.fingerprint import remember_noise
+from rs4a.nets.outputs import check_loss, probe
 from rs4a.noises import Noise
 from rs4a.objectives import Objective
-from rs4a.training.kept import KeptTraining
 from rs4a.training.noisy_net import training_under_noise
-from rs4a.training.resume import ResumeTraining
-from rs4a.training.seeds import cuda_devices, training_seed
+from rs4a.training.resume import KeptTraining
 
-__all__ = [
-    "train",
-]
-
-#: Callbacks whose files would be those of another training, where one is found again.
-_KEEPERS = (ResumeTraining, Checkpoint, LoadInitState)
+__all__ = ["train", "training_seed"]
 
 
 def train(
@@ -78,14 +68,14 @@ def train(
         generators are as before afterwards.
 
     epochs_before : int, default=0
-        Epochs of the net's history that count for no warm-up.
+        Epochs of the net's history that a warm-up ignores.
 
     folder : Path, default=None
-        Where trainings on arrays are kept, to go on or to be found again. None: nowhere.
+        Where trainings on arrays are kept, to continue or to be found again. None: nowhere.
 
     translate : callable, default=None
-        Takes a data set that the net's `train_split` brings along, as skorch's
-        `predefined_split` does, and gives it with indices of outputs for targets. None:
+        Takes a data set from the net's `train_split`, for example of skorch's
+        `predefined_split`, and gives it with indices of outputs as targets. None:
         its targets are such indices.
 
     Returns
@@ -96,24 +86,23 @@ def train(
     Raises
     ------
     ValueError
-        If the net cannot take `X`, has not one output a class, or has logits where its
-        criterion takes probabilities.
+        If the net cannot take `X`, does not have one output per class, or has logits
+        where its criterion takes probabilities.
 
     Notes
     -----
-    Ctrl-C ends the training early and keeps what was learnt, which is skorch's way.
+    Ctrl-C ends the training early and keeps the weights so far, as in skorch.
     """
-    with training_seed(seed, cuda_devices(net)):
+    with training_seed(seed, _cuda_devices(net)):
         _check_trainable(net)
         if not net.initialized_:
             net.initialize()
         first = X[:8] if isinstance(X, np.ndarray) else X[0][0].numpy()[np.newaxis]
         check_loss(net, probe(net, first, n_classes))
-        with (
-            training_under_noise(net, noise, objective, epochs_before, translate),
-            _kept_in(folder if _lies_in_memory(X) else None, net),
-        ):
-            net.partial_fit(X, y)
+        with training_under_noise(net, noise, objective, epochs_before, translate):
+            keeper = KeptTraining.of(folder, net, X, y)
+            with _with_callback(net, keeper):
+                net.partial_fit(X, y)
     remember_noise(net, noise)
     return net
 
@@ -132,20 +121,54 @@ def _check_trainable(net: NeuralNet) -> None:
         )
 
 
-def _lies_in_memory(X: Any) -> bool:
-    """Whether inputs, with weights perhaps, are an array."""
-    return isinstance(X, np.ndarray) or isinstance(getattr(X, "dataset", X), np.ndarray)
-
-
 @contextmanager
-def _kept_in(folder: Path | None, net: NeuralNet) -> Iterator[None]:
-    """Keep a training in a folder, unless a callback keeps files of it already."""
-    if folder is None or any(isinstance(each, _KEEPERS) for _, each in net.callbacks_):
+def _with_callback(net: NeuralNet, callback: KeptTraining | None) -> Iterator[None]:
+    """Let a net have one callback more, unless it is None."""
+    if callback is None:
         yield
         return
     callbacks, max_epochs = list(net.callbacks_), net.max_epochs
-    net.callbacks_ = [*callbacks, ("memory", KeptTraining(folder).initialize())]
+    net.callbacks_ = [*callbacks, ("memory", callback.initialize())]
     try:
         yield
     finally:
         net.callbacks_, net.max_epochs = callbacks, max_epochs
+
+
+# Seeds of torch's global generators
+
+# torch's default generators are global: two trainings in threads would share them.
+_TRAINING_LOCK = threading.RLock()
+
+
+@contextmanager
+def training_seed(seed: int, cuda_devices: Sequence[int] = ()) -> Iterator[None]:
+    """Seed the global generators: torch's, and numpy's, which skorch's splits read.
+
+    Only one training at a time; afterwards the generators are as before.
+
+    Parameters
+    ----------
+    seed : int
+        Any seed of at most 63 bits.
+
+    cuda_devices : sequence of int, default=()
+        CUDA devices whose generators are seeded and restored, too.
+    """
+    with _TRAINING_LOCK, torch.random.fork_rng(cuda_devices):
+        numpy_state = np.random.get_state()  # noqa: NPY002
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def _cuda_devices(net: NeuralNet) -> list[int]:
+    """CUDA devices whose generators a net's training uses."""
+    usual = "cuda" if torch.cuda.is_available() else "cpu"  # the choice of accelerate
+    device = torch.device(net.device or usual)
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if device.index is None else device.index]

@@ -1,1 +1,1 @@
-"""Helpers without a subject of their own in smoothing."""
+"""Helpers of all rooms, which are about no subject of smoothing."""

@@ -1,14 +1,13 @@
-"""What records of certificates hold: plain labels, and arrays that stay as they are."""
+"""Arrays of records: labels that need no pickle, and arrays that nobody can write to."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["check_rows", "given_index", "labels_or", "plain_labels", "read_only"]
+__all__ = ["check_rows", "labels_or", "plain_labels", "read_only"]
 
 
 def read_only(array: ArrayLike) -> NDArray:
@@ -32,7 +31,7 @@ def plain_labels(name: str, values: ArrayLike) -> NDArray:
 
 
 def labels_or(labels: NDArray, where: NDArray[np.bool_], otherwise: Any) -> NDArray:
-    """Labels where they are wanted; of objects if the other value is of another kind."""
+    """Labels where `where` says so, and elsewhere `otherwise`, which may be of any kind."""
     mark = np.asarray(otherwise)
     kinds = {labels.dtype.kind, mark.dtype.kind}
     alike = kinds <= set("iuf") or kinds == {"U"}
@@ -63,30 +62,16 @@ def check_rows(rows: Any, n: int) -> NDArray[np.int64]:
     TypeError
         If `rows` is anything else.
     IndexError
-        If there is no such input, or a mask has another length.
+        If there is no such input, or a mask has another length: the error of numpy.
     """
     if isinstance(rows, slice):
         return np.arange(n)[rows]
-    wanted = np.asarray(rows) if np.ndim(rows) else np.atleast_1d(np.asarray(rows))
-    if not wanted.size and isinstance(rows, list):
-        wanted = wanted.astype(np.int64)
-    is_mask = wanted.dtype == bool and np.ndim(rows) == 1
-    if (
-        isinstance(rows, tuple)
-        or wanted.ndim != 1
-        or not (is_mask or wanted.dtype.kind in "iu")
-    ):
+    is_empty = isinstance(rows, list) and not rows
+    wanted = np.asarray(rows, dtype=np.int64 if is_empty else None)
+    kinds = "biu" if wanted.ndim == 1 else "iu"
+    if isinstance(rows, tuple) or wanted.ndim > 1 or wanted.dtype.kind not in kinds:
         raise TypeError(
             "A record takes a slice, a mask of bools, or whole numbers between the "
             f"brackets, got {rows!r}."
         )
-    if is_mask and len(wanted) != n:
-        raise IndexError(f"A mask must have {n} entries, one per input, got {len(wanted)}.")
-    if not is_mask and ((wanted < -n) | (wanted >= n)).any():
-        raise IndexError(f"The record has {n} inputs, got position {rows!r}.")
-    return np.arange(n)[wanted]
-
-
-def given_index(X: Any) -> pd.Index | None:
-    """Index of a DataFrame; None for any other inputs."""
-    return X.index if isinstance(X, pd.DataFrame) else None
+    return np.atleast_1d(np.arange(n)[wanted])

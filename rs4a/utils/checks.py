@@ -27,7 +27,7 @@ NORMS = (1.0, 2.0, math.inf)
 
 
 def _between(low: float, value: Any, high: float) -> bool:
-    """Open interval; an integer beyond float64's range is in none."""
+    """Whether a value lies in an open interval; an integer beyond float64 lies in none."""
     try:
         return low < float(value) < high
     except OverflowError:
@@ -46,7 +46,7 @@ def check_positive(name: str, value: Any) -> None:
 def check_in_range(
     name: str, value: Any, low: float, high: float, *, closed: bool = False, why: str
 ) -> None:
-    """Refuse a number outside (low, high), or [low, high) if `closed`, saying why."""
+    """Refuse a number outside (low, high), or [low, high) if `closed`, and say why."""
     if isinstance(value, Real) and (
         _between(low, value, high) or (closed and value == low)
     ):
@@ -98,17 +98,17 @@ def check_dim(dim: Any) -> int:
 
 
 def check_floating_point(dtype: np.dtype, ndim: int) -> None:
-    """Refuse images, inputs of more than two axes, of whole numbers: radii have units."""
+    """Refuse images (inputs of more than two axes) of whole numbers: radii have units."""
     if dtype.kind in "iu" and ndim > 2:
         raise ValueError(
             f"X must hold floating-point images, got dtype {dtype}. sigma "
-            "and radii are in units of X: scale the images as the net knows them, X / 255 "
-            "for bytes, or keep this scale by X.astype('float32')."
+            "and radii are in units of X: scale the images as in the net's training, "
+            "X / 255 for bytes, or keep this scale by X.astype('float32')."
         )
 
 
 def check_probability(name: str, prob_lower: ArrayLike) -> NDArray[np.float64]:
-    """Return probabilities as float64; refuse NaN and what lies outside [0, 1]."""
+    """Return probabilities as float64; refuse NaN and numbers outside [0, 1]."""
     values = np.asarray(prob_lower)
     if values.dtype.kind == "f" and values.dtype.itemsize < 8:
         raise ValueError(

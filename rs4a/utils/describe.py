@@ -1,7 +1,7 @@
-"""Objects described by all that they do: their values, and the code that is loaded.
+"""Digests of objects: of their values, and of the code that is loaded behind them.
 
-Two descriptions are equal, in any process, only if the objects are: for votes and trainings
-that are kept, a false match would be a wrong number that nobody notices.
+Two objects have one digest, in any process, only if they do the same. The digest names
+votes and trainings in a folder: a false match would be a wrong number that nobody notices.
 """
 
 import contextvars
@@ -9,62 +9,63 @@ import copyreg
 import dis
 import functools
 import hashlib
-import inspect
 import io
 import logging
-import os
 import sys
 import sysconfig
 import threading
 import types
 import weakref
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from joblib.hashing import Hasher
 
-__all__ = ["Description", "describe", "describe_plain", "installed_version", "reduced"]
+__all__ = ["Describer", "codes_in", "describe", "installed_version"]
 
-#: Packages whose code is told by their version, which is part of every description.
+#: Packages whose versions are part of every digest, in place of their code.
 _VERSIONED = (
     "torch", "torchvision", "skorch", "scikit-learn", "numpy", "scipy", "joblib",
     "safetensors",
 )  # fmt: skip
-_KNOWN_ROOTS = {"sklearn", "torchgen", *_VERSIONED}
-#: Where Python's own modules lie, and those of them in C.
-_STANDARD_FOLDERS = tuple(
-    os.path.join(folder, "")
-    for folder in (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
-    if folder
-)
-#: What a class has besides what its author wrote.
+_KNOWN_ROOTS = {"sklearn", "torchgen", "rs4a", *_VERSIONED}
+#: Where the modules of Python lie, and those of them in C.
+_STANDARD_FOLDERS = (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
+#: Attributes of a class that Python adds to those that its author wrote.
 _NOT_CODE = {
     "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__qualname__",
     "__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl",
     "__orig_bases__", "__parameters__", "__annotate_func__", "__annotations_cache__",
     "__slotnames__",
 }  # fmt: skip
-#: What changes no answer, and counts by its kind and name alone.
+#: Objects that change no answer: only their class and name are described.
 _LOGGERS = (logging.Filterer, logging.LoggerAdapter)
-_LOCKS = (type(threading.Lock()), type(threading.RLock()))
-_HARMLESS = (*_LOCKS, io.IOBase)
-_PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
-#: Instructions that look a name up among the globals.
+_COUNTED_BY_NAME = (
+    type(threading.Lock()), type(threading.RLock()), io.IOBase,
+    types.MemberDescriptorType, types.GetSetDescriptorType, types.ClassMethodDescriptorType,
+)  # fmt: skip
+#: Instructions that look up a name among the globals.
 _GLOBAL_LOOKUPS = {
     "LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "IMPORT_NAME",
 }  # fmt: skip
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
+_NUMBERS_AND_TEXT = (bool, int, float, str, bytes, type(None))
+#: Objects that joblib's hasher takes apart by itself.
+_KNOWN_TO_JOBLIB = (*_NUMBERS_AND_TEXT, list, tuple, dict, types.BuiltinFunctionType)
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
 def describe(*things: Any) -> str:
-    """Digest of some objects, the functions and classes behind them, and their versions.
+    """Digest of some objects, of the functions and classes behind them, and of versions.
 
     Parameters
     ----------
     *things : object
-        Anything; nets, noises, functions and arrays among it.
+        Objects of any kind: nets, noises, functions, arrays.
 
     Returns
     -------
@@ -85,32 +86,7 @@ def describe(*things: Any) -> str:
     >>> describe(Uniform(sigma=0.5)) == describe(Uniform(sigma=1.0))
     False
     """
-    description = Description()
-    description.add(_versions())
-    description.add(things)
-    return description.hexdigest()
-
-
-def describe_plain(identity: str, *parts: Any) -> str:
-    """Digest of some objects beside what is described already, without the versions.
-
-    Parameters
-    ----------
-    identity : str
-        What `describe` said of the rest, or what they are.
-
-    *parts : object
-        Anything; numbers, strings, arrays and tuples of them take no time.
-
-    Returns
-    -------
-    digest : str
-        40 hexadecimal digits.
-    """
-    description = Description()
-    description.add(identity)
-    description.add(parts)
-    return description.hexdigest()
+    return Describer().digest(_versions(), *things)
 
 
 @functools.cache
@@ -118,353 +94,261 @@ def installed_version(name: str) -> str | None:
     """Version of an installed package; None if there is no such package."""
     try:
         return version(name)
-    except PackageNotFoundError:  # a checkout that is used as it lies there
+    except PackageNotFoundError:  # a checkout that is used without an installation
         return None
 
 
 @functools.cache
-def _versions() -> list[Any]:
-    """Python, the packages, and the source of this library."""
-    digest = hashlib.blake2b(digest_size=16)
+def _versions() -> str:
+    """Digest of Python's version, those of the packages, and the source of the library."""
+    packages = [installed_version(name) for name in _VERSIONED]
+    digest = hashlib.blake2b(f"{sys.version_info[:2]} {packages}".encode())
     root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode())
         digest.update(path.read_bytes())
-    packages = [installed_version(name) for name in _VERSIONED]
-    return [*sys.version_info[:2], *packages, digest.hexdigest()]
-
-
-def _is_known(module: Any) -> bool:
-    """Whether a module's code is told by a version."""
-    root = str(module).partition(".")[0]
-    if root in sys.stdlib_module_names:
-        return _is_standard(root)
-    return root in _KNOWN_ROOTS or root == "rs4a"
-
-
-def _is_standard(root: str) -> bool:
-    """Whether it is Python's own, and no file of the user's that has the name."""
-    spec = getattr(sys.modules.get(root), "__spec__", None)
-    origin = str(getattr(spec, "origin", None))
-    if origin in ("built-in", "frozen"):
-        return True
-    return origin.startswith(_STANDARD_FOLDERS) and not any(
-        f"{os.sep}{name}{os.sep}" in origin for name in ("site-packages", "dist-packages")
-    )
-
-
-class Description:
-    """A digest that grows by all that an object refers to."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.blake2b(digest_size=20)
-        #: Objects that were met, by id and with the object itself, lest the id be reused.
-        self._met: dict[int, tuple[int, Any]] = {}
-        #: Keys and attributes that led to the present object.
-        self._path: list[str] = []
-
-    def hexdigest(self) -> str:
-        """Digest of all that was added."""
-        return self._digest.hexdigest()
-
-    def _write(self, *words: Any) -> None:
-        for word in words:
-            content = word if isinstance(word, bytes | memoryview) else str(word).encode()
-            self._digest.update(len(content).to_bytes(8, "little"))
-            self._digest.update(content)
-
-    def add(self, thing: Any) -> None:
-        """Describe one object, once."""
-        if isinstance(thing, np.generic):
-            thing = thing.item()
-        if type(thing) in _PLAIN:
-            self._write(type(thing).__name__, repr(thing))
-            return
-        if type(thing) is not tuple:  # whether equal ones are one is the compiler's choice
-            if id(thing) in self._met:
-                self._write("again", self._met[id(thing)][0])
-                return
-            self._met[id(thing)] = len(self._met), thing
-        if type(thing) in _PROXIES:  # which take the class of what they stand for
-            self.add(_behind(thing))
-            return
-        self._write(type(thing).__name__)
-        self._add_new(thing)
-
-    def _add_new(self, thing: Any) -> None:
-        if isinstance(thing, torch.nn.Module):
-            self._add_module(thing)
-        elif isinstance(thing, torch.Tensor) or type(thing) is np.ndarray:
-            self._add_array(thing)
-        elif type(thing) in (dict, types.MappingProxyType):
-            self._add_items(thing)
-        elif type(thing) in (list, tuple):
-            self._add_all(type(thing), thing)
-        elif type(thing) in (set, frozenset):
-            self._write(*sorted(map(self._digest_of, thing)))
-        elif isinstance(thing, type):
-            self._add_class(thing)
-        elif isinstance(thing, types.CodeType):
-            self._add_code(thing)
-        elif isinstance(thing, types.ModuleType):
-            self._write(thing.__name__)
-        elif isinstance(thing, functools.partial):
-            self._add_all(thing.func, thing.args, thing.keywords)
-        else:
-            self._add_function_or_object(thing)
-
-    def _add_function_or_object(self, thing: Any) -> None:
-        if isinstance(thing, types.FunctionType):
-            self._add_function(thing)
-        elif isinstance(thing, types.MethodType):
-            self._add_all(thing.__func__, thing.__self__)
-        elif isinstance(thing, staticmethod | classmethod):
-            self.add(thing.__func__)
-        elif isinstance(thing, property):
-            self._add_all(thing.fget, thing.fset)
-        elif isinstance(thing, functools.cached_property):
-            self.add(thing.func)
-        elif isinstance(thing, types.BuiltinFunctionType):
-            self._add_all(thing.__module__, thing.__qualname__, thing.__self__)
-        elif isinstance(thing, torch.dtype | torch.device | np.dtype):
-            self._write(thing)
-        else:
-            self._add_special(thing)
-
-    def _add_special(self, thing: Any) -> None:
-        if isinstance(thing, _LOGGERS):
-            self._write(_name_of_logger(thing))
-        elif isinstance(thing, contextvars.ContextVar):
-            self._add_all(thing.name, _present(thing))
-        elif isinstance(thing, types.ClassMethodDescriptorType):
-            self._write(thing.__objclass__.__module__, thing.__qualname__)
-        else:
-            self._add_object(thing)
-
-    def _add_object(self, thing: Any) -> None:
-        self._add_all(type(thing), getattr(thing, "__dict__", None))
-        if isinstance(thing, weakref.ref):
-            self.add(thing())
-            return
-        try:
-            kept = reduced(thing)
-        except ValueError as error:
-            if isinstance(thing, _HARMLESS):
-                self._write(*_seen_of_file(thing))
-                return
-            where = f" at {'.'.join(self._path)}" if self._path else ""
-            name = type(thing).__name__
-            raise ValueError(f"{name}{where} cannot be described.") from error
-        self._add_all(*kept)
-
-    def _digest_of(self, member: Any) -> str:
-        """Digest of a member of a set, whose members have no order."""
-        description = type(self)()
-        description._met = dict(self._met)
-        description._path = list(self._path)
-        description.add(member)
-        return description.hexdigest()
-
-    def _add_all(self, *things: Any) -> None:
-        for thing in things:
-            if isinstance(thing, list | tuple) and type(thing) in (list, tuple):
-                self._write(len(thing))
-                for each in thing:
-                    self.add(each)
-            else:
-                self.add(thing)
-
-    def _add_items(self, items: Any) -> None:
-        self._write(len(items))
-        # Other objects may have their address in their repr.
-        is_sklearn_classifier = all(type(key) in _PLAIN for key in items)
-        for key in sorted(items, key=repr) if is_sklearn_classifier else items:
-            self.add(key)
-            self._path.append(str(key))
-            self.add(items[key])
-            self._path.pop()
-
-    def _add_array(self, values: Any) -> None:
-        if isinstance(values, torch.Tensor):
-            self.add(getattr(values, "__dict__", None) or None)
-            values = values.detach()
-            self._write(tuple(values.shape), values.dtype)
-            if values.layout != torch.strided:
-                self._add_all(*reduced(values))
-            elif not values.is_meta:  # which has no content
-                values = values.cpu().contiguous().reshape(-1)
-                self._write(values.view(torch.uint8).numpy().data)
-        elif values.dtype == object:
-            self._add_all(values.shape, values.tolist())
-        else:
-            self._write(values.shape, values.dtype.descr)
-            self._write(np.ascontiguousarray(values).tobytes())
-
-    def _add_module(self, module: torch.nn.Module) -> None:
-        """Code, weights, settings, hooks, and whether it is in training."""
-        self.add(type(module))
-        state = dict(vars(module))
-        for name in ("_parameters", "_buffers", "_modules", *_HOOKS):
-            state[name] = (
-                list(state.get(name, {}).items())
-                if name[-5:] != "hooks"
-                else list(state.get(name, {}).values())
-            )
-        self._add_items(state)
-
-    def _add_class(self, kind: type) -> None:
-        self._write(kind.__module__, kind.__qualname__)
-        for each in kind.__mro__:
-            self._write(each.__module__, each.__qualname__)
-            if not _is_known(each.__module__):
-                written = {
-                    name: value
-                    for name, value in vars(each).items()
-                    # Cython's own, which only C can read.
-                    if name not in _NOT_CODE and not name.startswith("__pyx_")
-                }
-                self._add_items({k: v for k, v in written.items() if not _is_slot(v)})
-
-    def _add_function(self, function: types.FunctionType) -> None:
-        self._write(function.__module__, function.__qualname__)
-        if _is_known(function.__module__):
-            return
-        self._add_all(function.__code__, function.__defaults__, function.__kwdefaults__)
-        self.add(vars(function))
-        for cell in function.__closure__ or ():
-            try:
-                self.add(cell.cell_contents)
-            except ValueError as error:
-                if "Cell is empty" not in str(error):
-                    raise
-        names = _names(function.__code__)
-        # An attribute's name may also be that of a global, which the function never sees.
-        looked_up = _global_names(function.__code__)
-        for name in sorted(looked_up & set(function.__globals__)):
-            self._write(name)
-            self._add_global(function.__globals__[name], names)
-
-    def _add_global(self, thing: Any, names: set[str]) -> None:
-        """What a function finds in its module; of another module what it may look up."""
-        if not isinstance(thing, types.ModuleType):
-            self.add(thing)
-            return
-        self._write(thing.__name__)
-        if not _is_known(thing.__name__):
-            for name in sorted(names & set(vars(thing))):
-                self._write(name)
-                self._add_global(vars(thing)[name], names)
-
-    def _add_code(self, code: types.CodeType) -> None:
-        self._write(code.co_name, code.co_code, code.co_names, code.co_varnames)
-        self._write(code.co_freevars, code.co_cellvars, code.co_flags)
-        for constant in code.co_consts:
-            self.add(constant)
-
-
-#: Where a module keeps its hooks.
-_HOOKS = tuple(name for name in vars(torch.nn.Module()) if name.endswith("_hooks"))
-
-
-def reduced(thing: Any) -> list[Any]:
-    """What pickle would keep: also slots, items, and what C code has to itself.
-
-    Parameters
-    ----------
-    thing : object
-        Anything.
-
-    Returns
-    -------
-    kept : list
-        The name of a global and its module; or what makes the object, its arguments, and
-        the state and items that the object then gets, where it gets any.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be pickled.
-    """
-    reduce = copyreg.dispatch_table.get(type(thing))
-    try:
-        kept = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
-    except Exception as error:  # what cannot be pickled fails in many ways
-        raise ValueError(f"{type(thing).__name__} cannot be pickled.") from error
-    if isinstance(kept, str):
-        return [getattr(thing, "__module__", None), kept]
-    make, arguments, *rest = kept
-    if rest:
-        rest[0] = _without_counters(thing, rest[0])
-    # Iterators over items come fourth and fifth.
-    items = [
-        list(each) if i in (1, 2) and each is not None else each
-        for i, each in enumerate(rest)
-    ]
-    return [make, arguments, *items]
-
-
-def _names(code: types.CodeType) -> set[str]:
-    """Names that a function, and those inside it, look up."""
-    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+    return digest.hexdigest()
 
 
 @functools.cache
-def _global_names(code: types.CodeType) -> frozenset[str]:
-    """Names that a function, and those inside it, look up among the globals."""
-    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
-    own = {
+def _is_known(module: str | None) -> bool:
+    """Whether a version tells the code of a module."""
+    root = str(module).partition(".")[0]
+    if root not in sys.stdlib_module_names:
+        return root in _KNOWN_ROOTS
+    # A file of the user may have the name of a module of Python.
+    file = getattr(sys.modules.get(root), "__file__", None)
+    return file is None or (
+        file.startswith(tuple(filter(None, _STANDARD_FOLDERS))) and "-packages" not in file
+    )
+
+
+class Describer(Hasher):
+    """joblib's hasher, which also takes code, weights and unpicklable objects apart.
+
+    The hasher writes the first meeting with an object, and a number at each further one.
+    The parts of an object follow when those before it are complete: long chains of
+    references need no deep recursion.
+    """
+
+    #: Whether an object that cannot be taken apart is an error.
+    strict = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hash = hashlib.blake2b(digest_size=20)
+        #: Objects whose parts are to be written, with the class that each was met in.
+        self._waiting: list[tuple[Any, str]] = []
+        self._holder = ""
+
+    def digest(self, *things: Any) -> str:
+        """Digest of some objects; another digest needs another describer."""
+        return str(self.hash(things))
+
+    def dump(self, thing: Any) -> None:
+        """Write an object, and all objects that it refers to."""
+        super().dump(thing)
+        for each, holder in self._waiting:  # the list grows meanwhile
+            self._holder = type(each).__name__
+            super().dump(self._all_parts(each, holder))
+
+    def save(self, thing: Any) -> None:
+        """Write a value, or the class of an object whose parts follow later."""
+        if issubclass(type(thing), np.generic):  # isinstance would ask behind a proxy
+            thing = thing.item()
+        if type(thing) in _KNOWN_TO_JOBLIB or id(thing) in self.memo:
+            super().save(thing)
+            return
+        self.memoize(thing)
+        self._waiting.append((thing, self._holder))
+        super().save(type(thing).__name__)
+
+    def memoize(self, thing: Any) -> None:
+        """Number an object; Python decides whether equal tuples or texts are one object."""
+        if type(thing) not in (tuple, str, bytes):
+            super(Hasher, self).memoize(thing)
+
+    def _batch_setitems(self, items: Any, *args: Any) -> None:
+        """Write the items of a dict, in the order of their keys."""
+        ordered = sorted(items, key=lambda item: self._sort_key(item[0]))
+        super(Hasher, self)._batch_setitems(iter(ordered), *args)
+
+    def _sort_key(self, thing: Any) -> str:
+        """Text by which members of a set and keys of a dict are in the same order."""
+        if type(thing) in _NUMBERS_AND_TEXT:
+            return repr(thing)
+        describer = type(self)()
+        describer.memo = dict(self.memo)  # a member may refer to its set
+        return describer.digest(thing)
+
+    def _all_parts(self, thing: Any, holder: str) -> Any:
+        try:
+            return self._parts(thing)
+        except Exception as error:  # objects without pickle fail in many ways
+            kind = type(thing)
+            if issubclass(kind, _COUNTED_BY_NAME):
+                return getattr(thing, "name", getattr(thing, "__qualname__", None))
+            if self.strict:
+                name = kind.__name__ + (f" in {holder}" if holder else "")
+                raise ValueError(f"{name} cannot be described.") from error
+            inner = [each(thing) for each in _CONTAINERS if issubclass(kind, each)]
+            return kind, object.__getstate__(thing), inner
+
+    def _parts(self, thing: Any) -> Any:
+        """Parts of an object, of simpler kinds."""
+        if isinstance(thing, torch.nn.Module):
+            return self._module(thing)
+        if isinstance(thing, torch.Tensor):
+            return self._tensor(thing), vars(thing) if self.strict else None
+        if isinstance(thing, type):
+            return self._class(thing)
+        if isinstance(thing, types.FunctionType):
+            return self._function(thing)
+        if type(thing) in (set, frozenset):
+            return sorted(map(self._sort_key, thing))
+        for kind, parts in _PARTS.items():
+            if isinstance(thing, kind):
+                return parts(thing)
+        return type(thing), object.__getstate__(thing), _reduced(thing)
+
+    def _module(self, module: torch.nn.Module) -> Any:
+        """Code, weights, settings, hooks, and whether the module is in training."""
+        torchs = vars(torch.nn.Module()).keys()
+        # Hooks are under numbers that differ from process to process.
+        return type(module), {
+            name: [each if "hook" in name else (key, each) for key, each in value.items()]
+            if name in torchs and isinstance(value, dict)
+            else value
+            for name, value in vars(module).items()
+        }
+
+    def _tensor(self, tensor: torch.Tensor) -> Any:
+        tensor = tensor.detach()
+        if tensor.layout != torch.strided:
+            return _reduced(tensor)
+        described = str(tensor.dtype), tuple(tensor.shape)
+        if tensor.is_meta:  # without content
+            return described
+        content = tensor.cpu().contiguous().reshape(-1).view(torch.uint8)
+        return *described, hashlib.blake2b(content.numpy().data).digest()
+
+    def _class(self, kind: type) -> Any:
+        return [
+            (each.__module__, each.__qualname__, _written_in(each)) for each in kind.__mro__
+        ]
+
+    def _function(self, function: types.FunctionType) -> Any:
+        name = function.__module__, function.__qualname__
+        if _is_known(function.__module__):
+            return name
+        defaults = function.__defaults__, function.__kwdefaults__
+        inner = vars(function), closed_over(function), _globals_of(function)
+        return name, function.__code__, defaults, inner
+
+
+def _written_in(kind: type) -> dict[str, Any]:
+    """Attributes that the author of a class gave it."""
+    if _is_known(kind.__module__):
+        return {}
+    return {
+        name: value
+        for name, value in vars(kind).items()
+        if name not in _NOT_CODE and not name.startswith("__pyx_")  # only C can read these
+    }
+
+
+def closed_over(function: types.FunctionType) -> list[Any]:
+    """Values that a function has from the one that made it."""
+    values = []
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # an empty cell
+            values.append(cell.cell_contents)
+    return values
+
+
+def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Code of a function, and of those inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from codes_in(constant)
+
+
+def _globals_of(function: types.FunctionType) -> list[Any]:
+    """Globals that a function looks up, and those of modules that it may look up there."""
+    codes = list(codes_in(function.__code__))
+    names = {
         str(step.argval)
+        for code in codes
         for step in dis.get_instructions(code)
+        # The name of an attribute may also be that of a global that stays unread.
         if step.opname in _GLOBAL_LOOKUPS
     }
-    return frozenset(own).union(*map(_global_names, inner))
+    attributes = {name for code in codes for name in code.co_names}
+    found = _named(names, function.__globals__)
+    modules: list[types.ModuleType] = []
+    for _, thing in found:  # the list grows meanwhile
+        if isinstance(thing, types.ModuleType) and thing not in modules:
+            modules.append(thing)
+            if not _is_known(thing.__name__):
+                found += _named(attributes, vars(thing))
+    return found
 
 
-def _behind(proxy: Any) -> Any:
-    """What a weak proxy stands for; None if it is gone."""
-    try:
-        return proxy.__repr__.__self__
-    except ReferenceError:
-        return None
+def _named(names: set[str], namespace: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(name, namespace[name]) for name in sorted(names & namespace.keys())]
 
 
-def _present(variable: contextvars.ContextVar[Any]) -> list[Any]:
-    """Value that a variable has here, if it has any."""
-    try:
-        return [variable.get()]
-    except LookupError:
-        return []
+def _parts_of_code(code: types.CodeType) -> Any:
+    variables = code.co_varnames, code.co_freevars, code.co_cellvars
+    instructions = code.co_code, code.co_exceptiontable, code.co_flags
+    return code.co_name, instructions, code.co_names, variables, code.co_consts
 
 
-def _name_of_logger(thing: Any) -> str:
-    return str(getattr(getattr(thing, "logger", thing), "name", None))
+def _parts_of_array(values: np.ndarray) -> Any:
+    if type(values) is not np.ndarray:
+        return type(values), _reduced(values), object.__getstate__(values)
+    if values.dtype.hasobject:
+        return values.shape, values.tolist()
+    content = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    return values.shape, values.dtype.descr, hashlib.blake2b(content.data).digest()
 
 
-def _seen_of_file(file: Any) -> list[Any]:
-    """Name of a file, or none of a lock; of a file that is only read, size and time too."""
-    if not isinstance(file, io.IOBase):
-        return []
-    name = getattr(file, "name", None)
-    if file.closed or not file.readable() or file.writable():
-        return [name]
-    try:
-        status = os.fstat(file.fileno())
-    except OSError:  # nothing that lies on a disk
-        return [name]
-    return [name, status.st_size, status.st_mtime_ns]
+def _value_of(variable: contextvars.ContextVar[Any]) -> Any:
+    with suppress(LookupError):  # without a value
+        return variable.get()
 
 
-def _without_counters(thing: Any, state: Any) -> Any:
-    """State of a search tree of scikit-learn's but for what it counts while it is asked."""
-    if not hasattr(type(thing), "get_tree_stats"):
-        return state
-    counters = (*thing.get_tree_stats(), thing.get_n_calls())
-    first, last = 7, 7 + len(counters)
-    if not isinstance(state, tuple) or state[first:last] != counters:
-        return state
-    return state[:first] + state[last:]
+#: Parts of objects that pickle refuses, or keeps by name.
+_PARTS: dict[Any, Any] = {
+    np.ndarray: _parts_of_array,
+    types.CodeType: _parts_of_code,
+    types.MethodType: lambda method: (method.__func__, method.__self__),
+    types.ModuleType: lambda module: module.__name__,
+    types.MappingProxyType: dict,
+    (staticmethod, classmethod): lambda method: method.__func__,
+    property: lambda each: (each.fget, each.fset),
+    _LOGGERS: lambda logger: logger.name,
+    contextvars.ContextVar: lambda variable: (variable.name, _value_of(variable)),
+    weakref.ref: lambda reference: reference(),
+}
 
 
-def _is_slot(value: Any) -> bool:
-    return inspect.isgetsetdescriptor(value) or inspect.ismemberdescriptor(value)
+def _reduced(thing: Any) -> Any:
+    """What pickle would keep: also slots, items, and the data of C code."""
+    reduce = copyreg.dispatch_table.get(type(thing))
+    kept = thing.__reduce_ex__(4) if reduce is None else reduce(thing)
+    if isinstance(kept, str):
+        return getattr(thing, "__module__", None), kept
+    rest: list[Any]
+    make, arguments, *rest = kept
+    if hasattr(type(thing), "get_tree_stats"):  # a search tree of scikit-learn
+        # The tree counts how often it is asked, which changes no answer.
+        counters = (*thing.get_tree_stats(), thing.get_n_calls())
+        if rest[0][7:11] == counters:
+            rest[0] = rest[0][:7] + rest[0][11:]
+    return (
+        make,
+        arguments,
+        [list(each) if isinstance(each, Iterator) else each for each in rest],
+    )

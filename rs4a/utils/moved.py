@@ -1,4 +1,4 @@
-"""Names of version 0.1.0: those that moved warn once and work until 0.3; others ended."""
+"""Names of version 0.1.0 that moved, which warn once and work until 0.3, or that ended."""
 
 import sys
 from pkgutil import resolve_name
@@ -7,10 +7,10 @@ from typing import Any
 
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["ENDED", "MOVED", "add_moved_modules", "moved"]
+__all__ = ["add_moved_modules", "moved"]
 
 #: By the old module and name: where the object is now, as `pkgutil.resolve_name` reads it.
-MOVED = {
+_MOVED = {
     "rs4a.bound_record": {"BoundRecord": "rs4a.records:BoundRecord"},
     "rs4a.box": {
         "Box": "rs4a.records:Box",
@@ -47,8 +47,8 @@ _SAVE = (
 )
 _READ = "rs4a 0.1.0 wrote JSON: safetensors.safe_open(path, 'pt').metadata()['rs4a']."
 _EXAMPLE = "examples/plot_{}.py shows the few lines that take its place."
-#: By the old module and name: what to do instead.
-ENDED = {
+#: By the old module and name: advice for users.
+_ENDED = {
     ("rs4a.networks", "save_checkpoint"): _SAVE,
     ("rs4a.networks", "read_checkpoint_metadata"): _READ,
     ("rs4a.recipes", "replace_last_layer"): _EXAMPLE.format("fine_tuning"),
@@ -59,7 +59,7 @@ _WITH_FILE = {"rs4a.metrics", "rs4a.networks", "rs4a.persistence"}
 
 
 def moved(module: str, name: str) -> Any:
-    """Object that a module of 0.1.0 held, with a warning; `__getattr__` of that module.
+    """Object that a module of 0.1.0 had, with a warning: `__getattr__` of that module.
 
     Parameters
     ----------
@@ -77,20 +77,20 @@ def moved(module: str, name: str) -> Any:
     Raises
     ------
     AttributeError
-        If the module did not hold the name, or nothing takes its place.
+        If the module did not have the name, or the name has no successor.
     ImportError
-        If nothing takes the place of the whole module.
+        If the whole module has no successor.
 
     Warns
     -----
     DeprecationWarning
         At the first use of the name.
     """
-    if (module, name) in ENDED:
+    if (module, name) in _ENDED:
         # Python drops the message of an AttributeError in "from module import name".
         kind = AttributeError if module in _WITH_FILE else ImportError
-        raise kind(f"{module}.{name} has ended. {ENDED[module, name]}")
-    place = MOVED[module].get(name)
+        raise kind(f"{module}.{name} has ended. {_ENDED[module, name]}")
+    place = _MOVED[module].get(name)
     if place is None:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     new = place.replace(":", ".")
@@ -111,6 +111,6 @@ class _Moved(ModuleType):
 
 
 def add_moved_modules() -> None:
-    """Let modules be imported that have no file any more."""
-    for name in MOVED.keys() - _WITH_FILE:
+    """Let imports find modules that no longer have a file."""
+    for name in _MOVED.keys() - _WITH_FILE:
         sys.modules.setdefault(name, _Moved(name))

@@ -13,7 +13,7 @@ _JSON_TYPES = (bool, int, float, str, type(None))
 
 
 def to_json(obj: BaseEstimator) -> dict[str, Any]:
-    """Class name and parameters of a parameter object, as JSON can hold them.
+    """Class name and parameters of a parameter object, in values that JSON can hold.
 
     Raises
     ------
@@ -33,9 +33,7 @@ def from_json(data: Any, known: dict[str, type[Any]]) -> Any:
         If the class is not in `known`, or has no such parameters.
     """
     try:
-        name = str(data["class"])
-        params = without_former(known.get(name), dict(data["params"]))
-        unknown = set(params) - set(known[name]._get_param_names()) if name in known else ()
+        name, params = str(data["class"]), dict(data["params"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"The file must name a class and its params, got {data!r:.200}."
@@ -45,7 +43,8 @@ def from_json(data: Any, known: dict[str, type[Any]]) -> Any:
             f"The file names the class {name!r}, which is none of {sorted(known)}. Give "
             "load the object that was used, as noise= or bound=."
         )
-    if unknown:
+    params = without_former(known[name], params)
+    if unknown := set(params) - set(known[name]._get_param_names()):
         raise ValueError(
             f"The file gives {name} parameters that it does not have: {sorted(unknown)}."
         )
@@ -53,13 +52,13 @@ def from_json(data: Any, known: dict[str, type[Any]]) -> Any:
 
 
 def without_former(kind: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """Stated parameters without those that only an earlier version of the class had."""
+    """Parameters that a file states, without those of earlier versions of the class."""
     former = getattr(kind, "_former_params", ())
     return {name: value for name, value in params.items() if name not in former}
 
 
 def check_own_name(name: str, obj: Any, known: dict[str, type[Any]]) -> None:
-    """Refuse an object of a class that a file would take for another one in `known`."""
+    """Refuse an object whose class has the name of another class in `known`."""
     kind = type(obj)
     if known.get(kind.__name__, kind) is not kind:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Radii as text, never above what was proven."""
+"""Radii as text, never above the proven radius."""
 
 import math
 from decimal import ROUND_FLOOR, Context, Decimal
@@ -23,7 +23,7 @@ def format_radius(radius: float, digits: int) -> str:
     Returns
     -------
     text : str
-        Of a number that is at most `radius`; "inf" for an infinite one.
+        The text of a number that is at most `radius`; "inf" for an infinite radius.
 
     Examples
     --------

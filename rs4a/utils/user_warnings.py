@@ -1,4 +1,4 @@
-"""Warnings that point to the user's own line, however deep in the package they arise."""
+"""Warnings that point to the user's own line, from any depth of the package."""
 
 import sys
 import warnings
@@ -7,17 +7,17 @@ from rs4a.exceptions import CertificationWarning
 
 __all__ = ["warn_user"]
 
-#: Packages that call each other on a user's behalf.
-_BETWEEN = {__name__.partition(".")[0], "skorch", "sklearn", "torch", "joblib"}
+#: Packages that call each other for the user.
+_BETWEEN = {__name__.partition(".")[0], "skorch", "sklearn", "torch", "joblib", "functools"}
 
 
 def warn_user(message: str, category: type[Warning] = CertificationWarning) -> None:
-    """Warn at the line that called the package, maybe by way of skorch or scikit-learn.
+    """Warn at the line that called the package, directly or through skorch or scikit-learn.
 
     Parameters
     ----------
     message : str
-        What the user must know.
+        Text for the user.
 
     category : type, default=CertificationWarning
         Class of the warning.

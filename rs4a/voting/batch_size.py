@@ -2,7 +2,6 @@
 
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,12 +17,10 @@ from rs4a.noises.streams import stream_keys
 from rs4a.voting.blocks import Phase
 from rs4a.voting.voters import Voters
 
-__all__ = ["find_batch_size"]
-
-#: Sizes that are tried, and the gain in speed that is worth a larger one.
+#: Sizes that are tried, and the least gain in speed for which a larger size is taken.
 _AUTO_SIZES = tuple(2**k for k in range(6, 17))
 _WORTH = 1.05
-#: What was found, by net and then by what else it depends on.
+#: Sizes that were found, by the net, and then by inputs, inference, noise and device.
 _FOUND: WeakKeyDictionary[Any, dict[tuple[Any, ...], int]] = WeakKeyDictionary()
 
 
@@ -56,18 +53,18 @@ def find_batch_size(
     known = _FOUND.setdefault(net, {})
     key = (X.shape[1:], str(inference), str(noise), str(net_device(net)))
     if key not in known:
-        known[key] = _fastest_size(
-            lambda size: Voters(net, noise, inference, n_classes=1, batch_size=size), X
-        )
+        voters = Voters(net, noise, inference, n_classes=1, batch_size=1)
+        known[key] = _fastest_size(voters, X[:1])
     return known[key]
 
 
-def _fastest_size(make_voters: Callable[[int], Voters], X: NDArray[np.float32]) -> int:
+def _fastest_size(voters: Voters, X: NDArray[np.float32]) -> int:
     best, best_rate = _AUTO_SIZES[0], 0.0
     for size in _AUTO_SIZES:
-        with warnings.catch_warnings(record=True) as too_large, make_voters(size) as voters:
+        voters.batch_size = size
+        with warnings.catch_warnings(record=True) as too_large, voters:
             warnings.simplefilter("always", CertificationWarning)
-            rate = size / min(_seconds(voters, X[:1], size) for _ in range(3))
+            rate = size / min(_seconds(voters, X, size) for _ in range(3))
         if any(issubclass(each.category, CertificationWarning) for each in too_large):
             break
         if rate < _WORTH * best_rate:

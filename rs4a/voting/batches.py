@@ -8,20 +8,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rs4a.nets.inference import Inference
 from rs4a.voting.blocks import Block, Drawer, tuning_of
-
-__all__ = ["Job", "noisy_batches"]
 
 
 class Job(NamedTuple):
-    """What every thread needs to know."""
+    """Facts that every thread needs."""
 
     draw: Drawer
     n_rows: int
     n_classes: int
     batch_size: int
-    half: bool
-    padded: bool
+    inference: Inference
     largest_pass: list[int]
     progress: Callable[[int], object] | None
 
@@ -29,12 +27,12 @@ class Job(NamedTuple):
 def noisy_batches(
     work: Job, blocks: Iterable[Block]
 ) -> Iterator[tuple[NDArray[np.int64], torch.Tensor]]:
-    """Yield full batches of noisy inputs, each with the row that it is a copy of."""
+    """Yield the rows of the inputs of full batches, and their noisy copies."""
     batch_size = work.batch_size
     rows = np.empty(0, dtype=np.int64)
     left: torch.Tensor | None = None
     for group, buffer in _drawn_groups(work, blocks):
-        # The draws begin at batch_size; what the last group left over goes before them.
+        # The draws begin at batch_size; the rest of the last group goes before them.
         first = batch_size - len(rows)
         if left is not None:
             buffer[first:batch_size] = left
@@ -52,11 +50,10 @@ def noisy_batches(
 def _drawn_groups(
     work: Job, blocks: Iterable[Block]
 ) -> Iterator[tuple[list[Block], torch.Tensor]]:
-    """Draw group after group, each into memory that begins with room for a batch.
+    """Draw group after group, each into a buffer that begins with room for a batch.
 
-    A GPU gets the next draws before the present batch, so that it has work while the
-    CPU waits for the answers. As long as ties may be looked for in it, memory is not drawn
-    into again.
+    A GPU draws the next group before it classifies the present one, and so has work while
+    the CPU waits for answers. A buffer is reused once its ties have been read.
     """
     waiting: deque[tuple[list[Block], torch.Tensor]] = deque()
     spent: deque[torch.Tensor] = deque()
@@ -67,7 +64,9 @@ def _drawn_groups(
         buffer = spare.pop() if spare else None
         if buffer is None or len(buffer) < size:
             buffer = torch.empty((size, *x.shape), dtype=x.dtype, device=x.device)
-        _draw(work.draw, group, buffer[work.batch_size : size])
+        targets = buffer[work.batch_size : size].split([block.size for block in group])
+        for block, target in zip(group, targets, strict=True):
+            work.draw(block, target)
         waiting.append((group, buffer))
         ahead = tuning_of(x.device).ahead
         if len(waiting) > ahead:
@@ -93,14 +92,7 @@ def _groups(blocks: Iterable[Block], batch_size: int) -> Iterator[list[Block]]:
 
 
 def _counted_rows(block: Block, work: Job) -> NDArray[np.int64]:
-    """Row of every draw of a block; one beyond the last for what is not counted."""
+    """Row of every draw of a block; a draw that is not counted has row `n_rows`."""
     rows = np.full(block.size, work.n_rows, dtype=np.int64)
     rows[block.first : block.last] = block.row
     return rows
-
-
-def _draw(draw: Drawer, group: list[Block], out: torch.Tensor) -> None:
-    """Fill `out` with the noisy copies of a group of blocks."""
-    targets = out.split([block.size for block in group])
-    for block, target in zip(group, targets, strict=True):
-        draw(block, target)

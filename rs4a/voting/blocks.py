@@ -1,9 +1,11 @@
 """Blocks of noisy copies: which votes, and the noise that each block draws."""
 
+import math
 import threading
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,65 +15,54 @@ from rs4a.noises import Noise
 from rs4a.noises.streams import block_key, generator
 from rs4a.voting.stopping import look_schedule
 
-__all__ = [
-    "Block",
-    "Drawer",
-    "Phase",
-    "Queue",
-    "Requests",
-    "Tuning",
-    "dim_of",
-    "fixed_blocks",
-    "random_drawer",
-    "requested_blocks",
-    "sent",
-    "tuning_of",
-    "view_blocks",
-    "view_drawer",
-]
 
-
-class Tuning(NamedTuple):
-    """What depends on the kind of device alone, since votes depend on some of it."""
+class _Tuning(NamedTuple):
+    """Sizes that fit a kind of device; votes depend on some of them."""
 
     #: Numbers in a block, and votes.
     block_numbers: int
     block_votes: int
     #: Size of the batches in which inputs with nearly tied outputs are classified again.
     tie_batch: int
-    #: Numbers of inputs that are copied to it at a time, at least those of one input.
+    #: Numbers that are copied to the device at a time, at least those of one input.
     copied_numbers: int
-    #: Groups of blocks that are drawn ahead, and batches whose ties are looked for late: a
-    #: device that works on its own is given the next before it has done the last.
+    #: Groups of blocks that are drawn ahead, and batches whose ties are read late: a GPU
+    #: gets the next work before it has done the last.
     ahead: int
 
 
-#: Blocks that hide their seeding and stay in the cache; each thread works on its own.
-_ON_CPU = Tuning(2**19, 512, tie_batch=64, copied_numbers=0, ahead=0)
-#: Blocks that hide the launch of their kernels.
-_ON_GPU = Tuning(2**23, 8192, tie_batch=256, copied_numbers=2**20, ahead=1)
+#: Blocks that outweigh their seeding and stay in the cache; each thread works alone.
+_ON_CPU = _Tuning(2**19, 512, tie_batch=64, copied_numbers=0, ahead=0)
+#: Blocks that outweigh the launch of their kernels.
+_ON_GPU = _Tuning(2**23, 8192, tie_batch=256, copied_numbers=2**20, ahead=1)
 
 
 class Phase(IntEnum):
-    """Which votes: those that choose the class, or those that bound its probability."""
+    """Votes that choose the class, or votes that bound its probability."""
 
     SELECTION = 0
     ESTIMATION = 1
 
 
 class Requests(NamedTuple):
-    """Votes that are asked for: of the input in `rows`, numbers `starts` to `stops`."""
+    """Votes to draw: of each input in `rows` the numbers from `starts` up to `stops`."""
 
     rows: NDArray[np.int64]
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
+
+    @classmethod
+    def first(cls, n_rows: int, n_votes: int) -> Self:
+        """The first votes of every input."""
+        starts = np.zeros(n_rows, dtype=np.int64)
+        return cls(np.arange(n_rows), starts, starts + n_votes)
 
 
 class Block(NamedTuple):
     """Noisy copies of one input: draws that come from one generator, or views in order.
 
     `origin` is the key of the generator, or the number of the first view. Only the copies
-    number `first` to `last` are counted, in the row `row`.
+    from number `first` up to `last` are counted, in the row `row`.
     """
 
     row: int
@@ -86,58 +77,53 @@ class Block(NamedTuple):
 Drawer = Callable[[Block, torch.Tensor], object]
 
 
-def fixed_blocks(
-    X: NDArray[np.float32],
-    n_votes: int,
-    phase: Phase,
-    keys: NDArray[np.uint64],
-    device: torch.device,
-) -> Iterator[Block]:
-    """Blocks of the first `n_votes` votes of each input."""
-    largest = _largest_block(dim_of(X), device)
-    for row, x in enumerate(_on_device(X, np.arange(len(X)), device)):
-        for index, start in enumerate(range(0, n_votes, largest)):
-            size = min(largest, n_votes - start)
-            yield Block(row, x, size, block_key(keys[row], 2 * index + phase), 0, size)
-
-
-def view_blocks(
-    X: NDArray[np.float32], n_views: int, device: torch.device
-) -> Iterator[Block]:
-    """Blocks of all views of each input."""
-    largest = _largest_block(dim_of(X), device)
-    for row, x in enumerate(_on_device(X, np.arange(len(X)), device)):
-        for start in range(0, n_views, largest):
-            size = min(largest, n_views - start)
-            yield Block(row, x, size, start, 0, size)
-
-
-def requested_blocks(
+def draw_blocks(
     X: NDArray[np.float32],
     requests: Requests,
-    keys: NDArray[np.uint64],
+    edges: list[int],
+    keys: NDArray[np.uint64] | None,
+    phase: Phase,
     device: torch.device,
-) -> Iterator[Block]:
-    """Blocks that hold the votes: as long as the steps of `look_schedule` at most."""
-    if not len(requests.rows):
-        return
-    largest = _largest_block(dim_of(X), device)
-    edges = _block_edges(int(requests.stops.max()), largest)
+) -> Generator[Block, None, None]:
+    """Yield the blocks that hold the requested votes.
+
+    `edges` are the first votes of all blocks, up to one beyond the requests. Without
+    `keys`, blocks hold views.
+    """
     inputs = _on_device(X, requests.rows, device)
-    for slot, (x, row, start, stop) in enumerate(zip(inputs, *requests, strict=True)):
-        index = int(np.searchsorted(edges, start, side="right")) - 1
+    columns = (part.tolist() for part in requests)
+    for slot, (x, row, start, stop) in enumerate(zip(inputs, *columns, strict=True)):
+        index = bisect_right(edges, start) - 1
         while edges[index] < stop:
-            begin, size = int(edges[index]), int(edges[index + 1] - edges[index])
-            first, last = max(int(start) - begin, 0), min(int(stop) - begin, size)
-            key = block_key(keys[row], 2 * index + Phase.ESTIMATION)
-            yield Block(slot, x, size, key, first, last)
+            begin, size = edges[index], edges[index + 1] - edges[index]
+            first, last = max(start - begin, 0), min(stop - begin, size)
+            origin = begin if keys is None else block_key(keys[row], 2 * index + phase)
+            yield Block(slot, x, size, origin, first, last)
             index += 1
+
+
+def even_edges(n_votes: int, dim: int, device: torch.device) -> list[int]:
+    """First votes of blocks of one size, the last of which may be cut short; `n_votes`."""
+    return [*range(0, n_votes, _largest_block(dim, device)), n_votes]
+
+
+def look_edges(n_votes: int, dim: int, device: torch.device) -> list[int]:
+    """First votes of blocks that are at most as long as the steps of `look_schedule`.
+
+    Up to one that is `n_votes` or larger.
+    """
+    looks = look_schedule(2 * n_votes + 64)[:-1]  # the last step may be cut short
+    looks = looks[: int(np.searchsorted(looks, n_votes)) + 1]
+    steps = np.diff(looks, prepend=0)
+    sizes = np.minimum(steps, _largest_block(dim, device))
+    edges: list[int] = np.cumsum(np.repeat(sizes, steps // sizes)).tolist()
+    return [0, *edges]
 
 
 def _on_device(
     X: NDArray[np.float32], rows: NDArray[np.int64], device: torch.device
 ) -> Iterator[torch.Tensor]:
-    """Inputs in the order of `rows`; to be read first, maybe, and to be copied."""
+    """Inputs in the order of `rows`, which are read and copied some at a time."""
     step = max(1, tuning_of(device).copied_numbers // dim_of(X))
     for start in range(0, len(rows), step):
         some = [np.asarray(X[row]) for row in rows[start : start + step]]
@@ -145,21 +131,21 @@ def _on_device(
 
 
 def sent(values: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """On the device, which need not have done before what it was given before."""
+    """Values on a device, without waiting for earlier work of the device."""
     tensor = torch.from_numpy(values)
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def tuning_of(device: torch.device) -> Tuning:
+def tuning_of(device: torch.device) -> _Tuning:
     """Sizes that fit a device."""
     return _ON_CPU if device.type == "cpu" else _ON_GPU
 
 
 def dim_of(X: NDArray[np.float32]) -> int:
     """Number of coordinates of an input."""
-    return int(max(X[:1].size, 1))
+    return max(math.prod(X.shape[1:]), 1)
 
 
 def _largest_block(dim: int, device: torch.device) -> int:
@@ -169,17 +155,11 @@ def _largest_block(dim: int, device: torch.device) -> int:
     return 1 << (largest.bit_length() - 1)
 
 
-def _block_edges(n_votes: int, largest: int) -> NDArray[np.int64]:
-    """First votes of the blocks, up to one that ends at `n_votes` or later."""
-    looks = look_schedule(2 * n_votes + 64)[:-1]  # the last step may be cut short
-    looks = looks[: int(np.searchsorted(looks, n_votes)) + 1]
-    steps = np.diff(looks, prepend=0)
-    sizes = np.minimum(steps, largest)
-    return np.concatenate([[0], np.cumsum(np.repeat(sizes, steps // sizes))])
-
-
-def random_drawer(noise: Noise, X: NDArray[np.float32]) -> Drawer:
-    """Drawer of random noise."""
+def drawer(noise: Noise, X: NDArray[np.float32]) -> Drawer:
+    """Drawer of the blocks of a noise, by views if the noise is deterministic."""
+    if noise.deterministic:
+        view = noise.viewer(dim_of(X), torch.float32)
+        return lambda block, out: view(block.x, block.origin, out)
     sample = noise.sampler(dim_of(X), torch.float32)
 
     def draw(block: Block, out: torch.Tensor) -> None:
@@ -189,31 +169,11 @@ def random_drawer(noise: Noise, X: NDArray[np.float32]) -> Drawer:
     return draw
 
 
-def view_drawer(noise: Noise, X: NDArray[np.float32]) -> Drawer:
-    """Drawer of the views of deterministic noise."""
-    view = noise.viewer(dim_of(X), torch.float32)
-
-    def draw(block: Block, out: torch.Tensor) -> None:
-        view(block.x, block.origin, out)
-
-    return draw
-
-
-class Queue:
-    """Iterator that threads may share."""
-
-    def __init__(self, items: Iterator[Block]):
-        self._items = items
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> Iterator[Block]:
-        return self
-
-    def __next__(self) -> Block:
-        with self._lock:
-            return next(self._items)
-
-    def close(self) -> None:
-        """Leave nothing in it."""
-        with self._lock:
-            self._items = iter(())
+def shared_blocks(blocks: Iterator[Block], lock: threading.Lock) -> Iterator[Block]:
+    """The share of one thread in blocks of several threads."""
+    while True:
+        with lock:
+            block = next(blocks, None)
+        if block is None:
+            return
+        yield block

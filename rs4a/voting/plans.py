@@ -1,4 +1,4 @@
-"""Which votes every input gets, and drawing them for some inputs."""
+"""The votes that every input gets, and drawing them for some inputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,17 +8,15 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rs4a.voting.blocks import Phase, Requests
+from rs4a.voting.blocks import Phase
 from rs4a.voting.progress import VoteBar
 from rs4a.voting.sequential import sequential_votes
 from rs4a.voting.stopping import StoppingRule
 from rs4a.voting.voters import Voters
 
-__all__ = ["VoteBudget", "Votes", "draw_votes"]
-
 #: Votes of a task, about: some seconds of work, which a kill may cost.
 _TASK_VOTES = 2**17
-#: Votes of an input, where they stop when they suffice: few inputs take more.
+#: Votes of an input under a stopping rule, as tasks are planned: few inputs take more.
 _SEQUENTIAL_VOTES = 4096
 
 
@@ -32,7 +30,7 @@ class Votes(NamedTuple):
 
 @dataclass(frozen=True)
 class VoteBudget:
-    """What votes every input gets.
+    """The votes that every input gets.
 
     Parameters
     ----------
@@ -43,10 +41,10 @@ class VoteBudget:
         Estimation votes, if their number is fixed.
 
     rule : StoppingRule, default=None
-        Says when estimation votes suffice, if their number is not fixed.
+        Decides when estimation votes suffice, if their number is not fixed.
 
     n_views : int, default=0
-        Views that all vote, under deterministic noise; there are no other votes then.
+        Views of deterministic noise, which all vote; there are no other votes then.
     """
 
     n_selection: int
@@ -56,27 +54,24 @@ class VoteBudget:
 
     @property
     def task_size(self) -> int:
-        """Number of inputs that are voted on together, so that a task takes seconds."""
-        stopping = (
-            0
-            if self.rule is None
-            else min(self.rule.bound.votes_per_input, _SEQUENTIAL_VOTES)
-        )
-        votes = self.n_views or self.n_selection + self.n_estimation + stopping
+        """Number of inputs in a task, so that a task takes seconds."""
+        votes = self.n_views or self.n_selection + self.n_estimation
+        if self.rule is not None:
+            votes += min(self.rule.bound.votes_per_input, _SEQUENTIAL_VOTES)
         return max(_TASK_VOTES // votes, 1)
 
-    def of(self, rows: slice | NDArray[np.int64]) -> Self:
-        """The plan for some of the inputs.
+    def of(self, rows: NDArray[np.int64]) -> Self:
+        """Budget of some of the inputs.
 
         Parameters
         ----------
-        rows : slice or ndarray of int64
-            Which ones.
+        rows : ndarray of int64
+            Positions of the inputs.
 
         Returns
         -------
-        plan : VoteBudget
-            A plan of its own.
+        budget : VoteBudget
+            Budget whose rule is about these inputs.
         """
         return self if self.rule is None else replace(self, rule=self.rule.of(rows))
 
@@ -85,12 +80,11 @@ def draw_votes(
     voters: Voters,
     X: NDArray[np.float32],
     keys: NDArray[np.uint64],
-    plan: VoteBudget,
-    *,
+    budget: VoteBudget,
     so_far: NDArray[np.int64] | None = None,
     bar: VoteBar | None = None,
 ) -> Votes:
-    """Votes of some inputs, which depend on nothing but the plan, the inputs and the keys.
+    """Votes of some inputs, which depend on the budget, the inputs and the keys alone.
 
     Parameters
     ----------
@@ -103,35 +97,35 @@ def draw_votes(
     keys : ndarray of shape (n, 3), uint64
         From `stream_keys`.
 
-    plan : VoteBudget
-        What votes they get.
+    budget : VoteBudget
+        Votes that every input gets.
 
     so_far : ndarray of shape (n, n_classes), int64, default=None
-        Estimation votes to go on from, where they stop when they suffice.
+        Estimation votes to continue from, under a stopping rule.
 
     bar : VoteBar, default=None
-        Shows how far it is.
+        Shows the progress.
 
     Returns
     -------
     votes : Votes
-        Interrupted ones, by KeyboardInterrupt, only where they stop when they suffice.
+        Under a stopping rule a KeyboardInterrupt returns the votes until then.
     """
     add: Callable[[int], object] | None = None if bar is None else bar.add
-    if plan.n_views:
-        counts = voters.all_views(X, progress=add)
+    if budget.n_views:
+        n_votes, phase = budget.n_views, Phase.ESTIMATION
+        counts = voters.fixed(X, None, n_votes=n_votes, phase=phase, progress=add)
         return Votes(counts, counts)
-    selection = voters.fixed(X, keys, n_votes=plan.n_selection, phase=Phase.SELECTION)
-    if plan.rule is None:
-        if not plan.n_estimation:
+    selection = voters.fixed(X, keys, n_votes=budget.n_selection, phase=Phase.SELECTION)
+    if budget.rule is None:
+        if not budget.n_estimation:
             return Votes(selection, np.zeros_like(selection))
-        counts = voters.fixed(
-            X, keys, n_votes=plan.n_estimation, phase=Phase.ESTIMATION, progress=add
-        )
+        n_votes, phase = budget.n_estimation, Phase.ESTIMATION
+        counts = voters.fixed(X, keys, n_votes=n_votes, phase=phase, progress=add)
         return Votes(selection, counts)
     outcome = sequential_votes(
-        partial(_requested, voters, X, keys),
-        plan.rule,
+        partial(voters.requested, X, keys),
+        budget.rule,
         selection.argmax(axis=1),
         counts=np.zeros_like(selection) if so_far is None else so_far,
         keys=keys,
@@ -139,9 +133,3 @@ def draw_votes(
         progress=None if bar is None else bar.show,
     )
     return Votes(selection, outcome.counts, outcome.interrupted)
-
-
-def _requested(
-    voters: Voters, X: NDArray[np.float32], keys: NDArray[np.uint64], requests: Requests
-) -> NDArray[np.int64]:
-    return voters.requested(X, keys, requests=requests)

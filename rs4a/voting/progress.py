@@ -1,12 +1,9 @@
-"""The bar that shows how far a certification is."""
+"""The bar that shows the progress of a certification."""
 
 import threading
-from types import TracebackType
 from typing import Self
 
 from tqdm.auto import tqdm
-
-__all__ = ["VoteBar"]
 
 
 class VoteBar:
@@ -18,31 +15,26 @@ class VoteBar:
         Number of images.
 
     votes_per_image : int
-        Estimation votes of an image, where they are fixed.
+        Estimation votes per image, where their number is fixed.
 
     show : bool
-        Whether there is anything to see.
+        Whether the bar is visible.
     """
 
     def __init__(self, n_images: int, votes_per_image: int, *, show: bool):
         self._bar = tqdm(total=n_images, unit="image", desc="certify", disable=not show)
         self._votes_per_image = votes_per_image
         self._votes = 0
-        self._lock = threading.Lock()  # threads that classify report here
+        self._lock = threading.Lock()  # threads that classify call these methods
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.close()
 
     def add(self, votes: int) -> None:
-        """Count votes that came, of images that all get the same number of them."""
+        """Count new votes, of images that all get the same number of votes."""
         with self._lock:
             self._votes += votes
             self._show(self._votes // self._votes_per_image, self._votes)

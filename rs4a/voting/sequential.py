@@ -10,11 +10,9 @@ from rs4a.bounds import TopVotes, top_votes
 from rs4a.voting.blocks import Requests
 from rs4a.voting.stopping import StoppingRule, look_schedule
 
-__all__ = ["Outcome", "sequential_votes"]
-
-#: Votes until a decision, of an input without votes: a guess that budgets are planned by.
+#: Guess of the votes until a decision, for an input without votes; it plans budgets.
 _UNSEEN = 128
-#: Batches beyond this size are not filled up: the votes drawn ahead may come to nothing.
+#: Larger batches are not filled up, because votes that are drawn ahead may be wasted.
 _LARGEST_FILLED = 4096
 
 Drawer = Callable[[Requests], NDArray[np.int64]]
@@ -38,10 +36,10 @@ def sequential_votes(
     max_votes: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Outcome:
-    """Draw votes for the inputs that are undecided, a look at a time.
+    """Draw votes for the undecided inputs, look by look.
 
-    What an input gets depends on its own votes alone, or with a budget on all inputs'
-    votes, but neither on the batch size nor on the order of the inputs.
+    The votes of an input depend on the input alone, or with `max_votes` on the votes of all
+    inputs, but neither on the batch size nor on the order of the inputs.
 
     Parameters
     ----------
@@ -49,24 +47,24 @@ def sequential_votes(
         Takes Requests and returns counts, an array of shape (n_requests, n_classes).
 
     rule : StoppingRule
-        Says which inputs are decided; its `reach`, if any, has their order.
+        Decides which inputs need more votes; its `reach`, if any, has their order.
 
     columns : ndarray of shape (n,), int64
-        Column of the class that selection votes chose.
+        Column of the class that the selection votes chose.
 
     counts : ndarray of shape (n, n_classes), int64
-        Votes to go on from; left as they are.
+        Votes to continue from; the array stays as it is.
 
     keys : ndarray of shape (n, 3), uint64
-        From `stream_keys`; settle which of two equal inputs comes first.
+        From `stream_keys`; they break ties between inputs.
 
     batch_size : int
-        Where the votes of a round do not fill a forward pass, later votes of the same
-        inputs are drawn with them, and kept until they are asked for.
+        If the votes of a round do not fill a forward pass, later votes of the same inputs
+        are drawn ahead, and kept until their look.
 
     max_votes : int, default=None
-        Votes to spend; those drawn ahead of their turn are not counted until it comes.
-        None: as many as are needed.
+        Votes to spend. Votes that are drawn ahead count from their look on. None: no
+        limit.
 
     progress : callable, default=None
         Called after every look with the numbers of inputs decided and votes spent.
@@ -80,7 +78,7 @@ def sequential_votes(
     at_first = counts.sum()
     ahead = _Ahead(draw, look_schedule(rule.bound.votes_per_input), batch_size)
     undecided = np.arange(len(counts))
-    to_go = np.where(counts.any(axis=1), 0, _UNSEEN)  # 0: to be found out
+    to_go = np.where(counts.any(axis=1), 0, _UNSEEN)  # 0: not yet known
     try:
         while True:
             votes = top_votes(counts[undecided], columns[undecided])
@@ -107,13 +105,14 @@ def sequential_votes(
 
 
 class _Ahead:
-    """Draws requests, together with later ones where they would leave a batch unfilled."""
+    """Draws requests, with later ones of the same inputs where these fill a batch."""
 
     def __init__(self, draw: Drawer, looks: NDArray[np.int64], batch_size: int):
         self._draw = draw
         self._looks = looks
         self._batch_size = min(batch_size, _LARGEST_FILLED)
-        self._kept: dict[tuple[int, int, int], NDArray[np.int64]] = {}
+        #: Votes that were drawn ahead, by row, start and stop.
+        self._spare: dict[tuple[int, int, int], NDArray[np.int64]] = {}
 
     def next_looks(self, rows: NDArray[np.int64], totals: NDArray[np.int64]) -> Requests:
         """Requests that take each input from its present votes to its next look."""
@@ -121,25 +120,24 @@ class _Ahead:
 
     def take(self, requests: Requests) -> NDArray[np.int64]:
         """Votes of the requests, drawn now or before."""
-        keys = zip(*(part.tolist() for part in requests), strict=True)
-        kept = {i: self._kept.pop(key) for i, key in enumerate(keys) if key in self._kept}
-        if len(kept) == len(requests.rows):
-            return np.stack(list(kept.values()))
-        missing = np.ones(len(requests.rows), dtype=bool)
-        missing[list(kept)] = False
+        keys = list(zip(*(part.tolist() for part in requests), strict=True))
+        missing = np.array([key not in self._spare for key in keys])
+        spare = [self._spare.pop(key) for key in keys if key in self._spare]
+        if not missing.any():
+            return np.stack(spare)
         now = Requests(*(part[missing] for part in requests))
         later = self._later(requests, int((now.stops - now.starts).sum()))
         extra = np.array(later, dtype=np.int64).reshape(-1, 3).T
         drawn = self._draw(Requests(*map(np.append, now, extra)))
-        self._kept.update(zip(later, drawn[len(now.rows) :].copy(), strict=True))
+        self._spare.update(zip(later, drawn[len(now.rows) :].copy(), strict=True))
         counts = np.empty((len(missing), drawn.shape[1]), dtype=np.int64)
         counts[missing] = drawn[: len(now.rows)]
-        for i, part in kept.items():
-            counts[i] = part
+        if spare:
+            counts[~missing] = spare
         return counts
 
     def _later(self, requests: Requests, n_votes: int) -> list[tuple[int, int, int]]:
-        """Later looks of the same inputs, to fill the last of `n_votes`' batches."""
+        """Later looks of the same inputs, which fill the last batch of `n_votes` votes."""
         later: list[tuple[int, int, int]] = []
         room = -n_votes % self._batch_size
         heads = list(zip(requests.rows.tolist(), requests.stops.tolist(), strict=True))
@@ -150,7 +148,7 @@ class _Ahead:
                 if not start < stop <= start + room:
                     continue
                 following.append((row, stop))
-                if (row, start, stop) not in self._kept:
+                if (row, start, stop) not in self._spare:
                     later.append((row, start, stop))
                     room -= stop - start
                 if room < self._looks[0]:
@@ -170,7 +168,7 @@ def _affordable(
     keys: NDArray[np.uint64],
     left: int,
 ) -> Requests:
-    """Requests for the inputs that seem the cheapest to decide with the votes left."""
+    """Requests of the inputs whose decision seems cheapest, within the votes left."""
     steps = requests.stops - requests.starts
     if (rule.bound.votes_per_input - requests.starts).sum() <= left:
         return requests

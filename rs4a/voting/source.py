@@ -1,37 +1,35 @@
-"""The votes of all inputs: drawn here or by workers, and kept where that is asked for."""
+"""The votes of all inputs: drawn here or by workers, and kept in a store."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
-from typing import Any, Self
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
 from rs4a.nets.modules import learned_criteria, own_state
 from rs4a.nets.outputs import evaluating
 from rs4a.nets.provenance import run_settings
 from rs4a.noises.streams import STREAMS
-from rs4a.utils.describe import describe, describe_plain
+from rs4a.utils.describe import describe
 from rs4a.utils.user_warnings import warn_user
 from rs4a.voting.blocks import Requests
 from rs4a.voting.plans import VoteBudget, Votes, draw_votes
 from rs4a.voting.progress import VoteBar
-from rs4a.voting.remote import request_in_worker, vote_in_worker
 from rs4a.voting.store import VoteStore
 from rs4a.voting.voters import Voters
-from rs4a.voting.workers import TASKS_PER_JOB, Workers
+from rs4a.voting.workers import TASKS_PER_JOB, Workers, n_workers
 
-__all__ = ["VoteSource"]
-
-#: Bytes of a task's inputs, at most: they are sent to workers, and held in memory.
+#: Bytes of the inputs of a task, at most: workers get them, and memory holds them.
 _TASK_BYTES = 2**23
 
 
-class VoteSource:
-    """Inputs that are voted on; a context manager.
+@dataclass(eq=False)
+class VoteSource(ExitStack):
+    """Votes on some inputs; a context manager.
 
     Parameters
     ----------
@@ -45,185 +43,218 @@ class VoteSource:
         From `stream_keys`.
 
     n_jobs : int or None
-        Workers, in joblib's sense.
+        Number of workers, in joblib's sense.
 
-    store : VoteStore, default=None
-        Where votes are kept, an entry an input. None: nowhere.
+    store : VoteStore
+        Keeps the votes, with one entry per input.
     """
 
-    def __init__(
-        self,
-        voters: Voters,
-        X: Any,
-        keys: NDArray[np.uint64],
-        n_jobs: int | None,
-        store: VoteStore | None = None,
-    ):
-        self.voters = voters
-        self.X = X
-        self.keys = keys
-        self.n_jobs = n_jobs
-        self.store = store
-        #: Votes that were found in the store, of either kind.
-        self.n_kept = 0
-        #: Rows of which the store has votes.
+    voters: Voters
+    X: Any
+    keys: NDArray[np.uint64]
+    n_jobs: int | None
+    store: VoteStore
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        #: Number of votes that were in the store, of either kind.
+        self.n_found = 0
+        #: Rows whose votes are in the store.
         self.rows_kept: set[int] = set()
-        self._opened: Voters | None = None
-        self._identity: str | None = None
 
-    def __enter__(self) -> Self:
-        self._stack = ExitStack()
-        self._workers = self._stack.enter_context(Workers(self.voters, self.n_jobs))
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._opened = None
-        self._stack.__exit__(*error)  # voters tell an error from an end
-
+    @cached_property
     def _here(self) -> Voters:
-        """The voters of this process, opened where they are needed first."""
-        if self._opened is None:
-            self._opened = self._stack.enter_context(copy.copy(self.voters))
-        return self._opened
+        """The voters of this process."""
+        return self.enter_context(copy.copy(self.voters))
 
-    # All votes of a plan
+    @cached_property
+    def _workers(self) -> Workers:
+        return self.enter_context(Workers(self.voters, self.n_jobs))
+
+    # All votes of a budget
 
     def votes(
         self,
-        plan: VoteBudget,
+        budget: VoteBudget,
         *,
         so_far: NDArray[np.int64] | None = None,
         bar: VoteBar | None = None,
     ) -> Votes:
         """Votes of every input.
 
-        They are the same however they are drawn: at once, or task by task where there are
-        several workers or a store, or where each look would read the inputs again.
+        The votes are the same whether they are drawn at once or task by task. Tasks are
+        for workers, for a store, and for inputs that each look would read again.
 
         Parameters
         ----------
-        plan : VoteBudget
-            What votes they get.
+        budget : VoteBudget
+            Votes that every input gets.
 
         so_far : ndarray of shape (n, n_classes), int64, default=None
-            Estimation votes to go on from, where they stop when they suffice.
+            Estimation votes to continue from, under a stopping rule.
 
         bar : VoteBar, default=None
-            Shows how far it is.
+            Shows the progress.
 
         Returns
         -------
         votes : Votes
-            Votes; after an interruption, inputs whose turn did not come have those so far.
+            After an interruption, inputs without new votes have the votes `so_far`.
         """
-        read_once = plan.rule is None or isinstance(self.X, np.ndarray)
-        if read_once and self.store is None and effective_n_jobs(self.n_jobs) == 1:
-            here = self._here()
-            return draw_votes(here, self.X, self.keys, plan, so_far=so_far, bar=bar)
-        work = _Tasks(self, plan, so_far, bar)
+        read_once = budget.rule is None or isinstance(self.X, np.ndarray)
+        if read_once and self.store.folder is None and n_workers(self.n_jobs) == 1:
+            return draw_votes(self._here, self.X, self.keys, budget, so_far, bar)
+        votes = np.zeros((len(self.X), 2, self.voters.n_classes), dtype=np.int64)
+        if so_far is not None:
+            votes[:, 1] = so_far
         interrupted = False
         try:
-            work.take_kept()
-            for rows, votes in self._drawn(work):
-                work.add(rows, votes)
-                if votes.interrupted:
-                    raise KeyboardInterrupt
+            for rows, new in self._found_or_drawn(budget, so_far):
+                n_new = int(new[:, 1].sum() - votes[rows, 1].sum())
+                votes[rows] = new
+                if bar is not None:
+                    bar.advance(len(rows), n_new)
         except KeyboardInterrupt as error:
-            if plan.rule is None:
+            if budget.rule is None:
                 if kept := self.kept_in_words():
                     error.add_note(kept)
                 raise
             interrupted = True
-        return Votes(work.selection, work.counts, interrupted)
+        return Votes(votes[:, 0], votes[:, 1], interrupted)
 
-    def _drawn(self, work: "_Tasks") -> Iterator[tuple[NDArray[np.int64], Votes]]:
-        """Votes of tasks, as they come."""
-        parts = list(work.parts())
-        if effective_n_jobs(self.n_jobs) == 1:
-            for rows in parts:
-                X, keys, plan, so_far = work.task(rows)
-                yield rows, draw_votes(self._here(), X, keys, plan, so_far=so_far)
+    def _found_or_drawn(
+        self, budget: VoteBudget, so_far: NDArray[np.int64] | None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield rows, and their selection and estimation votes in the middle axis."""
+        names = list(self._names(budget, so_far))
+        shape = 2, self.voters.n_classes
+        loaded = ((row, self.store.load(name, shape)) for row, name in enumerate(names))
+        found = {row: votes for row, votes in loaded if votes is not None}
+        self.rows_kept.update(found)
+        if found:
+            rows, new = np.array(list(found)), np.stack(list(found.values()))
+            n_before = 0 if so_far is None else int(so_far[rows].sum())
+            # Views are selection and estimation votes at once.
+            self.n_found += (int(new.sum()) - n_before) // (2 if budget.n_views else 1)
+            yield rows, new
+        waiting = np.setdiff1d(np.arange(len(names)), list(found))
+        for rows, votes in self._drawn(budget, so_far, waiting):
+            new = np.stack([votes.selection, votes.counts], axis=1)
+            yield rows, new
+            if votes.interrupted:
+                raise KeyboardInterrupt
+            for row, part in zip(rows.tolist(), new, strict=True):
+                if self.store.save(names[row], part):
+                    self.rows_kept.add(row)
+
+    def _drawn(
+        self,
+        budget: VoteBudget,
+        so_far: NDArray[np.int64] | None,
+        waiting: NDArray[np.int64],
+    ) -> Iterator[tuple[NDArray[np.int64], Votes]]:
+        """Votes of tasks, as soon as they arrive."""
+        if not len(waiting):
             return
-        tasks = [partial(work.task, rows) for rows in parts]
-        for index, votes in self._workers.results(vote_in_worker, tasks):
+        jobs = n_workers(self.n_jobs)
+        size = max(_TASK_BYTES // self.X[0].nbytes, 1)
+        if jobs > 1 or self.store.folder is not None:
+            size = min(size, budget.task_size)
+        if jobs > 1:  # so that no worker waits long for another
+            size = min(size, -(-len(waiting) // (jobs * TASKS_PER_JOB)))
+        parts = [waiting[start : start + size] for start in range(0, len(waiting), size)]
+        tasks = [partial(self._task, budget, so_far, rows) for rows in parts]
+        results = (
+            self._workers.results(draw_votes, tasks)
+            if jobs > 1
+            else enumerate(draw_votes(self._here, *task()) for task in tasks)
+        )
+        for index, votes in results:
             yield parts[index], votes
+
+    def _task(
+        self,
+        budget: VoteBudget,
+        so_far: NDArray[np.int64] | None,
+        rows: NDArray[np.int64],
+    ) -> tuple[Any, ...]:
+        """Arguments of `draw_votes` for some rows, whose inputs are read here."""
+        known = None if so_far is None else so_far[rows]
+        return self._read(rows), self.keys[rows], budget.of(rows), known
+
+    def _read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.stack([np.asarray(self.X[row]) for row in rows])
 
     # Some votes
 
     def requested(self, requests: Requests) -> NDArray[np.int64]:
-        """Some estimation votes of some inputs, for whoever decides who gets the next ones.
+        """Some estimation votes of some inputs.
 
         Parameters
         ----------
         requests : Requests
-            Which ones.
+            Numbers of the votes.
 
         Returns
         -------
         counts : ndarray of shape (n_requests, n_classes), int64
             Votes.
         """
-        key = self.key("requests", *requests, self.keys[requests.rows])
-        kept = self.kept(key, (len(requests.rows), self.voters.n_classes))
-        if kept is None:
-            kept = self._drawn_requests(requests)
-            self.keep(key, kept)
+        name = self._name("requests", *requests, self.keys[requests.rows])
+        counts = self.store.load(name, (len(requests.rows), self.voters.n_classes))
+        if counts is None:
+            counts = self._drawn_requests(requests)
+            self.store.save(name, counts)
         else:
-            self.n_kept += int(kept.sum())
-        return kept
+            self.n_found += int(counts.sum())
+        return counts
 
     def _drawn_requests(self, requests: Requests) -> NDArray[np.int64]:
-        # Less than some batches a worker are not worth handing out.
+        # Workers pay off from two batches per worker on.
         total = int((requests.stops - requests.starts).sum())
-        jobs = effective_n_jobs(self.n_jobs)
+        jobs = n_workers(self.n_jobs)
         if jobs == 1 or total < 2 * jobs * self.voters.batch_size:
-            return self._here().requested(self.X, self.keys, requests=requests)
-        n_bytes = len(requests.rows) * self.X[0].nbytes
-        parts = _even_parts(requests, max(jobs, -(-n_bytes // _TASK_BYTES)))
-        tasks = [partial(self._inputs_of, part) for part in parts]
-        found = dict(self._workers.results(request_in_worker, tasks))
-        return np.concatenate([found[index] for index in range(len(tasks))])
+            return self._here.requested(self.X, self.keys, requests)
+        n = len(requests.rows)
+        n_parts = min(n, max(jobs, -(-n * self.X[0].nbytes // _TASK_BYTES)))
+        parts = [Requests(*(each[i::n_parts] for each in requests)) for i in range(n_parts)]
+        tasks = [partial(self._requests_task, part) for part in parts]
+        counts = np.empty((n, self.voters.n_classes), dtype=np.int64)
+        for i, drawn in self._workers.results(Voters.requested, tasks):
+            counts[i::n_parts] = drawn
+        return counts
 
-    def _inputs_of(self, requests: Requests) -> tuple[Any, ...]:
-        """Inputs of some requests, and the requests with the rows that they have there."""
+    def _requests_task(self, requests: Requests) -> tuple[Any, ...]:
+        """Arguments of `Voters.requested`, with the inputs of these requests alone."""
         rows, places = np.unique(requests.rows, return_inverse=True)
-        X = np.stack([np.asarray(self.X[row]) for row in rows])
-        return X, self.keys[rows], requests._replace(rows=places)
+        return self._read(rows), self.keys[rows], requests._replace(rows=places)
 
-    # What is kept
+    # The store
 
-    def key(self, *parts: Any) -> str | None:
-        """Name of votes by all that they depend on; None where nothing is kept."""
-        if self.store is None:
-            return None
-        if self._identity is None:
-            self._identity = self._describe()
-        return describe_plain(self._identity, *parts) if self._identity else None
+    def _names(self, budget: VoteBudget, so_far: NDArray[np.int64] | None) -> Iterator[str]:
+        """Name of the votes of each input."""
+        rule = budget.rule
+        common: list[Any] = [budget.n_selection, budget.n_estimation, budget.n_views]
+        reaches = None
+        if rule is not None:
+            common += [type(rule.bound).__name__, rule.bound.get_params()]
+            common += [rule.norm, rule.dim, rule.alpha, rule.n_classes]
+            reaches = rule.reach
+        for row, key in enumerate(self.keys):
+            known = None if so_far is None else so_far[row]
+            reach = None if reaches is None else reaches[min(row, len(reaches) - 1)]
+            yield self._name(key, *common, known, reach)
 
-    def kept(self, key: str | None, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
-        """Votes that are in the store."""
-        if key is None or self.store is None:
-            return None
-        return self.store.load(key, shape)
+    def _name(self, *parts: Any) -> str:
+        """Digest of all that votes depend on; "" where nothing is kept."""
+        return describe(self._identity, *parts) if self._identity else ""
 
-    def keep(self, key: str | None, votes: NDArray[np.int64]) -> bool:
-        """Put votes into the store, if they have a name; say whether they are there."""
-        if key is None or self.store is None:
-            return False
-        return self.store.save(key, votes)
-
-    def kept_in_words(self) -> str:
-        """What an interruption leaves in the store; "" where there is none."""
-        if self.store is None or not self.rows_kept:
+    @cached_property
+    def _identity(self) -> str:
+        """Digest of all but inputs, seed and budget; "" if it is unknown or not needed."""
+        if self.store.folder is None:
             return ""
-        return (
-            f"memory keeps the votes of {len(self.rows_kept)} of {len(self.X)} inputs, "
-            f"in {self.store.folder}: the same call goes on from there."
-        )
-
-    def _describe(self) -> str:
-        """All that votes depend on besides inputs, seed and plan; "" if it is unknown."""
-        voters, shape = self.voters, self.X.shape[1:]  # keys know but the bytes of inputs
+        voters, shape = self.voters, self.X.shape[1:]  # keys hash the bytes, not the shape
         settings = run_settings(voters.net)
         parts = STREAMS, voters.noise, voters.inference, voters.n_classes, shape, settings
         try:
@@ -231,115 +262,22 @@ class VoteSource:
                 return describe(*_voting_parts(voters.net), *parts)
         except ValueError as error:
             warn_user(
-                f"memory keeps no votes of this net and noise: {error} They could not be "
-                "told from those of others."
+                f"memory keeps no votes of this net and noise: {error} Their votes cannot "
+                "be told from votes of other nets."
             )
             return ""
 
-
-class _Tasks:
-    """The votes of a plan: those that there are, and the rows that wait for theirs."""
-
-    def __init__(
-        self,
-        source: VoteSource,
-        plan: VoteBudget,
-        so_far: NDArray[np.int64] | None,
-        bar: VoteBar | None,
-    ):
-        self.source = source
-        self.plan = plan
-        self.so_far = so_far
-        self.bar = bar
-        shape = len(source.X), source.voters.n_classes
-        self.selection = np.zeros(shape, dtype=np.int64)
-        self.counts = np.zeros(shape, dtype=np.int64) if so_far is None else so_far.copy()
-        self.waiting = np.ones(len(source.X), dtype=bool)
-        self._names: dict[int, str] = {}
-
-    def take_kept(self) -> None:
-        """Take what the store has."""
-        for row in range(len(self.waiting)):
-            name = self.source.key(*self._named_by(row))
-            if name is None:
-                return
-            self._names[row] = name
-            votes = self.source.kept(name, (2, self.counts.shape[1]))
-            if votes is not None:
-                self.source.rows_kept.add(row)
-                self.source.n_kept += self._set(
-                    np.array([row]), Votes(votes[:1], votes[1:])
-                )
-
-    def _named_by(self, row: int) -> tuple[Any, ...]:
-        """What the votes of an input depend on besides the net and the noise."""
-        plan, rule = self.plan, self.plan.rule
-        known = None if self.so_far is None else self.so_far[row]
-        parts = (
-            self.source.keys[row],
-            plan.n_selection,
-            plan.n_estimation,
-            plan.n_views,
-            known,
+    def kept_in_words(self) -> str:
+        """What an interruption leaves in the store, in words; "" if nothing."""
+        if not self.rows_kept:
+            return ""
+        return (
+            f"memory keeps the votes of {len(self.rows_kept)} of {len(self.X)} inputs, in "
+            f"{self.store.folder}: repeat the same call to continue."
         )
-        if rule is None:
-            return parts
-        reach = None if rule.reach is None else rule.reach[min(row, len(rule.reach) - 1)]
-        bound = type(rule.bound).__name__, rule.bound.get_params()
-        return *parts, bound, rule.norm, rule.dim, rule.alpha, rule.n_classes, reach
-
-    def parts(self) -> Iterator[NDArray[np.int64]]:
-        """Rows that wait, some at a time: no worker shall wait long for the others."""
-        rows = np.flatnonzero(self.waiting)
-        if not len(rows):
-            return
-        jobs = effective_n_jobs(self.source.n_jobs)
-        size = max(_TASK_BYTES // self.source.X[0].nbytes, 1)
-        if jobs > 1 or self.source.store is not None:
-            size = min(size, self.plan.task_size)
-        if jobs > 1:
-            size = min(size, -(-len(rows) // (jobs * TASKS_PER_JOB)))
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size]
-
-    def task(self, rows: NDArray[np.int64]) -> tuple[Any, ...]:
-        """Inputs, keys, plan and votes so far of some rows."""
-        # Inputs that are read as needed are read here, and only these are sent.
-        X = np.stack([np.asarray(self.source.X[row]) for row in rows])
-        known = None if self.so_far is None else self.so_far[rows]
-        return X, self.source.keys[rows], self.plan.of(rows), known
-
-    def add(self, rows: NDArray[np.int64], votes: Votes) -> None:
-        """Take, and keep, the votes of a task."""
-        self._set(rows, votes)
-        if votes.interrupted:
-            return
-        both = np.stack([votes.selection, votes.counts], axis=1)
-        for row, part in zip(rows.tolist(), both, strict=True):
-            if self.source.keep(self._names.get(row), part):
-                self.source.rows_kept.add(row)
-
-    def _set(self, rows: NDArray[np.int64], votes: Votes) -> int:
-        """Number of votes that came."""
-        before = int(self.counts[rows].sum())
-        self.selection[rows], self.counts[rows] = votes.selection, votes.counts
-        self.waiting[rows] = False
-        new = int(votes.counts.sum()) - before
-        if self.bar is not None:
-            self.bar.advance(len(rows), new)
-        return new if self.plan.n_views else new + int(votes.selection.sum())
 
 
 def _voting_parts(net: Any) -> tuple[Any, ...]:
-    """What of a net its votes may depend on: wrapper, what it knows itself, and modules."""
+    """Parts of a net on which its votes may depend: its class, own state, and modules."""
     modules = [(name, getattr(net, f"{name}_")) for name in net._modules]
     return type(net), own_state(net), modules, learned_criteria(net)
-
-
-def _even_parts(requests: Requests, n_parts: int) -> Iterator[Requests]:
-    """Consecutive requests with about equal numbers of votes."""
-    votes = np.cumsum(requests.stops - requests.starts)
-    edges = np.searchsorted(votes, votes[-1] * np.arange(1, n_parts) / n_parts)
-    for part in np.split(np.arange(len(requests.rows)), edges):
-        if len(part):
-            yield Requests(*(each[part] for each in requests))

@@ -1,4 +1,4 @@
-"""When the votes on an input suffice."""
+"""The rule by which the votes on an input suffice."""
 
 from dataclasses import dataclass, replace
 
@@ -11,19 +11,19 @@ from rs4a.noises import Noise
 
 __all__ = ["StoppingRule", "look_schedule"]
 
-#: Votes before the first look, and looks an octave: the votes that an input gets beyond
-#: what it needs are about 1 / 32 of them.
+#: First look after 32 votes, then 16 looks per doubling: an input overshoots by about 3 %
+#: of its votes.
 _FIRST_LOOK = 32
 _LOOKS_PER_OCTAVE = 16
-#: Standard deviations beyond which nothing is hoped for: finite, so that 0 of them is 0.
+#: Largest number of standard deviations in a forecast: finite, so that times 0 it is 0.
 _CERTAIN = 1e12
 
 
 def look_schedule(max_n: int) -> NDArray[np.int64]:
     """Numbers of votes at which an input may stop, the last of them `max_n`.
 
-    Steps are powers of two of at least 32 and at most a 16th of the votes so far, so
-    that blocks of noise, whose sizes are powers of two as well, end where they do.
+    Steps are powers of two, at least 32 and at most a 16th of the votes so far. Blocks of
+    noise, whose sizes are powers of two as well, end where the steps end.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def look_schedule(max_n: int) -> NDArray[np.int64]:
     Returns
     -------
     looks : ndarray of int64
-        Ascending. Schedules of other `max_n` differ from it in the last entry only.
+        Ascending. Schedules of different `max_n` agree, but for their last entries.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class StoppingRule:
     Parameters
     ----------
     bound : Bound
-        Bound with `anytime`, which says what is to be decided.
+        Bound with `anytime`, and the aim of the votes.
 
     noise : Noise
         Smoothing noise.
@@ -74,8 +74,8 @@ class StoppingRule:
         Number of classes.
 
     reach : ndarray of shape (n, k) or (1, k), float64, default=None
-        How far an attack that must stay in a box can move the coordinates of each of the
-        inputs, or of any input; see `Noise.radius`. None: no box.
+        Largest distances by which an attack that must stay in a box can move the
+        coordinates of each input, or of any input; see `Noise.radius`. None: no box.
     """
 
     bound: Bound
@@ -109,26 +109,25 @@ class StoppingRule:
         Parameters
         ----------
         votes : TopVotes
-            Votes so far, of all inputs that `reach` is about; in no relation to each
-            other.
+            Votes so far, of all inputs of `reach`.
 
         Returns
         -------
         undecided : ndarray of shape (n,), bool
-            Never where an input has `max_n` votes.
+            False for inputs with `max_n` votes.
         """
         proved = self._certified_radius(votes)
-        may_go_on = votes.total < self.bound.votes_per_input
+        may_continue = votes.total < self.bound.votes_per_input
         if self.bound.radii is None:
             largest = self._largest_radius(votes)
-            return may_go_on & (proved < (1.0 - self.bound.rtol) * largest)
+            return may_continue & (proved < (1.0 - self.bound.rtol) * largest)
         targets = np.atleast_1d(np.asarray(self.bound.radii, dtype=np.float64))
-        possible = self._certified_radius(self._hoped_for(votes))[:, np.newaxis]
+        possible = self._certified_radius(self._forecast(votes))[:, np.newaxis]
         missing = (proved[:, np.newaxis] < targets) & (targets <= possible)
-        return may_go_on & missing.any(axis=1)
+        return may_continue & missing.any(axis=1)
 
     def votes_to_go(self, votes: TopVotes) -> NDArray[np.int64]:
-        """Rough number of votes until a decision, if the shares stay as they are.
+        """Rough number of votes until a decision, if the shares of the votes stay.
 
         Parameters
         ----------
@@ -138,7 +137,7 @@ class StoppingRule:
         Returns
         -------
         votes_to_go : ndarray of shape (n,), int64
-            0 where decided; at most what is missing to `max_n`.
+            0 if an input is decided; with the votes so far, at most `max_n`.
         """
         remaining = self.bound.votes_per_input - votes.total
         to_go = np.where(self.undecided(votes), remaining, 0)
@@ -177,26 +176,25 @@ class StoppingRule:
             top, self.norm, self.dim, prob_runner_up=others, reach=self.reach
         )
 
-    def _hoped_for(self, votes: TopVotes) -> TopVotes:
-        """Votes at `max_n` that exceed what comes with all but a chance of `futility`."""
+    def _forecast(self, votes: TopVotes) -> TopVotes:
+        """Votes at `max_n` that real votes exceed with the chance `futility` only."""
         max_n = self.bound.votes_per_input
-        # Before the first look nothing is known: there is no giving up.
-        z = np.where(
-            votes.total > 0, min(normal.isf(self.bound.futility), _CERTAIN), _CERTAIN
-        )
-        most = np.ceil(_foreseen(votes.top, votes.total, max_n, z))
-        least = np.floor(_foreseen(votes.runner_up, votes.total, max_n, -z))
+        # Without votes nothing is given up.
+        certain = min(normal.isf(self.bound.futility), _CERTAIN)
+        z = np.where(votes.total > 0, certain, _CERTAIN)
+        most = np.ceil(_quantile(votes.top, votes.total, max_n, z))
+        least = np.floor(_quantile(votes.runner_up, votes.total, max_n, -z))
         total = np.maximum(votes.total, max_n)
         return TopVotes(most.astype(np.int64), least.astype(np.int64), total)
 
 
-def _foreseen(
+def _quantile(
     part: NDArray[np.int64],
     total: NDArray[np.int64],
     max_n: int,
     z: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Quantile of a class's votes at `max_n`, given its part of the votes so far.
+    """Quantile of the votes of a class at `max_n`, given its part of the votes so far.
 
     Mean and variance of the beta-binomial law with a Beta(1/2, 1/2) prior.
     """

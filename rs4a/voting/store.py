@@ -1,4 +1,4 @@
-"""Votes in a folder, found again by all that they depend on."""
+"""Votes in a folder, under a name of all that they depend on."""
 
 import contextlib
 import os
@@ -8,37 +8,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rs4a.utils.files import whole_file
-from rs4a.utils.sealed import seal, unseal
+from rs4a.utils.files import seal, unseal, whole_file
 from rs4a.utils.user_warnings import warn_user
-
-__all__ = ["VoteStore", "store_folder"]
 
 
 class VoteStore:
-    """Folder of votes, a file an input, which several runs may use at once.
+    """Folder of votes, with one file per input, which several runs may use at once.
 
-    A file appears whole or not at all, and ends with a digest of its name and content: one
-    that was cut short or changed is not trusted, and its votes are drawn again. Where the
+    A file appears whole or not at all, and ends with a digest of its name and content. A
+    file that was cut short or changed is ignored, and its votes are drawn again. If the
     folder cannot be written to, votes are drawn and not kept, with a warning.
 
     Parameters
     ----------
-    folder : Path
-        It need not exist yet.
+    folder : Path or None
+        It need not exist yet. None: a store that keeps nothing.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path | None):
         self.folder = folder
         self._broken = False
 
-    def load(self, key: str, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
-        """Read what was saved under a key.
+    def load(self, name: str, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+        """Read the votes under a name.
 
         Parameters
         ----------
-        key : str
-            Hexadecimal digits that tell all that the votes depend on.
+        name : str
+            Hexadecimal digest of all that the votes depend on; "" if they have no name.
 
         shape : tuple of int
             Shape of the votes.
@@ -46,16 +43,18 @@ class VoteStore:
         Returns
         -------
         votes : ndarray of that shape, int64, or None
-            None if there is nothing, or nothing whole.
+            None if there is no file, or a damaged one.
 
         Warns
         -----
         CertificationWarning
-            If there is a file, but damaged.
+            If the file is damaged.
         """
-        path = self._path(key)
+        if not name or self.folder is None:
+            return None
+        path = _path(self.folder, name)
         try:
-            content = unseal(path.read_bytes(), key)
+            content = unseal(path.read_bytes(), name)
         except OSError:
             return None
         if content is not None:
@@ -63,12 +62,12 @@ class VoteStore:
         warn_user(f"{path} is damaged: its votes are drawn again.")
         return None
 
-    def save(self, key: str, votes: NDArray[np.int64]) -> bool:
-        """Keep votes under a key.
+    def save(self, name: str, votes: NDArray[np.int64]) -> bool:
+        """Keep votes under a name.
 
         Parameters
         ----------
-        key : str
+        name : str
             As for `load`.
 
         votes : ndarray of int64
@@ -77,20 +76,20 @@ class VoteStore:
         Returns
         -------
         saved : bool
-            Whether they are in the folder now.
+            Whether the votes are in the folder now.
 
         Warns
         -----
         CertificationWarning
-            At the first time that the folder cannot be written to.
+            When the folder cannot be written to, once.
         """
-        if self._broken:
+        if not name or self.folder is None or self._broken:
             return False
-        content, path = votes.astype("<i8").tobytes(), self._path(key)
+        path = _path(self.folder, name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as partial:
-                partial.write_bytes(seal(content, key))
+                partial.write_bytes(seal(votes.astype("<i8").tobytes(), name))
         except OSError as error:
             self._broken = True
             warn_user(
@@ -98,12 +97,13 @@ class VoteStore:
             )
         return not self._broken
 
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.votes"
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / name[:2] / f"{name}.votes"
 
 
 def store_folder(memory: Any) -> Path | None:
-    """Folder that the parameter `memory` means: its own, inside a joblib.Memory's.
+    """Folder that the parameter `memory` means: a folder "rs4a" inside that of the user.
 
     Parameters
     ----------
@@ -113,12 +113,12 @@ def store_folder(memory: Any) -> Path | None:
     Returns
     -------
     folder : Path or None
-        None where nothing is to be kept.
+        None where nothing is kept.
 
     Raises
     ------
     ValueError
-        If it is anything else.
+        If `memory` is anything else.
     """
     location = getattr(memory, "location", memory)
     if location is None:

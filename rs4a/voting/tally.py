@@ -5,22 +5,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rs4a.nets.outputs import (
-    infer_scores,
-    net_device,
-)
+from rs4a.nets.outputs import infer_scores, net_device
 from rs4a.utils.user_warnings import warn_user
 from rs4a.voting.batches import Job
 from rs4a.voting.blocks import tuning_of
 
-__all__ = ["Tally", "pad"]
-
 
 class _Unread(NamedTuple):
-    """A batch that was classified, and what the device will say of it.
+    """A batch that was classified, and a report that the device still writes.
 
-    `report` is two numbers: inputs of it that are in doubt, and NaN that were met so far
-    among those in doubt. It is there once the event `ready`, if any, has come.
+    `report` has two numbers: inputs in doubt in this batch, and NaN so far among inputs in
+    doubt. It is complete after the event `ready`, if any.
     """
 
     rows: torch.Tensor
@@ -33,17 +28,18 @@ class _Unread(NamedTuple):
 class Tally:
     """Counts of the classes of noisy inputs.
 
-    Inputs whose outputs are nearly tied wait until there are enough of them for a batch
-    of a fixed size, which decides: so no vote depends on `batch_size`.
+    Inputs whose outputs are nearly tied wait for a batch of a fixed size, which decides
+    about them: so no vote depends on `batch_size`.
     """
 
     def __init__(self, net: Any, work: Job):
         self.net = net
         self.n_classes = work.n_classes
-        self.half = work.half
-        self._padded_size = work.batch_size if work.padded else 0
+        self.half = work.inference.dtype is not None
+        # Each shape would be compiled anew.
+        self._padded_size = work.batch_size if work.inference.compile else 0
         device = net_device(net)
-        # The last row takes what is not to be counted.
+        # The last row holds draws that are not counted.
         self.counts = torch.zeros(
             (work.n_rows + 1, work.n_classes), dtype=torch.int64, device=device
         )
@@ -52,7 +48,6 @@ class Tally:
         self._n_nan = torch.zeros((), dtype=torch.int64, device=device)
         self._unread: deque[_Unread] = deque()
         self._doubtful: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._n_doubtful = 0
 
     def add(self, rows: torch.Tensor, noisy: torch.Tensor) -> None:
         """Classify a batch of noisy inputs, each a copy of the input in its row."""
@@ -66,14 +61,14 @@ class Tally:
             self._read()
 
     def settle(self) -> None:
-        """Classify what is in doubt, and make sure that no output was NaN."""
+        """Classify the inputs in doubt, and make sure that no output was NaN."""
         while self._unread:
             self._read()
         self._decide()
         _check_no_nan(int(self._n_nan))
 
     def _read(self) -> None:
-        """Set the inputs in doubt of a batch aside, and decide once they are many."""
+        """Set inputs in doubt of a batch aside, and classify them once they are many."""
         rows, noisy, doubtful, report, ready = self._unread.popleft()
         if ready is not None:
             ready.synchronize()
@@ -82,8 +77,7 @@ class Tally:
         if n_doubtful:
             places = _places(doubtful, n_doubtful)
             self._doubtful.append((rows[places], noisy[places]))
-            self._n_doubtful += n_doubtful
-            if self._n_doubtful >= self._tuning.tie_batch:
+            if sum(len(each) for each, _ in self._doubtful) >= self._tuning.tie_batch:
                 self._decide()
 
     def _decide(self) -> None:
@@ -92,18 +86,19 @@ class Tally:
             return
         size = self._tuning.tie_batch
         rows, noisy = (torch.cat(parts) for parts in zip(*self._doubtful, strict=True))
-        self._doubtful, self._n_doubtful = [], 0
+        self._doubtful = []
         for some_rows, some in zip(rows.split(size), noisy.split(size), strict=True):
             outputs = self._forward(pad(some, size))[: len(some)]
             self._n_nan += outputs.isnan().any(dim=1).sum()
             self._count(some_rows, outputs.argmax(dim=1), torch.ones_like(some_rows))
 
     def _forward(self, noisy: torch.Tensor) -> torch.Tensor:
-        """Outputs, in smaller passes from the first that does not fit into memory on."""
+        """Outputs; after a pass that does not fit into memory, passes are smaller."""
         while True:
             size = min([*self._largest_pass, len(noisy)])
             try:
-                return torch.cat([self._infer(part) for part in noisy.split(size)])
+                parts = noisy.split(size)
+                return torch.cat([infer_scores(self.net, p, self.n_classes) for p in parts])
             except RuntimeError as error:
                 if size == 1 or not _out_of_memory(error):
                     raise
@@ -115,9 +110,6 @@ class Tally:
             if noisy.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _infer(self, noisy: torch.Tensor) -> torch.Tensor:
-        return infer_scores(self.net, noisy, self.n_classes)
-
     def _count(
         self, rows: torch.Tensor, classes: torch.Tensor, votes: torch.Tensor
     ) -> None:
@@ -126,7 +118,7 @@ class Tally:
 
 
 def _fetched(report: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | None]:
-    """On the CPU, from the event on if there is one."""
+    """Report on the CPU, complete after the event, if any."""
     if report.device.type != "cuda":
         return report.cpu(), None
     fetched = report.to("cpu", non_blocking=True)  # into pinned memory
@@ -136,7 +128,7 @@ def _fetched(report: torch.Tensor) -> tuple[torch.Tensor, torch.cuda.Event | Non
 
 
 def _places(flags: torch.Tensor, n_true: int) -> torch.Tensor:
-    """Where the flags are set; a GPU that is told how many are need not be waited for."""
+    """Positions of the set flags; with their number a GPU need not be waited for."""
     if flags.device.type == "cuda":
         return torch.nonzero_static(flags, size=n_true).squeeze(1)
     return flags.nonzero().squeeze(1)
@@ -159,13 +151,13 @@ def pad(noisy: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """Also on a CPU, where torch has no error of its own for it."""
+    """Whether memory was too small; on a CPU torch has no error class for that."""
     words = ("not enough memory", "can't allocate memory")
     return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)
 
 
 def _leaders(outputs: torch.Tensor, half: bool) -> torch.Tensor:
-    """How many outputs of a row are the largest, nearly; 0 if the row holds NaN."""
+    """Number of outputs of a row that are nearly the largest; 0 if the row holds NaN."""
     top = outputs.amax(dim=1, keepdim=True)
     margin = _tie_tolerance(outputs, half) * outputs.abs().amax(dim=1, keepdim=True)
     return (outputs >= top - margin).sum(dim=1)

@@ -1,19 +1,20 @@
 """Votes: how often a net assigns each class to noisy copies of every input.
 
-Noise comes in blocks. A block's generator depends on the caller's seed, the bytes of
-its input, the phase (selection or estimation) and its position, so that the votes of an
-input depend neither on the batch size, nor on the other inputs, nor on their order.
-Blocks of several inputs share forward passes. Deterministic noise has views in their place,
-all of which vote.
+Noise comes in blocks. The generator of a block depends on the caller's seed, the bytes of
+the input, the phase (selection or estimation) and the position of the block. So the votes
+of an input depend neither on the batch size, nor on the other inputs, nor on their order.
+Blocks of several inputs share forward passes. Under deterministic noise blocks hold views,
+and every view votes.
 
-On a CPU every core draws blocks and classifies them with a copy of the net that shares
-its weights: torch draws on one thread only, and so no core waits for another.
+On a CPU every core draws blocks and classifies them with a copy of the net that shares its
+weights. torch draws on one thread only: like this no core waits for another.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -34,28 +35,24 @@ from rs4a.voting.batch_independence import ChangeDetector
 from rs4a.voting.batches import Job, noisy_batches
 from rs4a.voting.blocks import (
     Block,
-    Drawer,
     Phase,
-    Queue,
     Requests,
     dim_of,
-    fixed_blocks,
-    random_drawer,
-    requested_blocks,
+    draw_blocks,
+    drawer,
+    even_edges,
+    look_edges,
     sent,
+    shared_blocks,
     tuning_of,
-    view_blocks,
-    view_drawer,
 )
 from rs4a.voting.tally import Tally, pad
 
-__all__ = ["Voters"]
-
-
-#: Fewest votes for which another thread is worth starting.
+#: Another thread starts from this number of votes on.
 _VOTES_PER_THREAD = 512
 
 
+@dataclass(eq=False)
 class Voters:
     """A net that is ready to vote, in several threads; a context manager.
 
@@ -63,13 +60,13 @@ class Voters:
     ----------
     net : skorch.NeuralNet
         Initialised net; its outputs are (batch, C) with C at least the number of classes.
-        It is switched to evaluation mode, and back when the context ends.
+        The context switches it to evaluation mode, and back at the end.
 
     noise : Noise
         Smoothing noise, drawn on the net's device.
 
     inference : Inference or None
-        How the net is run. None: as it is.
+        Settings of the forward passes. None: the net runs as it is.
 
     n_classes : int
         Only the first `n_classes` outputs are compared.
@@ -78,8 +75,8 @@ class Voters:
         Noisy inputs in the forward passes that run at a time. The votes do not depend
         on it.
 
-    watch : ChangeDetector, default=None
-        Notices whether the nets of this process change while they vote. None: nobody asks.
+    detector : ChangeDetector, default=None
+        Detects whether the nets of this process change while they vote.
 
     Warns
     -----
@@ -87,24 +84,14 @@ class Voters:
         If a batch did not fit into memory and smaller ones are used.
     """
 
-    def __init__(
-        self,
-        net: Any,
-        noise: Noise,
-        inference: Inference | None,
-        *,
-        n_classes: int,
-        batch_size: int,
-        watch: ChangeDetector | None = None,
-    ):
-        self.net = net
-        self.noise = noise
-        self.inference = inference
-        self.n_classes = n_classes
-        self.batch_size = batch_size
-        self.watch = watch
-        #: Size of the largest forward pass that fits into memory, once one did not.
-        self._largest_pass: list[int] = []
+    net: Any
+    noise: Noise
+    inference: Inference | None
+    n_classes: int
+    batch_size: int
+    detector: ChangeDetector | None = None
+    #: Size of the largest forward pass that fits into memory, once one did not.
+    _largest_pass: list[int] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         compiled = self.inference is not None and self.inference.compile
@@ -117,31 +104,31 @@ class Voters:
             if len(self._nets) > 1:
                 self._pool = stack.enter_context(_single_threads(len(self._nets)))
             self._stack = stack.pop_all()
-        #: Answers to what is watched, of the nets that were to vote so far.
+        #: Answers of each net that has voted, before its votes.
         self._before: list[torch.Tensor] = []
         return self
 
     def __exit__(self, kind: type[BaseException] | None = None, *error: object) -> None:
         try:
-            if self.watch is not None and kind is None:
+            if self.detector is not None and kind is None:
                 for net, before in zip(self._nets, self._before, strict=False):
-                    self.watch.compare(before, self._watched_answers(net, self.watch))
+                    self.detector.compare(before, self._answers(net, self.detector))
         finally:
             self._stack.close()
             del self._nets, self._before
 
-    def _watched_answers(self, net: Any, watch: ChangeDetector) -> torch.Tensor:
-        batch = watch.copies
+    def _answers(self, net: Any, detector: ChangeDetector) -> torch.Tensor:
+        batch = detector.copies
         if self.inference is not None and self.inference.compile:
-            # A shape that is compiled anyway.
+            # Of the size of tie batches, which is compiled anyway.
             batch = pad(batch, tuning_of(net_device(net)).tie_batch)
         with _voting(net):
-            return infer_scores(net, batch, self.n_classes)[: len(watch.copies)]
+            return infer_scores(net, batch, self.n_classes)[: len(detector.copies)]
 
     def fixed(
         self,
         X: NDArray[np.float32],
-        keys: NDArray[np.uint64],
+        keys: NDArray[np.uint64] | None,
         *,
         n_votes: int,
         phase: Phase,
@@ -154,17 +141,17 @@ class Voters:
         X : ndarray of shape (n, ...), float32
             Inputs.
 
-        keys : ndarray of shape (n, 3), uint64
-            From `stream_keys`.
+        keys : ndarray of shape (n, 3), uint64, or None
+            From `stream_keys`. None: the noise is deterministic, and copies are its views.
 
         n_votes : int
-            Votes an input.
+            Votes per input.
 
         phase : Phase
             Selection and estimation votes come from different streams.
 
         progress : callable, default=None
-            Called after every forward pass with the number of votes that it gave.
+            Called after every forward pass with its number of votes.
 
         Returns
         -------
@@ -176,48 +163,17 @@ class Voters:
         ValueError
             If the net's outputs have another shape or hold NaN.
         """
-        blocks = fixed_blocks(X, n_votes, phase, keys, net_device(self.net))
-        draw = random_drawer(self.noise, X)
-        return self._count(blocks, draw, len(X) * n_votes, len(X), progress)
-
-    def all_views(
-        self,
-        X: NDArray[np.float32],
-        *,
-        progress: Callable[[int], object] | None = None,
-    ) -> NDArray[np.int64]:
-        """Count the classes that the net gives to all views of deterministic noise.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n, ...), float32
-            Inputs.
-
-        progress : callable, default=None
-            Called after every forward pass with the number of votes that it gave.
-
-        Returns
-        -------
-        counts : ndarray of shape (n, n_classes), int64
-            Votes; every row sums to the noise's number of views.
-
-        Raises
-        ------
-        ValueError
-            If the net's outputs have another shape or hold NaN.
-        """
-        n_views = self.noise.n_views(dim_of(X))
-        blocks = view_blocks(X, n_views, net_device(self.net))
-        draw = view_drawer(self.noise, X)
-        return self._count(blocks, draw, len(X) * n_views, len(X), progress)
+        requests = Requests.first(len(X), n_votes)
+        edges = even_edges(n_votes, dim_of(X), net_device(self.net))
+        return self._count(X, requests, edges, keys, phase, progress)
 
     def requested(
-        self, X: NDArray[np.float32], keys: NDArray[np.uint64], *, requests: Requests
+        self, X: NDArray[np.float32], keys: NDArray[np.uint64], requests: Requests
     ) -> NDArray[np.int64]:
         """Count some of the estimation votes of some inputs.
 
-        A vote depends on its input, the seed and its number alone, so that votes can be
-        drawn in parts, and a part that was drawn need not be drawn again.
+        A vote depends on its input, the seed and its number alone: so votes can be drawn
+        in parts, and a part that was drawn need not be drawn again.
 
         Parameters
         ----------
@@ -228,7 +184,7 @@ class Voters:
             From `stream_keys`.
 
         requests : Requests
-            Which votes.
+            Numbers of the votes.
 
         Returns
         -------
@@ -240,49 +196,51 @@ class Voters:
         ValueError
             If the net's outputs have another shape or hold NaN.
         """
-        blocks = requested_blocks(X, requests, keys, net_device(self.net))
-        total = int((requests.stops - requests.starts).sum())
-        draw = random_drawer(self.noise, X)
-        return self._count(blocks, draw, total, len(requests.rows), None)
+        n_votes = int(requests.stops.max(initial=0))
+        edges = look_edges(n_votes, dim_of(X), net_device(self.net))
+        return self._count(X, requests, edges, keys)
 
     def _count(
         self,
-        blocks: Iterator[Block],
-        draw: Drawer,
-        n_votes: int,
-        n_rows: int,
-        progress: Callable[[int], object] | None,
+        X: NDArray[np.float32],
+        requests: Requests,
+        edges: list[int],
+        keys: NDArray[np.uint64] | None = None,
+        phase: Phase = Phase.ESTIMATION,
+        progress: Callable[[int], object] | None = None,
     ) -> NDArray[np.int64]:
-        """Share the blocks among threads, and add up what they count."""
+        """Share the blocks among threads, and add up the counts of the threads."""
+        blocks = draw_blocks(X, requests, edges, keys, phase, net_device(self.net))
+        n_votes = int((requests.stops - requests.starts).sum())
         inference = self.inference or Inference()
         batch_size = self.batch_size
         if not inference.compile:
             batch_size = min(batch_size, max(n_votes, 1))
         n_threads = max(min(len(self._nets), -(-n_votes // _VOTES_PER_THREAD)), 1)
         work = Job(
-            draw,
-            n_rows,
+            drawer(self.noise, X),
+            len(requests.rows),
             self.n_classes,
             batch_size=max(batch_size // n_threads, 1),
-            half=inference.dtype is not None,
-            padded=bool(inference.compile),  # each shape is compiled anew
+            inference=inference,
             largest_pass=self._largest_pass,
             progress=progress,
         )
-        if self.watch is not None:
+        if self.detector is not None:
             for net in self._nets[len(self._before) : n_threads]:
-                self._before.append(self._watched_answers(net, self.watch))
+                self._before.append(self._answers(net, self.detector))
         if n_threads == 1:
             return _count_blocks(self._nets[0], blocks, work)
-        queue = Queue(blocks)
+        lock = threading.Lock()
         futures = [
-            self._pool.submit(_count_blocks, net, queue, work)
+            self._pool.submit(_count_blocks, net, shared_blocks(blocks, lock), work)
             for net in self._nets[:n_threads]
         ]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            queue.close()  # after an error, the other threads end with their batch
+            with lock:  # after an error, the other threads end with their batch
+                blocks.close()
             wait(futures)
         return np.sum([future.result() for future in futures], axis=0)
 
@@ -291,30 +249,29 @@ class Voters:
 
 
 def _single_threads(n_threads: int) -> ThreadPoolExecutor:
-    """Threads whose torch operations start no others, configured as the caller's is."""
-    cores = torch.get_num_threads()
-    pool = ThreadPoolExecutor(n_threads, initializer=_configure, initargs=(get_config(),))
+    """Threads with the caller's configuration, whose torch operations start no others."""
+    cores, config = torch.get_num_threads(), get_config()
+
+    def configure() -> None:
+        torch.set_num_threads(1)
+        set_config(**config)  # threads do not inherit it
+
+    pool = ThreadPoolExecutor(n_threads, initializer=configure)
     all_there = threading.Barrier(n_threads)
     list(pool.map(lambda _: all_there.wait(), range(n_threads)))
-    torch.set_num_threads(cores)  # the last setting is also what later threads get
+    torch.set_num_threads(cores)  # the last setting is also that of later threads
     return pool
-
-
-def _configure(config: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
-    set_config(**config)  # scikit-learn's own threads do not inherit it either
 
 
 @contextmanager
 def _voting(net: Any) -> Iterator[None]:
-    """Modes of a thread. How the net is run is for `inference` to say."""
-    unmixed = torch.autocast(net_device(net).type, enabled=False)
-    with without_gradients(), unmixed:
+    """Modes of a thread; `inference` alone decides about half precision."""
+    with without_gradients(), torch.autocast(net_device(net).type, enabled=False):
         yield
 
 
 def _count_blocks(net: Any, blocks: Iterable[Block], work: Job) -> NDArray[np.int64]:
-    """Draw and classify blocks, in full batches, until there are no more."""
+    """Draw and classify all blocks, in full batches."""
     with _voting(net):
         tally = Tally(net, work)
         for rows, noisy in noisy_batches(work, blocks):

@@ -1,217 +1,145 @@
-"""joblib's workers: work is handed out to them, again where one died."""
+"""Votes by joblib's workers: processes, on this machine or on others.
 
+Workers get the net as bytes, once, and the inputs task by task. A worker that dies ends the
+call: votes that are computed and stored stay in the folder `memory`.
+"""
+
+import contextlib
+import copy
+import hashlib
+import io
+import multiprocessing
+import pickle
+import re
 import sys
-import time
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any, Self
+from functools import cached_property
+from itertools import islice
+from typing import Any, NamedTuple
 
-import cloudpickle
+import numpy as np
+import torch
+from cloudpickle import Pickler, dumps
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
+from numpy.typing import NDArray
 from sklearn import config_context, get_config
+from skorch import NeuralNet
+from torch.nn.utils.parametrize import is_parametrized
 
-from rs4a.utils.user_warnings import warn_user
-from rs4a.voting.remote import RemoteVoters, load_packed, pack_voters
+from rs4a.nets.modules import roots
+from rs4a.nets.outputs import net_device, to_device
 from rs4a.voting.voters import Voters
 
-__all__ = ["TASKS_PER_JOB", "Workers"]
-
-#: Tasks a worker, where the tasks of a call are handed out at once.
+#: Tasks per worker, where all tasks of a call are handed out at once.
 TASKS_PER_JOB = 4
-#: How often work is handed out again after workers died and no task was finished.
-_MAX_DEATHS = 3
-#: How long a single worker that is left is not enough.
-_RESTART_SECONDS = 60
-#: How loky, ray and dask say that a worker died, or that what it held is lost.
-_DEATHS = {"TerminatedWorkerError", "RayActorError", "ObjectLostError", "CancelledError"}
+_LOCK = threading.Lock()
+#: The voters that this worker unpacked last, by their digest: every task brings them.
+_UNPACKED: dict[str, Voters] = {}
 
 
-class Workers:
-    """joblib's workers, whichever its active backend has; a context manager.
+def n_workers(n_jobs: int | None) -> int:
+    """Number of processes that vote under joblib's active backend.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        Number of workers, in joblib's sense.
+
+    Returns
+    -------
+    n : int
+        1 under backends of threads: voters have threads of their own.
+    """
+    backend, _ = get_active_backend()
+    shared = getattr(backend, "supports_sharedmem", False)
+    return 1 if shared else int(effective_n_jobs(n_jobs))
+
+
+class Workers(ExitStack):
+    """joblib's workers under its active backend; a context manager.
 
     Parameters
     ----------
     voters : Voters
-        Net and noise, not opened: every worker opens its own.
+        Net and noise, not opened: each worker opens its own copy.
 
     n_jobs : int or None
         Number of workers, in joblib's sense.
     """
 
     def __init__(self, voters: Voters, n_jobs: int | None):
+        super().__init__()
         self.voters = voters
         self.n_jobs = n_jobs
-        self._parallel: Parallel | None = None
-        self._sent: tuple[Voters] | RemoteVoters | None = None
-
-    def __enter__(self) -> Self:
-        self._stack = ExitStack()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._parallel = None
-        self._stack.close()
 
     def results(
         self, function: Callable[..., Any], tasks: Sequence[Callable[[], tuple[Any, ...]]]
     ) -> Iterator[tuple[int, Any]]:
-        """Results of tasks, as they come.
-
-        The tasks of a worker that died are handed out again.
+        """Yield the results of tasks, as soon as they arrive.
 
         Parameters
         ----------
         function : callable
-            `vote_in_worker` or `request_in_worker`.
+            Takes opened voters, and the arguments of a task.
 
         tasks : sequence of callable
-            Each gives the arguments that `function` takes after the voters. They are asked
-            for when a worker is about to be free.
+            Each returns the arguments of a task, when a worker is about to be free.
 
         Yields
         ------
         index : int
             Position of the task.
 
-        result : Votes or ndarray
-            What `function` returned.
+        result : object
+            Value that `function` returned.
 
         Raises
         ------
         Exception
-            That of `function`, or that of the backend if workers die again and again.
-
-        Warns
-        -----
-        CertificationWarning
-            If a worker died.
+            Error of `function`, or of joblib's backend, as when a worker dies.
         """
-        missing, n_deaths = dict(enumerate(tasks)), 0
-        while missing:
-            try:
-                for index, result in self._handed_out(function, list(missing.items())):
-                    n_deaths = 0
-                    del missing[index]
-                    yield index, result
-            except Exception as error:
-                n_deaths += 1
-                if not _is_death(error) or n_deaths > _MAX_DEATHS:
-                    raise
-                warn_user(
-                    "A worker died, for want of memory perhaps: its votes are drawn again."
-                )
-                self._start_anew()
-
-    def _handed_out(
-        self,
-        function: Callable[..., Any],
-        tasks: list[tuple[int, Callable[[], tuple[Any, ...]]]],
-    ) -> Iterator[tuple[int, Any]]:
-        parallel, sent = self._opened(), self._sent_voters()
-        config = get_config()  # of this thread: neither threads nor processes inherit it
-        # A backend that gives no result before it has all is asked for some at a time.
+        config = get_config()  # processes do not inherit it
         size = len(tasks)
-        if not parallel.return_generator:
-            size = effective_n_jobs(self.n_jobs) * TASKS_PER_JOB
-        for start in range(0, len(tasks), size):
-            results = parallel(
-                delayed(_numbered)(
-                    index, config, function, self._packed(arguments()), *sent
-                )
-                for index, arguments in tasks[start : start + size]
-            )
+        if not self._parallel.return_generator:  # this backend returns all results at once
+            size = n_workers(self.n_jobs) * TASKS_PER_JOB
+        # Arguments are bytes: so `_load` explains why they cannot be loaded.
+        calls = (
+            delayed(run_task)(index, function, dumps(task()), config, *self._sent)
+            for index, task in enumerate(tasks)
+        )
+        for _ in range(0, len(tasks), size):
+            results = self._parallel(islice(calls, size))
             try:
                 for result in results:  # noqa: UP028, `yield from` would close them first
                     yield result
-            finally:  # after an interruption, what is under way is not waited for
-                _close(results)
+            finally:
+                with warnings.catch_warnings():  # joblib's, of tasks that it cancels
+                    warnings.simplefilter("ignore", UserWarning)
+                    del results
 
-    def _opened(self) -> Parallel:
-        """The workers, which stay from call to call: under ray, new ones take seconds."""
-        if self._parallel is None:
-            backend, _ = get_active_backend()
-            if type(backend).__name__ == "DaskDistributedBackend":
-                _prepare_dask(backend)
-            as_they_come = backend.supports_return_generator
-            parallel = Parallel(
-                n_jobs=self.n_jobs,
-                return_as="generator_unordered" if as_they_come else "list",
-                batch_size=1,
-            )
-            self._parallel = self._stack.enter_context(parallel)
-        return self._parallel
+    @cached_property
+    def _parallel(self) -> Parallel:
+        """The workers of all calls: under ray, new ones take seconds."""
+        backend, _ = get_active_backend()
+        if type(backend).__name__ == "DaskDistributedBackend":
+            _report_failures(backend)
+        many = "generator_unordered" if backend.supports_return_generator else "list"
+        parallel = Parallel(n_jobs=self.n_jobs, return_as=many, batch_size=1)
+        return self.enter_context(parallel)
 
-    def _start_anew(self) -> None:
-        self.__exit__()  # callbacks of tasks that were under way find nobody
-        # joblib would work in this process, while dask starts new workers and one is left.
-        deadline = time.monotonic() + _RESTART_SECONDS
-        while effective_n_jobs(self.n_jobs) == 1 and time.monotonic() < deadline:
-            time.sleep(0.1)
-
-    def _sent_voters(self) -> tuple[Voters] | RemoteVoters:
-        """The voters as workers get them: packed once, unless they share memory."""
-        if self._sent is None:
-            backend, _ = get_active_backend()
-            if getattr(backend, "supports_sharedmem", False):
-                self._sent = (self.voters,)
-            else:
-                packed = pack_voters(self.voters)
-                self._sent = _held_by_ray(packed) if _is_ray(backend) else packed
-        return self._sent
-
-    def _packed(self, arguments: tuple[Any, ...]) -> Any:
-        # As bytes, which dask sends again to another worker: of arrays it would keep one
-        # copy with some worker. And what cannot be loaded there fails in the task.
-        packed = isinstance(self._sent, RemoteVoters)
-        return cloudpickle.dumps(arguments) if packed else arguments
+    @cached_property
+    def _sent(self) -> "PackedVoters":
+        return pack_voters(self.voters)
 
 
-def _numbered(
-    index: int,
-    config: dict[str, Any],
-    function: Callable[..., Any],
-    arguments: Any,
-    *sent: Any,
-) -> tuple[int, Any]:
-    with config_context(**config):
-        if len(sent) == 1:
-            return index, function(*sent, *arguments)
-        packed = RemoteVoters(*sent)
-        return index, function(packed, *load_packed(arguments, packed))
-
-
-def _close(results: Any) -> None:
-    if not isinstance(results, list):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            results.close()
-
-
-def _is_ray(backend: Any) -> bool:
-    return type(backend).__name__ == "RayBackend"
-
-
-def _held_by_ray(packed: RemoteVoters) -> RemoteVoters:
-    """Put the bytes where ray's workers fetch them once; it would send them every time."""
-    return packed._replace(content=sys.modules["ray"].put(packed.content))
-
-
-def _is_death(error: BaseException) -> bool:
-    return any(kind.__name__ in _DEATHS for kind in type(error).__mro__)
-
-
-def _prepare_dask(backend: Any) -> None:
-    """Have what goes wrong outside of tasks told: joblib 1.6 would wait forever."""
-    if "submit" in vars(backend):  # by an earlier call
+def _report_failures(backend: Any) -> None:
+    """Report errors outside of tasks to joblib 1.6, which would wait under dask forever."""
+    if "submit" in vars(backend):  # an earlier call replaced the method
         return
-    answers = backend.client.run(exec, "import rs4a", on_error="return")
-    for address, answer in answers.items():
-        if isinstance(answer, ImportError):
-            raise RuntimeError(
-                f"dask's worker {address} cannot import rs4a: {answer}. Install it there."
-            ) from answer
     submit = backend.submit
 
     def reporting(func: Any, callback: Any = None) -> Any:
@@ -224,3 +152,196 @@ def _prepare_dask(backend: Any) -> None:
         return future
 
     backend.submit = reporting
+
+
+class PackedVoters(NamedTuple):
+    """Voters as bytes.
+
+    Parameters
+    ----------
+    content : ndarray of uint8
+        The bytes: an array, which joblib's backends share among tasks.
+
+    digest : str
+        Hash of the bytes.
+
+    classes : str
+        Names of the classes of the net and of the noise.
+
+    device : str
+        Device of the net in the caller's process.
+
+    precision : str
+        torch's precision of float32 matrix products in the caller's process.
+    """
+
+    content: NDArray[np.uint8]
+    digest: str
+    classes: str
+    device: str
+    precision: str
+
+
+def pack_voters(voters: Voters) -> PackedVoters:
+    """Pickle voters for another process.
+
+    Parameters
+    ----------
+    voters : Voters
+        Not opened.
+
+    Returns
+    -------
+    packed : PackedVoters
+        Holds classes of the user's script; names classes of modules.
+    """
+    file = io.BytesIO()
+    _NetPickler(file).dump(voters)
+    content = np.frombuffer(file.getbuffer(), dtype=np.uint8)
+    digest = hashlib.blake2b(file.getbuffer(), digest_size=16).hexdigest()
+    kinds = [type(each) for each in (*roots(voters.net), voters.noise)]
+    names = ", ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
+    device, precision = str(net_device(voters.net)), torch.get_float32_matmul_precision()
+    return PackedVoters(content, digest, names, device, precision)
+
+
+class _NetPickler(Pickler):
+    """Pickles nets without their training, and tensors without the number of their GPU.
+
+    skorch's own pickles name the classes of the user's script, which workers do not have.
+    Callbacks may hold files. A worker that sees one GPU refuses tensors of the second one.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, NeuralNet):
+            unused = {"callbacks", "callbacks_", *(f"{name}_" for name in obj._optimizers)}
+            state = {name: v for name, v in vars(obj).items() if name not in unused}
+            return object.__new__, (type(obj),), state, None, None, _set_state
+        if isinstance(obj, torch.nn.Module) and is_parametrized(obj):
+            # torch made the class for this module alone: the class travels by value.
+            return object.__new__, (type(obj),), vars(obj), None, None, _set_state
+        if type(obj) is torch.Tensor and obj.device.type != "cpu":
+            return obj.detach().cpu().__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        return super().reducer_override(obj)
+
+
+def _set_state(thing: Any, state: dict[str, Any]) -> None:
+    vars(thing).update(state)
+
+
+# In the workers
+
+
+def run_task(
+    index: int,
+    function: Callable[..., Any],
+    arguments: bytes,
+    config: dict[str, Any],
+    *sent: Any,
+) -> tuple[int, Any]:
+    """Run a task in a worker.
+
+    Parameters
+    ----------
+    index : int
+        Position of the task.
+
+    function : callable
+        Takes opened voters, and the arguments.
+
+    arguments : bytes
+        Further arguments of the function, pickled.
+
+    config : dict
+        scikit-learn's configuration in the caller's thread.
+
+    *sent : object
+        Fields of PackedVoters; a tuple would hide the array from dask.
+
+    Returns
+    -------
+    index : int
+        Position of the task.
+
+    result : object
+        Value that `function` returned.
+
+    Raises
+    ------
+    RuntimeError
+        If the worker does not have a class of the net or noise, or no GPU for the net.
+    """
+    packed = PackedVoters(*sent)
+    torch.set_float32_matmul_precision(packed.precision)
+    with config_context(**config), copy.copy(_unpacked(packed)) as voters:
+        return index, function(voters, *_load(arguments, packed.classes))
+
+
+def _unpacked(packed: PackedVoters) -> Voters:
+    with _LOCK:
+        if packed.digest not in _UNPACKED:
+            device = own_device(torch.device(packed.device))
+            voters: Voters = _load(packed.content, packed.classes)
+            if device != net_device(voters.net):
+                to_device(voters.net, device)
+            _UNPACKED.clear()
+            _UNPACKED[packed.digest] = voters
+        return _UNPACKED[packed.digest]
+
+
+def _load(content: Any, classes: str) -> Any:
+    """Load bytes that the caller pickled a moment ago; explain where a class is missing."""
+    try:
+        return pickle.loads(content)
+    except (ImportError, AttributeError) as error:
+        raise RuntimeError(
+            f"A worker cannot build the net or its noise, {classes}: {error}. "
+            "Install the module that is missing on every worker, define the class in the "
+            "script itself, or send the module along: "
+            "cloudpickle.register_pickle_by_value(module)."
+        ) from error
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Device of this worker: the workers of a machine take its GPUs by turns.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device of the net in the caller's process.
+
+    Returns
+    -------
+    device : torch.device
+        The same, unless it is a GPU. Else the GPU with the number of this worker, modulo
+        the number of GPUs that the worker sees: the only one under dask-cuda and ray.
+
+    Raises
+    ------
+    RuntimeError
+        If the net was on a GPU, and this worker sees none.
+    """
+    if device.type != "cuda":
+        return device
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not n_devices:
+        raise RuntimeError(
+            f"The net is on {device}, but a worker sees no GPU, and on a CPU its votes "
+            "would be others. Give every worker a GPU, with dask-cuda or with "
+            "parallel_config(backend='ray', ray_remote_args={'num_gpus': 1}), or move the "
+            "net to the CPU."
+        )
+    number = _worker_number()
+    if number is None:
+        return torch.device("cuda", min(device.index or 0, n_devices - 1))
+    return torch.device("cuda", number % n_devices)
+
+
+def _worker_number() -> int | None:
+    """Number in the name that multiprocessing, loky or dask gave this worker."""
+    names = [multiprocessing.current_process().name]
+    if "distributed" in sys.modules:
+        with contextlib.suppress(ValueError):  # this process is none of dask's workers
+            names.append(str(sys.modules["distributed"].get_worker().name))
+    numbers = [re.search(r"\d+$", name) for name in names]
+    return next((int(number.group()) for number in numbers if number), None)

@@ -28,11 +28,11 @@ from rs4a.bounds import ClopperPearson
 from rs4a.networks import make_network
 from rs4a.noises import Uniform
 from rs4a.noises.streams import stream_keys
-from rs4a.utils.describe import describe_plain
+from rs4a.utils.describe import describe
 from rs4a.voting.plans import VoteBudget, draw_votes
-from rs4a.voting.remote import pack_voters
 from rs4a.voting.store import VoteStore
 from rs4a.voting.voters import Voters
+from rs4a.voting.workers import pack_voters
 
 N_VOTES = 1000
 
@@ -106,9 +106,9 @@ def image(n_images, rounds):
     """What an image costs besides its votes, small and large ones."""
     clf = classifier(images(2))
     voters = Voters(clf.estimator_, clf.noise_, None, n_classes=10, batch_size=1024)
-    X, plan = images(100), VoteBudget(64, n_estimation=N_VOTES)
+    X, budget = images(100), VoteBudget(64, n_estimation=N_VOTES)
     with voters:
-        drawing = seconds(lambda: draw_votes(voters, X, stream_keys(X, 0), plan))
+        drawing = seconds(lambda: draw_votes(voters, X, stream_keys(X, 0), budget))
     packed = pack_voters(voters)
     sending = seconds(lambda: pickle.dumps(packed))
     print(f"{1000 * drawing / len(X):9.4f} ms to draw 1064 votes of a 1 x 28 x 28 image")
@@ -126,7 +126,7 @@ def other_costs(X):
     return {
         "send": lambda: pickle.loads(pickle.dumps(X)),
         "hash": lambda: stream_keys(X, 0),
-        "name the votes of": lambda: [describe_plain("net", name, 64, 0) for name in names],
+        "name the votes of": lambda: [describe("net", name, 64, 0) for name in names],
         "write the votes of": lambda: [store.save(name, votes) for name in names],
         "read the votes of": lambda: [store.load(name, votes.shape) for name in names],
     }

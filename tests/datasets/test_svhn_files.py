@@ -71,7 +71,7 @@ def test_other_content_is_refused(tmp_path, content, message):
 def test_missing_and_damaged_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"Found no train_32x32.mat in {tmp_path}"):
         load_svhn(tmp_path)
-    with pytest.raises(ValueError, match="split must be 'train', 'test' or 'extra', got 1"):
+    with pytest.raises(ValueError, match="split must be .* or 'extra', got 1"):
         load_svhn(tmp_path, split=1)
     path = tmp_path / "train_32x32.mat"
     savemat(path, {"X": IMAGES, "y": LABELS}, do_compression=True)

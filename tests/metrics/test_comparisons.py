@@ -10,7 +10,7 @@ from scipy import stats
 
 from rs4a import Certification
 from rs4a.metrics import certified_accuracy_score, compare_certified
-from rs4a.metrics.comparisons import paired_interval
+from rs4a.metrics.comparisons import _paired_interval
 from rs4a.noises import Gaussian, Uniform
 from rs4a.records import BoundRecord
 
@@ -192,6 +192,6 @@ def test_paired_interval_covers_nearly_as_often_as_it_says(n, shares):
     )
     law = np.where(i + j <= n, law, 0.0)
     assert law.sum() == pytest.approx(1.0)
-    low, high = paired_interval(i, j, n, 0.95)
+    low, high = _paired_interval(i, j, n, 0.95)
     covered = (low <= shares[0] - shares[1]) & (shares[0] - shares[1] <= high)
     assert 0.94 < (law * covered).sum() < 0.98

@@ -24,7 +24,7 @@ def parameters(function):
 
 
 def constructors(display):
-    return [getattr(display, name) for name in vars(display) if name.startswith("from_")]
+    return [getattr(display, name) for name in dir(display) if name.startswith("from_")]
 
 
 @pytest.mark.parametrize("display", DISPLAYS)

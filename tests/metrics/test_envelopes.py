@@ -134,7 +134,7 @@ def test_panels_can_be_given():
     assert list(display.axes_) == list(axes)
     assert names_in(axes[0].get_legend()) == ["Laplace", "Uniform"]
     assert not display.figure_.legends
-    with pytest.raises(ValueError, match="ax must be 2 matplotlib Axes.* got 1"):
+    with pytest.raises(ValueError, match="ax must be None or 2 Axes, one per panel, got 1"):
         SigmaCurvesDisplay.from_results(RESULTS, ax=axes[:1])
 
 

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from rs4a import Certification, SmoothedClassifier
 from rs4a.bounds import ClopperPearson, ConfidenceSequence
 from rs4a.metrics import jointly_certified
-from rs4a.metrics.scores import certified_hits
+from rs4a.metrics.predictions import certified_hits
 from rs4a.noises import Gaussian, Splitting, Uniform
 from rs4a.records import BoundRecord
 
@@ -81,7 +81,7 @@ def test_marks_those_of_the_wealth_of_a_sequence():
 def smallest_alphas(record, norm):
     """p-values by bisection: the smallest alpha that certifies each input, rounded up."""
     low, high = np.full(len(record), 1e-12), np.ones(len(record))
-    for _ in range(30):
+    for _ in range(20):
         middle = np.sqrt(low * high)
         enough = np.array(
             [

@@ -103,6 +103,7 @@ def test_search_over_numbers_inside_the_parameter_objects(clf, data):
     assert search.fit(*data).best_params_["estimator__max_epochs"] == 5
 
 
+@pytest.mark.slow
 def test_parallel_search_gives_the_same_scores(clf, data):
     grid = {"noise__sigma": [0.2, 0.4]}
     options = {"scoring": SCORING, "refit": False, "cv": 2, "error_score": "raise"}

@@ -161,13 +161,9 @@ def test_classes_without_weight_are_left_out_and_all_right_is_exactly_one():
 @pytest.mark.parametrize(
     ("weights", "error"),
     [
-        ([1.0] * 4, "must have 5 entries.*got 4"),
-        (1.0, "must hold 5 numbers"),
-        (["a"] * 5, "must hold 5 numbers"),
-        ([1, 1, 1, 1, -1], r"finite numbers of at least 0, got -1\.0"),
-        ([1, 1, 1, 1, None], "finite numbers of at least 0, got nan"),
-        ([1, 1, 1, 1, np.inf], "finite numbers of at least 0, got inf"),
-        ([0] * 5, "positive sum"),
+        ([1.0] * 4, r"one number for each of the 5 inputs.* got shape \(4,\)"),
+        (["a"] * 5, "one number for each of the 5 inputs.* dtype <U1"),
+        ([1, 1, 1, 1, -1], "must be finite and at least 0, got -1"),
     ],
 )
 def test_bad_weights(weights, error):
@@ -199,15 +195,13 @@ class Log:
         return self.radii
 
 
-def test_interval_over_classes_covers_and_weights_have_none():
+def test_interval_over_classes():
     y, record = unbalanced()
     low, high = certified_accuracy_interval(y, record, radius=0.5, average="macro")
     each = [
         binomial_interval(np.array(share), n, 0.975) for share, n in ((1, 97), (1 / 3, 3))
     ]
     assert (low, high) == tuple(np.mean(each, axis=0))
-    with pytest.raises(ValueError, match="sample_weight must be None: weighted inputs"):
-        certified_accuracy_interval(y, record, radius=0.5, sample_weight=[1.0] * 100)
 
 
 # Records without inputs

@@ -27,7 +27,7 @@ def test_print(record):
     text = str(record)
     assert text == record.summary() == Certification.summary(record)
     assert text.splitlines()[0] == "5 inputs under Uniform(lambd=1.0)"
-    assert "estimation votes: 5000, 1000 an input" in text
+    assert "estimation votes: 5000, 1000 per input" in text
     assert "abstained: 1 of 5" in text
     # Rounded down: radii are 0.986..., 0.95..., 0.74..., 0 and 0.986...
     radius = np.sort(record.radius())
@@ -42,7 +42,7 @@ def test_labels_and_radii(record):
     assert "  l1 radius 0.5: 60.0% (14.6% to 94.8%)" in text
     with pytest.raises(ValueError, match="y_true must have 5 entries"):
         record.summary([0, 0])
-    with pytest.raises(ValueError, match="radii need y_true"):
+    with pytest.raises(ValueError, match="radii must be None without y_true"):
         record.summary(radii=[0.5])
     with pytest.raises(ValueError, match="radius must be at least 0"):
         record.summary(LABELS, radii=[-1.0])
@@ -73,7 +73,7 @@ def test_numbers_of_votes_and_html():
         bound=ConfidenceSequence(),
         adaptive=True,
     )
-    assert "estimation votes: 1060, 60 to 1000 an input" in str(adaptive)
+    assert "estimation votes: 1060, 60 to 1000 per input" in str(adaptive)
     assert adaptive._repr_html_() == f"<pre>{adaptive}</pre>"
     assert repr(adaptive).startswith("Certification(n=2, noise=Uniform(lambd=1.0)")
 
@@ -170,7 +170,7 @@ def test_rows_of_classes_and_a_warning_of_one_answer():
         weighted = record.summary(y, radii=[0.5], sample_weight=[1.0] * 97 + [97 / 3] * 3)
     assert "weighted, without an interval" in weighted
     assert weighted.splitlines()[8] == "  l1 radius 0.5: 50.0%"
-    with pytest.raises(ValueError, match="sample_weight needs y_true"):
+    with pytest.raises(ValueError, match="sample_weight must be None without y_true"):
         record.summary(sample_weight=[1.0] * 100)
     assert "each class" not in record.summary(["paid"] * 100)
 

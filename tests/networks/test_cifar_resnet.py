@@ -29,7 +29,7 @@ def by_hand(net, X):
         for block in group:
             residual = block.bn2(block.conv2(relu(block.bn1(block.conv1(planes)))))
             beside = planes
-            if residual.shape != planes.shape and block.downsample is not None:
+            if isinstance(block.downsample, torch.nn.Sequential):
                 beside = block.downsample(planes)
             elif residual.shape != planes.shape:
                 beside = torch.zeros_like(residual)

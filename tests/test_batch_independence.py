@@ -357,7 +357,7 @@ class Decides(Ranges):
         return nn.functional.one_hot(super().forward(X).argmax(dim=1), 2).float()
 
 
-@pytest.mark.parametrize(("module", "n_rows"), [(Ranges, 105), (Decides, 297)])
+@pytest.mark.parametrize(("module", "n_rows"), [(Ranges, 89), (Decides, 281)])
 def test_strangers_come_last_and_the_trial_is_short(module, n_rows):
     net = frozen(module, [0, 1]).estimator
     assert not depends_on_batch(net, X, Uniform(sigma=0.1), 2)

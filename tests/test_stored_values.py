@@ -38,8 +38,8 @@ class OwnObjective(NoiseAugmentation):
 )  # fmt: skip
 def test_values_come_back(value):
     writer = JsonWriter()
-    plain = json.loads(json.dumps(writer.write(value), allow_nan=False))
-    back = JsonReader(writer.tensors, {}).read(plain)
+    stored = json.loads(json.dumps(writer.write(value), allow_nan=False))
+    back = JsonReader(writer.tensors, {}).read(stored)
     assert back == value
     assert repr(back) == repr(value)
 
@@ -76,8 +76,8 @@ def test_own_classes():
 
 def test_what_no_file_can_hold_is_named():
     inside = {"a": (1, [OwnNoise]), "b": lambda: 0}
-    plain = JsonWriter().write(inside)
-    assert [name.rpartition(".")[2] for name in unknown_names(plain)] == [
+    stored = JsonWriter().write(inside)
+    assert [name.rpartition(".")[2] for name in unknown_names(stored)] == [
         "OwnNoise",
         "<lambda>",
     ]
@@ -87,18 +87,18 @@ def test_what_no_file_can_hold_is_named():
 
 
 def test_strings_are_never_mistaken_for_names():
-    plain = JsonWriter().write({"unknown": "x", "object": ["y", []], "thing": "z"})
-    assert unknown_names(plain) == []
+    stored = JsonWriter().write({"unknown": "x", "object": ["y", []], "thing": "z"})
+    assert unknown_names(stored) == []
 
 
 def test_objects_of_ones_own_are_read_by_the_class_that_is_given():
     noise = OwnNoise(sigma=np.float64(0.5))
-    plain = JsonWriter().write(noise)
-    assert unknown_names(plain) == ["OwnNoise"]
-    assert unknown_names(plain, own_classes(noise)) == []
+    stored = JsonWriter().write(noise)
+    assert unknown_names(stored) == ["OwnNoise"]
+    assert unknown_names(stored, own_classes(noise)) == []
     with pytest.raises(KeyError, match="OwnNoise"):
-        JsonReader({}, {}).read(plain)
-    back = JsonReader({}, own_classes(noise)).read(plain)
+        JsonReader({}, {}).read(stored)
+    back = JsonReader({}, own_classes(noise)).read(stored)
     assert type(back) is OwnNoise
     assert repr(back) == repr(noise)
 
