@@ -383,6 +383,26 @@ def test_nobody_hears_of_strangers():
     assert heard == []
 
 
+class FarCentres(nn.Linear):
+    """Goes by the batch only where the noise is large."""
+
+    def __init__(self):
+        super().__init__(4, 2)
+
+    def forward(self, X):
+        return super().forward(X - X.mean(dim=0) if X.abs().median() > 20.0 else X)
+
+
+def test_another_noise_needs_another_trial():
+    base = frozen(FarCentres, [0, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        smoothed(base).certify(X[:3])
+    for _ in range(2):  # a failed trial is repeated
+        with pytest.warns(CertificationWarning, match="changes with what else is in its"):
+            smoothed(base, noise=Gaussian(sigma=100.0)).certify(X[:3])
+
+
 def test_the_trial_leaves_the_modules_alone(net):
     net.module_.train()
     depends_on_batch(net, X, NOISE, 2)

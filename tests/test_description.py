@@ -215,6 +215,16 @@ def test_what_python_has_itself_is_known():
     assert not _is_known("__main__")
 
 
+def test_code_of_a_module_that_is_not_loaded_counts(monkeypatch):
+    """A module of the user's that had the name of one of Python's, sent by cloudpickle."""
+    monkeypatch.delitem(sys.modules, "turtledemo", raising=False)
+    one, other = (
+        types.FunctionType(each.__code__, {"__name__": "turtledemo"}, "f")
+        for each in (lambda x: x + 1, lambda x: x + 2)
+    )
+    assert describe(one) != describe(other)
+
+
 # What changes no answer
 
 

@@ -1,11 +1,13 @@
 """Names of version 0.1.0: the old path works and warns once, or says what to do instead."""
 
 import importlib
+import pickle
 import subprocess
 import sys
 
 import pytest
 
+from rs4a import Certification, noises
 from rs4a.utils.moved import _ENDED, _MOVED
 
 NAMES = [(module, name) for module, names in _MOVED.items() for name in names]
@@ -52,6 +54,20 @@ def test_old_statements_work_in_a_fresh_process():
     )
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert run.stderr.decode().count("DeprecationWarning: rs4a") == 2
+
+
+@pytest.mark.parametrize("name", ["Exp1", "Exp2", "ExpInf", "UniformBall"])
+def test_pickled_records_of_0_1_0_load(name):
+    places = {"Exp1": "cross_polytope", "ExpInf": "cubical"}
+    record = Certification.from_counts(
+        [[90, 10]], labels=[0], noise=getattr(noises, name)(sigma=0.5), dim=4
+    )
+    new = f"c{type(record.noise).__module__}\n".encode()
+    old = f"crs4a.noises.{places.get(name, 'spherical')}\n".encode()
+    content = pickle.dumps(record, protocol=0)
+    assert content.count(new) == 1
+    again = pickle.loads(content.replace(new, old))
+    assert type(again.noise) is type(record.noise)
 
 
 def test_new_paths_do_not_warn():

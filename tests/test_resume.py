@@ -22,6 +22,7 @@ from skorch.callbacks import (
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
 from torch import nn
+from torch.utils.data import WeightedRandomSampler
 
 from rs4a import SmoothedClassifier
 from rs4a.callbacks import ResumeTraining
@@ -277,6 +278,7 @@ class OwnLoss(NeuralNetClassifier):
         (range(3), range(4)),
         (torch.float32, torch.float16),
         ({1, 2}, {1, 3}),
+        (WeightedRandomSampler([1.0, 1.0], 2), WeightedRandomSampler([1.0, 0.0], 2)),
     ],
 )
 def test_descriptions_tell_values_apart(one, other):

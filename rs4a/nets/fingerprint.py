@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from skorch import NeuralNet
 from torch.distributions import Distribution
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from rs4a.nets.modules import NO_SETTINGS, learned_criteria, own_state, roots
 from rs4a.noises import Noise
@@ -161,10 +161,15 @@ class _WithoutModules(_Values):
         return type(module)
 
 
+#: Objects of torch that are the same on every machine.
+_VALUES = (
+    torch.nn.Module, torch.Tensor, torch.dtype, tuple, Distribution, Dataset, Sampler,
+)  # fmt: skip
+
+
 def _is_torchs_own(thing: Any) -> bool:
     """Whether an object is of torch, and depends on the machine."""
-    values = torch.nn.Module | torch.Tensor | torch.dtype | tuple | Distribution | Dataset
-    return _package(type(thing)) == "torch" and not isinstance(thing, values)
+    return _package(type(thing)) == "torch" and not isinstance(thing, _VALUES)
 
 
 def _package(kind: type) -> str:

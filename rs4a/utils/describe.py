@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import logging
+import os
 import sys
 import sysconfig
 import threading
@@ -35,7 +36,11 @@ _VERSIONED = (
 )  # fmt: skip
 _KNOWN_ROOTS = {"sklearn", "torchgen", "rs4a", *_VERSIONED}
 #: Where the modules of Python lie, and those of them in C.
-_STANDARD_FOLDERS = (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
+_STANDARD_FOLDERS = tuple(
+    os.path.join(folder, "")
+    for folder in (sysconfig.get_path("stdlib"), sysconfig.get_config_var("DESTSHARED"))
+    if folder
+)
 #: Attributes of a class that Python adds to those that its author wrote.
 _NOT_CODE = {
     "__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__qualname__",
@@ -117,9 +122,10 @@ def _is_known(module: str | None) -> bool:
     if root not in sys.stdlib_module_names:
         return root in _KNOWN_ROOTS
     # A file of the user may have the name of a module of Python.
-    file = getattr(sys.modules.get(root), "__file__", None)
-    return file is None or (
-        file.startswith(tuple(filter(None, _STANDARD_FOLDERS))) and "-packages" not in file
+    spec = getattr(sys.modules.get(root), "__spec__", None)
+    place = str(getattr(spec, "origin", None))
+    return place in ("built-in", "frozen") or (
+        place.startswith(_STANDARD_FOLDERS) and "-packages" not in place
     )
 
 

@@ -28,6 +28,17 @@ _MOVED = {
     "rs4a.networks": {
         "load_checkpoint": "rs4a.persistence:load_checkpoint",
     },
+    # Pickled records of 0.1.0 name these modules.
+    "rs4a.noises.cross_polytope": {"Exp1": "rs4a.noises:Exp1"},
+    "rs4a.noises.cubical": {
+        "ExpInf": "rs4a.noises:ExpInf",
+        "PowInf": "rs4a.noises:PowInf",
+    },
+    "rs4a.noises.spherical": {
+        "Exp2": "rs4a.noises:Exp2",
+        "Pow2": "rs4a.noises:Pow2",
+        "UniformBall": "rs4a.noises:UniformBall",
+    },
     "rs4a.persistence": {
         "classifier_from_checkpoint": "rs4a:SmoothedClassifier.from_checkpoint",
         "load_classifier": "rs4a:SmoothedClassifier.load",

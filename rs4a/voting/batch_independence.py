@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from rs4a.nets.fingerprint import fingerprint
+from rs4a.nets.fingerprint import digest_of_values, fingerprint
 from rs4a.nets.inference import Inference
 from rs4a.nets.outputs import evaluating, infer_scores, without_gradients
 from rs4a.noises import Noise
@@ -16,8 +16,8 @@ from rs4a.utils.user_warnings import warn_user
 
 #: Inputs that are tried, and noisy copies in a batch: two of each input.
 _TRIED, _BATCH = 8, 16
-#: Digest, inference and number of classes with which a net passed its trial.
-_PASSED: WeakKeyDictionary[Any, tuple[str, str, int]] = WeakKeyDictionary()
+#: The last conditions under which a net passed its trial: see `check_batch_independence`.
+_PASSED: WeakKeyDictionary[Any, tuple[Any, ...]] = WeakKeyDictionary()
 
 
 # Before the votes
@@ -26,7 +26,9 @@ _PASSED: WeakKeyDictionary[Any, tuple[str, str, int]] = WeakKeyDictionary()
 def check_batch_independence(
     net: Any, X: Any, noise: Noise, n_classes: int, inference: Inference | None
 ) -> tuple[bool, str]:
-    """Try a net, and again only after its weights, settings or inference changed.
+    """Try a net, and again only under other conditions.
+
+    Conditions are weights, settings, inference, noise and the shape of an input.
 
     Parameters
     ----------
@@ -58,8 +60,9 @@ def check_batch_independence(
     CertificationWarning
         If the net depends on the batch.
     """
-    digest, settings = fingerprint(net), str(inference)
-    if _PASSED.get(net) == (digest, settings, n_classes):
+    digest = fingerprint(net)
+    conditions = str(inference), digest_of_values(noise), X.shape[1:], n_classes
+    if _PASSED.get(net) == (digest, *conditions):
         return False, digest
     depends = depends_on_batch(net, X, noise, n_classes)
     digest = fingerprint(net)  # the first forward pass may build parts of a module
@@ -70,7 +73,7 @@ def check_batch_independence(
             "mode. The net is no function of one input, so no certificate holds for it."
         )
     else:
-        _PASSED[net] = digest, settings, n_classes
+        _PASSED[net] = digest, *conditions
     return depends, digest
 
 
