@@ -337,14 +337,14 @@ class Noise(BaseEstimator, ABC):
 
         prob_runner_up : array-like of the shape of `prob_lower`, default=None
             Upper bound on the probability of every other class, for noises with a
-            two-bound radius (:class:`~rs4a.noises.capabilities.TwoBounds`). None:
+            two-bound radius (``rs4a.noises.capabilities.TwoBounds``). None:
             1 - `prob_lower`.
 
         reach : array-like of shape (..., k), default=None
             For an attack that must stay in a box: the farthest move of the coordinates of
             each input, the largest first, in units of X. Coordinates beyond the k-th move
             at most as far as the k-th. The radius then holds within the box, for noises
-            with a box radius (:class:`~rs4a.noises.capabilities.InBox`). None: no box.
+            with a box radius (``rs4a.noises.capabilities.InBox``). None: no box.
 
         Returns
         -------
