@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def read_weights(path: Path) -> tuple[State, dict[str, Any] | None, str | None]:
             metadata, content = _read_safetensors(path)
             header = _header_of_0_1_0(metadata)
         else:
+            _check_uncompressed(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many ways
         raise ValueError(
@@ -145,6 +147,15 @@ def _is_safetensors(path: Path) -> bool:
     """Whether a file begins with the length of a JSON object, and the object."""
     with path.open("rb") as file:
         return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+
+
+def _check_uncompressed(path: Path) -> None:
+    """Refuse archives that grow when they are read; torch writes no such archive."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > path.stat().st_size:
+            raise ValueError(f"it would grow to {size} bytes")
 
 
 def _header_of_0_1_0(metadata: dict[str, str]) -> dict[str, Any] | None:

@@ -605,7 +605,7 @@ def test_outputs_without_weights_are_refused(tmp_path):
         load_checkpoint(path)
 
 
-def test_compressed_weights_are_refused(tmp_path):
+def test_compressed_weights_are_refused(tmp_path, monkeypatch):
     """torch would read them, into a thousand times as much memory."""
     plain, path = tmp_path / "plain.pt", tmp_path / "x.pt"
     torch.save({"model.weight": torch.zeros(1_000_000)}, plain)
@@ -616,7 +616,8 @@ def test_compressed_weights_are_refused(tmp_path):
         for name in source.namelist():
             target.writestr(name, source.read(name))
     assert torch.load(path, weights_only=True)["model.weight"].shape == (1_000_000,)
-    with pytest.raises(ValueError, match="x.pt has 4000000 bytes of weights in a file of"):
+    monkeypatch.delattr(torch, "load")  # no memory is taken before
+    with pytest.raises(ValueError, match="x.pt is not a whole file .* ValueError in"):
         load_checkpoint(path)
 
 
