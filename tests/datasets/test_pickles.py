@@ -9,7 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import python2_pickle
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rs4a.datasets import load_cifar10, load_tiny_images_500k
@@ -177,6 +177,7 @@ OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
 
 
 @pytest.mark.filterwarnings("ignore:.*escape sequence")  # of pickletools
+@settings(max_examples=30)
 @given(data=st.data())
 def test_any_damage_gives_data_or_a_value_error(read, data):
     content = bytearray(data.draw(st.sampled_from(VALID)))
@@ -188,6 +189,7 @@ def test_any_damage_gives_data_or_a_value_error(read, data):
 
 
 @pytest.mark.filterwarnings("ignore:.*escape sequence")  # of pickletools
+@settings(max_examples=50)
 @given(parts=st.lists(st.sampled_from(OPCODES) | st.binary(max_size=3)))
 def test_any_bytes_give_data_or_a_value_error(read, parts):
     with contextlib.suppress(ValueError):
