@@ -213,6 +213,8 @@ def _check_fits(arguments: dict[str, Any], state: State) -> None:
     network.load_state_dict(state, strict=True, assign=True)
     if bad := [name for name, each in state.items() if not each.isfinite().all()]:
         raise ValueError(f"it has weights that are not finite: {bad[:3]}.")
+    if bad := [name for name, each in state.items() if each.is_complex()]:
+        raise ValueError(f"it has weights that are complex: {bad[:3]}.")
 
 
 def _shape(arguments: dict[str, Any]) -> DatasetShape:

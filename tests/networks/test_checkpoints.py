@@ -626,9 +626,10 @@ def test_weights_of_rare_dtypes_are_refused_or_read(small, tmp_path):
     bias = small[1]["model.module.fc.bias"]
     torch.save({**small[1], "model.module.fc.bias": bias.half()}, path)
     assert load_checkpoint(path).module_.model.fc.bias.dtype == torch.float32
-    torch.save({**small[1], "model.module.fc.bias": bias.to(torch.float8_e4m3fn)}, path)
-    with pytest.raises(ValueError, match="x.pt cannot be loaded: "):
-        load_checkpoint(path)
+    for dtype in (torch.float8_e4m3fn, torch.complex64):
+        torch.save({**small[1], "model.module.fc.bias": bias.to(dtype)}, path)
+        with pytest.raises(ValueError, match="x.pt cannot be loaded: "):
+            load_checkpoint(path)
 
 
 # Statistics that are not in the file
