@@ -32,8 +32,6 @@ from rs4a.voting.store import VoteStore, store_folder
 from rs4a.voting.voters import Voters
 from rs4a.voting.workers import n_workers
 
-__all__ = ["Procedure", "certify", "selection_counts"]
-
 #: Batch size that requests are planned by where a store keeps their votes. The store finds
 #: votes by the request, so requests must not depend on the user's batch size.
 _KEPT_BATCH = 1024

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from rs4a.noises import AdditiveNoise, Noise
 
-__all__ = ["Ball", "ascend", "check_additive", "project", "soft_vote_loss", "steepest"]
-
 #: Share of the coordinates that an l1 step moves.
 _L1_SHARE = 16
 

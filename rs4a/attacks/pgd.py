@@ -36,8 +36,6 @@ from rs4a.noises.streams import stream_keys
 from rs4a.radii.rounding import FloatArray
 from rs4a.utils.checks import check_box, check_norm, format_norm
 
-__all__ = ["PGD"]
-
 Float32Array = NDArray[np.float32]
 
 #: Largest distance with which float32 can calculate.

@@ -14,8 +14,6 @@ from scipy.io import loadmat
 from rs4a.datasets.images import RandomCropAndFlip
 from rs4a.datasets.loading import Request, check_images, check_labels, loader
 
-__all__ = ["load_cifar10", "load_imagenet32", "load_svhn", "load_tiny_images_500k"]
-
 _IMAGE_BYTES = 3 * 32 * 32
 _BY_HAND_32 = (
     "Register at https://image-net.org, download the data at 32x32 pixels and give their "

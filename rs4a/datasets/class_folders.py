@@ -11,8 +11,6 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import is_image_file
 
-__all__ = ["ClassFolders"]
-
 #: A synset of WordNet, as n01440764 for the tench.
 _WNID = re.compile(r"n\d{8}")
 

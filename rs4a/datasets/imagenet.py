@@ -4,8 +4,6 @@ from typing import Any
 
 from rs4a.datasets.loading import Request, loader
 
-__all__ = ["load_imagenet"]
-
 _BY_HAND = (
     "Register at https://image-net.org, download ILSVRC 2012 and give its folder as root."
 )

@@ -10,8 +10,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset
 
-__all__ = ["ImageDataset", "RandomCropAndFlip", "as_fractions"]
-
 
 def as_fractions(values: NDArray[np.uint8], max_value: Any = 255) -> NDArray[np.float32]:
     """Return bytes as C-contiguous float32 in [0, 1]: the nearest to value / max_value."""

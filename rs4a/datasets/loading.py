@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs4a.datasets.images import ImageDataset
 
-__all__ = ["Request", "Root", "check_images", "check_labels", "loader"]
-
 Root = str | os.PathLike[str] | None
 
 

@@ -14,8 +14,6 @@ from sklearn.model_selection import train_test_split
 from rs4a.datasets.images import RandomCropAndFlip
 from rs4a.datasets.loading import Request, check_labels, loader
 
-__all__ = ["load_digits_images", "load_fashion_mnist", "load_mnist"]
-
 #: Where Debian's package dataset-fashion-mnist puts the files.
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 

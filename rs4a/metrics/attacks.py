@@ -22,8 +22,6 @@ from rs4a.metrics.scorers import certifiable
 from rs4a.metrics.scores import certified_accuracy_score, check_confidence
 from rs4a.utils.checks import check_norm, format_norm
 
-__all__ = ["AttackDisplay", "attack_score"]
-
 _MAX_VOTES = 1000
 #: Probability of the top class at which a label is certain.
 _CERTAIN = 0.501

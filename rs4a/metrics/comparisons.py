@@ -17,8 +17,6 @@ from rs4a.metrics.predictions import (
 )
 from rs4a.utils.checks import check_in_range, format_norm
 
-__all__ = ["CertifiedComparison", "compare_certified"]
-
 #: Columns of a table, and their names where it is printed.
 _SHOWN = {
     "accuracy_a": "a", "accuracy_b": "b", "difference": "a - b", "low": "low",

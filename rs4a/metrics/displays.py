@@ -22,8 +22,6 @@ from rs4a.metrics.scores import certified_accuracy_score, check_confidence
 from rs4a.noises import Noise
 from rs4a.utils.checks import check_norm
 
-__all__ = ["CertifiedAccuracyDisplay", "RadiusDisplay"]
-
 
 @dataclass(eq=False, repr=False)
 class CertifiedAccuracyDisplay(AccuracyDisplay):

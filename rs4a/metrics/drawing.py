@@ -15,12 +15,6 @@ from rs4a.metrics.predictions import CertifiedPredictions
 from rs4a.metrics.scores import binomial_interval
 from rs4a.utils.checks import format_norm
 
-__all__ = [
-    "AccuracyDisplay", "Display", "ShareDisplay", "draw_bands", "draw_lines",
-    "label_panels", "label_radii", "line_style", "marker_style", "n_lines", "panel_axes",
-    "radius_grid", "radius_label",
-]  # fmt: skip
-
 #: Dashes of lines, so that lines differ in black and white.
 _LINE_STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
 _MARKERS = ["o", "s", "^", "D", "v", "P"]

@@ -15,12 +15,6 @@ from rs4a.inputs.arrays import as_array, check_weights
 from rs4a.noises import Noise
 from rs4a.utils.checks import check_norm
 
-__all__ = [
-    "CertifiedPredictions", "NamedResult", "Result", "certified_hits", "check_average",
-    "check_certified", "check_results", "common_norm", "comparable_labels",
-    "input_weights", "mean_over_inputs", "noise_name", "rows_by_class", "true_labels",
-]  # fmt: skip
-
 
 class CertifiedPredictions(Protocol):
     """Interface of a `Certification`, a `BoundRecord` or a `CertificationLog`."""

@@ -21,8 +21,6 @@ from rs4a.metrics.drawing import Display, draw_lines
 from rs4a.metrics.scorers import certifiable
 from rs4a.nets.outputs import check_is_net, evaluating, to_net, without_gradients
 
-__all__ = ["NoisePropagationDisplay", "noise_propagation"]
-
 #: More names do not fit below the axis; fewer names are slanted, as these are read easily.
 _MAX_TICKS = 30
 _MAX_SLANTED = 12

@@ -22,8 +22,6 @@ from rs4a.metrics.scores import (
 from rs4a.utils.checks import check_norm
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["certifiable", "make_certified_scorer", "warn_of_one_answer"]
-
 #: Steps of a pipeline that leave the inputs as they are.
 _NOTHING = (None, "passthrough")
 _AVERAGING = (certified_accuracy_score, average_certified_radius, abstention_rate)

@@ -18,12 +18,6 @@ from rs4a.metrics.predictions import (
 )
 from rs4a.utils.checks import check_in_range
 
-__all__ = [
-    "abstention_rate", "average_certified_radius", "binomial_interval",
-    "certified_accuracy_interval", "certified_accuracy_score", "check_confidence",
-    "jointly_certified",
-]  # fmt: skip
-
 
 def certified_accuracy_score(
     y_true: ArrayLike,

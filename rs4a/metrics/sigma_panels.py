@@ -24,8 +24,6 @@ from rs4a.metrics.drawing import (
 from rs4a.metrics.predictions import NamedResult, Result, check_results, common_norm
 from rs4a.metrics.tables import best_accuracies
 
-__all__ = ["EnvelopeDisplay", "PredictionDisplay", "SigmaCurvesDisplay"]
-
 _SIGMA = attrgetter("sigma")
 #: By name, the values of one panel.
 _Values = Mapping[str, NDArray[np.float64]]

@@ -14,11 +14,6 @@ from rs4a.metrics.predictions import NamedResult, Result, check_results, common_
 from rs4a.metrics.scores import certified_accuracy_score
 from rs4a.utils.checks import format_norm
 
-__all__ = [
-    "best_accuracies", "certified_accuracy_frame", "certified_accuracy_table",
-    "format_accuracy_table",
-]  # fmt: skip
-
 
 def certified_accuracy_frame(
     results: Iterable[Result],

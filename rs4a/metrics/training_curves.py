@@ -19,8 +19,6 @@ from rs4a.metrics.drawing import (
     panel_axes,
 )
 
-__all__ = ["AccuracyAgainstSigmaDisplay", "TrainingLossDisplay"]
-
 _COLUMNS = ["noise", "sigma", "train_accuracy", "test_accuracy"]
 #: Approximate number of markers per line.
 _MARKS = 12

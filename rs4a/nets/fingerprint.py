@@ -15,14 +15,6 @@ from rs4a.nets.modules import NO_SETTINGS, learned_criteria, own_state, roots
 from rs4a.noises import Noise
 from rs4a.utils.describe import Describer, closed_over, codes_in
 
-__all__ = [
-    "different_settings",
-    "digest_of_values",
-    "fingerprint",
-    "noise_of_training",
-    "remember_noise",
-]
-
 
 def fingerprint(net: Any) -> str:
     """Digest of a net: its modules' classes, weights and settings.

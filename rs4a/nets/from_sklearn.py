@@ -18,8 +18,6 @@ from threadpoolctl import ThreadpoolController
 
 from rs4a.nets.outputs import class_indices
 
-__all__ = ["check_fitted", "is_sklearn_classifier", "predicting_net", "table_of"]
-
 
 def is_sklearn_classifier(estimator: Any) -> bool:
     """Whether an estimator is a classifier, and neither a skorch net nor a torch module.

@@ -9,16 +9,6 @@ from typing import Any
 import torch
 from skorch import NeuralNet, NeuralNetClassifier
 
-__all__ = [
-    "NO_SETTINGS",
-    "all_modules",
-    "hidden_modules",
-    "learned_criteria",
-    "modules_in",
-    "own_state",
-    "roots",
-]
-
 #: Attributes of a module that are not settings: its parts, its mode, and torch's own.
 NO_SETTINGS = {name for name in vars(torch.nn.Module()) if not name.endswith("_hooks")}
 #: Attributes of a net that are skorch's or this library's, and change no vote.

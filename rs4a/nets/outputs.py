@@ -17,25 +17,6 @@ from rs4a.nets.inference import Inference, optimized
 from rs4a.nets.modules import all_modules, modules_in, own_state, roots
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = [
-    "check_is_net",
-    "check_known",
-    "check_loss",
-    "check_net",
-    "check_outputs",
-    "class_indices",
-    "evaluating",
-    "infer_log_proba",
-    "infer_scores",
-    "log_probabilities",
-    "net_device",
-    "probe",
-    "to_device",
-    "to_net",
-    "voting_nets",
-    "without_gradients",
-]
-
 #: Inputs on which a net is tried.
 _TRIED = 8
 #: Logarithm of a probability of 0, finite so that products with 0 are 0.

@@ -10,8 +10,6 @@ import torch
 from rs4a.nets.outputs import net_device
 from rs4a.utils.describe import installed_version
 
-__all__ = ["describe_run", "merge_runs", "run_settings"]
-
 _PACKAGES = ("rs4a", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "skorch")
 
 

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["DATASET_SHAPES", "DatasetShape", "dataset_shape"]
-
 
 class DatasetShape(NamedTuple):
     """Inputs in [0, 1] and classes of a data set.

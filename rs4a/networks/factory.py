@@ -14,8 +14,6 @@ from rs4a.networks.dataset_shapes import dataset_shape
 from rs4a.networks.feed_forward import MLP, AlexNet, LeNet, Linear
 from rs4a.networks.residual import CifarResNet, ResNet110, WideResNet, resnet50
 
-__all__ = ["NETWORKS", "Normalize", "make_network"]
-
 _BY_CHANNELS: dict[str, type[nn.Module]] = {
     "WideResNet": WideResNet,
     "ResNet110": ResNet110,

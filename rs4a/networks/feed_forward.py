@@ -10,8 +10,6 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
-__all__ = ["MLP", "AlexNet", "LeNet", "Linear"]
-
 
 class AlexNet(nn.Module):
     """AlexNet with small kernels, for 32x32 images.

@@ -7,8 +7,6 @@ from pathlib import PurePath
 
 from rs4a.networks.dataset_shapes import DATASET_SHAPES
 
-__all__ = ["parse_checkpoint_name"]
-
 _DATASETS = {
     **{name: name for name in DATASET_SHAPES},
     "cifar": "cifar10",

@@ -4,8 +4,6 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, relu
 
-__all__ = ["CifarResNet", "ResNet110", "WideResNet", "resnet50"]
-
 
 class CifarResNet(nn.Module):
     """Residual network for 32x32 images: three groups of 16, 32 and 64 planes.

@@ -7,8 +7,6 @@ from torch import Generator, Tensor
 
 from rs4a.noises.base import Noise
 
-__all__ = ["AdditiveNoise"]
-
 
 class AdditiveNoise(Noise):
     """Base class of smoothing noise that is added to the input.

@@ -25,8 +25,6 @@ from rs4a.utils.checks import (
     format_norm,
 )
 
-__all__ = ["Noise"]
-
 Sampler = Callable[[Tensor, Generator | None, Tensor | None], Tensor]
 #: Largest sigma, as a share of the largest number of the dtype: draws of heavy-tailed noise
 #: exceed sigma by far.

@@ -6,8 +6,6 @@ from typing import Any
 from rs4a.noises.base import Noise
 from rs4a.utils.params import known_classes
 
-__all__ = ["known_noises", "make_noise"]
-
 _SCALES = {"sigma", "lambd"}
 #: Parameters that files omit for noise that was not drawn exactly. A template without its
 #: seed is refused later, when the net is used.

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from rs4a.radii.rounding import FloatArray
 
-__all__ = ["Capability", "InBox", "Soft", "TwoBounds", "Viewer", "Views", "refuse"]
-
 #: Takes an input, the number of the first view, and memory for that view and the next ones.
 Viewer = Callable[[Tensor, int, Tensor], None]
 

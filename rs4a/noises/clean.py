@@ -8,8 +8,6 @@ from torch import Generator, Tensor
 from rs4a.noises.additive import AdditiveNoise
 from rs4a.radii.rounding import FloatArray
 
-__all__ = ["Clean"]
-
 
 class Clean(AdditiveNoise):
     """No noise: trains and predicts as the base classifier, and certifies nothing.

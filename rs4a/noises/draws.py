@@ -8,14 +8,6 @@ import math
 import torch
 from torch import Generator, Tensor
 
-__all__ = [
-    "fill_exponential_power",
-    "fill_laplace",
-    "fill_pareto",
-    "in_parts",
-    "log_gamma_draws",
-]
-
 #: Numbers that a CPU works on at once: about the size of its cache.
 _PART_NUMBERS = 2**16
 #: Exponent from which on Pareto noise is small beside its scale.

@@ -17,16 +17,6 @@ from rs4a.noises.draws import in_parts
 from rs4a.noises.integer_law import IntegerLaw
 from rs4a.radii.rounding import FloatArray
 
-__all__ = [
-    "GridNoise",
-    "check_bool",
-    "check_int",
-    "check_levels",
-    "check_on_grid",
-    "largest_support",
-    "to_steps",
-]
-
 #: Most levels: float32 tells so many numbers apart, and their sums with noise.
 _MOST_LEVELS = 2**16 - 1
 #: Most steps that an input, and a draw, may be away from 0: float32 adds and rounds them

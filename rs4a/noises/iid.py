@@ -15,8 +15,6 @@ from rs4a.noises.integer_law import IntegerLaw, gaussian_law, gaussian_support, 
 from rs4a.radii.rounding import FloatArray
 from rs4a.utils.checks import check_in_range
 
-__all__ = ["Expp", "Gaussian", "Laplace", "Pareto", "Uniform"]
-
 
 class Gaussian(GridNoise, TwoBounds, Soft):
     """Gaussian noise, the classical choice against l2 adversaries.

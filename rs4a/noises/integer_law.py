@@ -14,8 +14,6 @@ from torch import Generator, Tensor
 
 from rs4a.noises.draws import in_parts
 
-__all__ = ["IntegerLaw", "gaussian_law", "gaussian_support", "uniform_law"]
-
 #: The first bits of a word, its bucket, decide in most cases.
 _BUCKET_BITS, _OTHER_BITS = 16, 48
 _HALF, _OTHERS = 2 ** (_BUCKET_BITS - 1), 2**_OTHER_BITS - 1

@@ -12,8 +12,6 @@ from rs4a.noises.draws import fill_laplace, log_gamma_draws
 from rs4a.radii.rounding import FloatArray
 from rs4a.utils.checks import check_in_range
 
-__all__ = ["Exp1", "Exp2", "ExpInf", "Pow2", "PowInf", "RadialNoise", "UniformBall"]
-
 
 class RadialNoise(AdditiveNoise):
     """Base class of noise r u, with u uniform on the unit sphere of a norm, r independent.

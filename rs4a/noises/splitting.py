@@ -18,8 +18,6 @@ from rs4a.noises.grid import check_bool, check_int, check_levels, check_on_grid,
 from rs4a.noises.iid import UniformCuts
 from rs4a.radii.rounding import FloatArray
 
-__all__ = ["Splitting"]
-
 #: Most views: up to here float32 holds sums of whole numbers, and their halves.
 _MOST_VIEWS = 2**22
 #: Slack for 2 lambda levels, so that rounding of lambda does not cost a view.

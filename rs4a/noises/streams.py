@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["STREAMS", "block_key", "generator", "stream_keys"]
-
 #: Number of this way to draw: a memory folder does not return votes of another way.
 STREAMS = 2
 

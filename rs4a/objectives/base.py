@@ -12,8 +12,6 @@ from sklearn.base import BaseEstimator
 
 from rs4a.noises import Noise
 
-__all__ = ["Batch", "NoisyOutputs", "Objective", "log_mean_vote"]
-
 
 @dataclass(frozen=True)
 class Batch:

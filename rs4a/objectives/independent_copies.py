@@ -10,8 +10,6 @@ from rs4a.noises import Noise
 from rs4a.noises.capabilities import Soft, refuse
 from rs4a.objectives.base import NoisyOutputs, Objective, log_mean_vote
 
-__all__ = ["MACER", "Consistency", "Direct", "NoiseAugmentation", "Stability"]
-
 _AT_LEAST_0 = [Interval(Real, 0, None, closed="left")]
 _ABOVE_0 = [Interval(Real, 0, None, closed="neither")]
 _ONE_OR_MORE = [Interval(Integral, 1, None, closed="left")]

@@ -12,8 +12,6 @@ from rs4a.objectives.base import Batch, NoisyOutputs, Objective
 from rs4a.objectives.independent_copies import NoiseAugmentation
 from rs4a.utils.checks import check_box, check_norm
 
-__all__ = ["SmoothAdv"]
-
 
 class SmoothAdv(Objective):
     """Training on noisy copies of inputs that were attacked first.

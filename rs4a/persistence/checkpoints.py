@@ -22,8 +22,6 @@ from rs4a.noises.by_name import known_noises, make_noise
 from rs4a.persistence.files import State, read_weights
 from rs4a.utils.params import from_json
 
-__all__ = ["load_checkpoint", "net_from_checkpoint"]
-
 #: What DataParallel and torch.compile put before the names of a module.
 _WRAPPERS = r"(?<![^.])(module|_orig_mod)\."
 #: Names in the files of Yang et al. (`norm`, `model`) and of Cohen et al. (`0`, `1`), and

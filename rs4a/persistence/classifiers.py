@@ -20,8 +20,6 @@ from rs4a.persistence.values import (
     unknown_names,
 )
 
-__all__ = ["describe", "not_in_file", "parts_to_give", "restore"]
-
 #: Parameters of the machine, and parameters that are written in another way.
 _NOT_STORED = {"estimator", "memory", "n_jobs", "random_state", "verbose"}
 _FITTED = (

@@ -20,8 +20,6 @@ from rs4a.persistence.classifiers import describe, not_in_file, parts_to_give, r
 from rs4a.persistence.files import read_classifier, write_classifier
 from rs4a.utils.files import whole_file
 
-__all__ = ["SavedToFiles"]
-
 #: Errors of a header that `save` did not write.
 _MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError)
 

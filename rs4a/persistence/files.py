@@ -12,14 +12,6 @@ from safetensors.torch import save
 
 from rs4a.utils.version import __version__
 
-__all__ = [
-    "State",
-    "content_digest",
-    "read_classifier",
-    "read_weights",
-    "write_classifier",
-]
-
 State = dict[str, torch.Tensor]
 
 _FORMAT_VERSION = 1

@@ -12,17 +12,6 @@ from rs4a.nets.fingerprint import fingerprint, noise_of_training
 from rs4a.persistence.files import State
 from rs4a.persistence.values import JsonReader, JsonWriter, in_words, unknown_names
 
-__all__ = [
-    "build",
-    "check",
-    "describe",
-    "device_of",
-    "needed",
-    "restore",
-    "state_of",
-    "weights_of",
-]
-
 #: Parameters, besides those of modules and criteria, on which outputs depend.
 _OF_OUTPUTS = ("class", "classes", "compile", "predict_nonlinearity")
 

@@ -22,8 +22,6 @@ from rs4a.objectives import Objective
 from rs4a.persistence.files import State, content_digest
 from rs4a.utils.params import known_classes, without_former
 
-__all__ = ["JsonReader", "JsonWriter", "in_words", "own_classes", "unknown_names"]
-
 #: Objects of which files hold the parameters, also if their class is a user's own.
 _PARAMETER_OBJECTS = (Noise, Bound, Objective, Inference)
 

@@ -4,8 +4,6 @@ import numpy as np
 
 from rs4a.radii.rounding import FloatArray
 
-__all__ = ["uniform_l1_in_box"]
-
 #: Share by which a factor 1 - b / 2 is reduced. It covers the roundings of the factor, of
 #: the product, of the sum of lengths and of the quotient: less than 8 of 2^-53.
 _FACTOR_ERROR = 2.0**-50

@@ -16,8 +16,6 @@ from scipy.special import betainc, erf, erfinv, ndtr, ndtri
 
 from rs4a.radii.rounding import FloatArray
 
-__all__ = ["cap", "half_minus_cap"]
-
 #: Caps beyond are smaller than 1e-30, and replaced by 0.
 _LARGEST_V = 11.5
 _DEGREE = 16

@@ -32,17 +32,6 @@ from scipy.special import bernoulli, betaincinv, binom, digamma, factorial, ndtr
 
 from rs4a.radii.rounding import FloatArray, complement, round_down
 
-__all__ = [
-    "gaussian_l2",
-    "gaussian_one_bound",
-    "laplace_l1",
-    "pareto_l1",
-    "uniform_ball_l2",
-    "uniform_l1",
-    "uniform_linf",
-    "uniform_one_bound",
-]
-
 #: Where the series of the hypergeometric function around 0 and around 1 meet.
 _PARETO_BORDER = math.log(2.0)
 _TERMS_AROUND_ZERO, _TERMS_AROUND_ONE = 54, 18

@@ -16,15 +16,6 @@ import numpy as np
 
 from rs4a.radii.rounding import FloatArray
 
-__all__ = [
-    "SMALLEST_MASS",
-    "Pieces",
-    "Tangents",
-    "integral",
-    "pieces_of_lines",
-    "tangent_pieces",
-]
-
 _FIRST_NODES = 129
 _MAX_ROUNDS = 60
 _MAX_NODES = 2**18

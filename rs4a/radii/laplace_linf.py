@@ -20,8 +20,6 @@ from numpy.typing import ArrayLike
 from rs4a.radii.differential import Pieces, integral, pieces_of_lines
 from rs4a.radii.rounding import FloatArray, complement, round_down
 
-__all__ = ["laplace_linf"]
-
 _TABLE_ERROR = 2.0**-37
 #: Weights below this, relative to the central one, are left out. Float64 complements of a
 #: probability are 0 or at least 2^-53, far above the mass that is left out.

@@ -43,8 +43,6 @@ from rs4a.radii.radial_law import ExpLaw, PowLaw
 from rs4a.radii.rounding import FloatArray, complement, round_down
 from rs4a.radii.special import bounded_exp, log_expm1
 
-__all__ = ["exp_two_l2", "pow_two_l2"]
-
 #: Thresholds are t = tau^2 / 2, tau nearly the normal quantile of 1 - p0: from 1/2 on an
 #: arithmetic sequence, below a geometric one, over a range of logarithms that is stretched
 #: where much of the mass is near 0 and 1/2 - p0 is a small power of t.

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from rs4a.radii.rounding import FloatArray
 
-__all__ = ["change_between", "edges_of_equal_progress", "gauss_rule"]
-
 _BISECTIONS = 55
 
 

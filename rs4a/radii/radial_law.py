@@ -24,8 +24,6 @@ from scipy.special import (
 from rs4a.radii.rounding import FloatArray
 from rs4a.radii.special import LOG_TINY, bounded_exp, gamma_lower, log_expm1
 
-__all__ = ["ExpLaw", "PowLaw"]
-
 _MAX_NEWTON_STEPS = 60
 
 

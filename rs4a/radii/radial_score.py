@@ -39,8 +39,6 @@ from rs4a.radii.special import (
     log_gamma_ratio,
 )
 
-__all__ = ["exp_inf", "exp_one_l1", "expp_l1", "pow_inf"]
-
 #: Largest relative distance of the tangents from ES.
 _TOLERANCE = 1e-7
 #: The same where the result is exact; the integral has a tenth of this error.

@@ -7,8 +7,6 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FloatArray", "complement", "conversion_factor", "round_down"]
-
 FloatArray = NDArray[np.float64]
 
 #: Relative error allowed to a closed form: 64 units in the last place. The longest

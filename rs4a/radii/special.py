@@ -7,16 +7,6 @@ from scipy.special import gammainc, gammaincc, gammaincinv, gammaln
 
 from rs4a.radii.rounding import FloatArray
 
-__all__ = [
-    "LOG_TINY",
-    "bounded_exp",
-    "gamma_lower",
-    "gamma_upper",
-    "log_expm1",
-    "log_gamma_quantile",
-    "log_gamma_ratio",
-]
-
 _LARGEST_EXPONENT = 600.0
 #: Largest log_z at which the leading term of a series replaces a function of exp(log_z).
 LOG_TINY = -600.0

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from rs4a.utils.arrays import read_only
 from rs4a.utils.checks import check_box
 
-__all__ = ["Box", "as_box", "coordinate_reach", "input_free_reach"]
-
 FloatArray = NDArray[np.float64]
 
 #: Coordinates that are compared together.

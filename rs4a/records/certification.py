@@ -20,8 +20,6 @@ from rs4a.records.votes import check_counts, selection_votes
 from rs4a.utils.arrays import plain_labels
 from rs4a.utils.checks import check_norm
 
-__all__ = ["Certification"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Certification(Reading):

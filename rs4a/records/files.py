@@ -18,8 +18,6 @@ from rs4a.records.box import as_box
 from rs4a.utils.files import whole_file
 from rs4a.utils.params import check_own_name, from_json, known_classes, to_json
 
-__all__ = ["read_certification", "write_certification"]
-
 #: 1: the first; 2: with inference and net_digest; 3: with box and reach, and records
 #: without a bound.
 _FORMAT_VERSION = 3

@@ -10,8 +10,6 @@ from rs4a.noises import Noise
 from rs4a.utils.checks import format_norm
 from rs4a.utils.rounding import format_radius
 
-__all__ = ["guarantee_in_words", "guarantee_of_log", "spread_in_words"]
-
 
 def guarantee_in_words(
     noise: Noise,

@@ -22,8 +22,6 @@ from rs4a.utils.checks import NORMS, check_norm, format_norm
 from rs4a.utils.rounding import format_radius
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["CertificationLog", "common_images", "log_of"]
-
 _ABSTAIN = "-1"
 _ARRAYS = ("index", "y_true", "labels", "radii", "abstained", "seconds")
 _WIDTH = 84

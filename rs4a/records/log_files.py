@@ -16,8 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs4a.utils.files import whole_file
 
-__all__ = ["parse_labels", "read_log", "write_log"]
-
 #: Columns that a log must have, each once.
 _COLUMNS = ["idx", "label", "predict", "radius", "correct", "time"]
 _MODULES: dict[str, Any] = {".gz": gzip, ".bz2": bz2, ".xz": lzma}

@@ -24,8 +24,6 @@ from rs4a.utils.checks import (
     format_norm,
 )
 
-__all__ = ["BoundRecord", "CertifiedPredictions", "check_classes", "check_shape", "store"]
-
 
 class CertifiedPredictions(ABC):
     """Labels, abstentions and certified radii of a batch of inputs.

@@ -17,8 +17,6 @@ from rs4a.records.votes import Votes
 from rs4a.utils.arrays import read_only
 from rs4a.utils.checks import check_in_range
 
-__all__ = ["Reading"]
-
 
 class Reading(Votes):
     """Conclusions from votes, by `bound`, `alpha`, `norm` and `box`.

@@ -19,8 +19,6 @@ from rs4a.records.predictions import BoundRecord, check_shape
 from rs4a.utils.arrays import plain_labels
 from rs4a.utils.files import whole_file
 
-__all__ = ["read_results", "write_results"]
-
 _RECORD, _LABELS = "certification.npz", "labels.npy"
 _SHARES, _BOUNDS = "preds.npy", "prob_lb.npy"
 _PUBLISHED = (_SHARES, _LABELS, _BOUNDS)

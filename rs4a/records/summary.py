@@ -23,8 +23,6 @@ from rs4a.metrics.scores import certified_accuracy_interval
 from rs4a.records.guarantee import guarantee_in_words, spread_in_words
 from rs4a.utils.checks import check_norm, format_norm
 
-__all__ = ["summarize"]
-
 _WIDTH = 84
 #: Radii at which accuracy is stated if the caller gives none.
 _N_RADII = 5

@@ -22,8 +22,6 @@ from rs4a.records.predictions import CertifiedPredictions, check_classes, check_
 from rs4a.utils.arrays import read_only
 from rs4a.utils.params import to_json
 
-__all__ = ["Votes", "check_counts", "selection_votes"]
-
 #: The largest of so many tokens is below this number with probability 2^-64 at most.
 _FEW_TOKENS, _SMALL_TOKEN = 4, 2**48
 #: So many inputs with split votes do not get the same votes twice by chance.

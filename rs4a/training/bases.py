@@ -37,8 +37,6 @@ from rs4a.objectives import Batch, NoiseAugmentation, Objective
 from rs4a.training.train import train, training_seed
 from rs4a.voting.store import store_folder
 
-__all__ = ["Base", "TrainingSet", "base_of"]
-
 #: Copies of the training set where `objective` is None. A net sees new noise in every
 #: epoch, but these classifiers are trained once.
 _N_COPIES = 10

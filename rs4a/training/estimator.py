@@ -25,8 +25,6 @@ from rs4a.training.bases import Base, TrainingSet, base_of
 from rs4a.utils.checks import check_norm
 from rs4a.voting.store import store_folder
 
-__all__ = ["TrainsUnderNoise", "usual_noise"]
-
 
 def usual_noise() -> Noise:
     """Noise that None stands for."""

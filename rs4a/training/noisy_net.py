@@ -24,8 +24,6 @@ from rs4a.nets.outputs import (
 from rs4a.noises import Noise
 from rs4a.objectives import Batch, NoisyOutputs, Objective
 
-__all__ = ["training_under_noise"]
-
 
 @dataclass
 class _Smoothing:

@@ -19,8 +19,6 @@ from rs4a.utils.describe import describe
 from rs4a.utils.files import seal, unseal, whole_file
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["KeptTraining", "ResumeTraining"]
-
 #: Parameters of a net that may differ between a training and its continuation.
 _FREE_PARAMS = {
     "verbose", "device", "callbacks", "callbacks__print_log", "_params_to_validate"

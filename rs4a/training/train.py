@@ -24,8 +24,6 @@ from rs4a.objectives import Objective
 from rs4a.training.noisy_net import training_under_noise
 from rs4a.training.resume import KeptTraining
 
-__all__ = ["train", "training_seed"]
-
 
 def train(
     net: NeuralNet,

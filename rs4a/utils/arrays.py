@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["check_rows", "labels_or", "plain_labels", "read_only"]
-
 
 def read_only(array: ArrayLike) -> NDArray:
     """Copy an array; nobody can write to the copy."""

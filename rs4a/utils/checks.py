@@ -11,18 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rs4a.exceptions import UnsupportedNormError
 
-__all__ = [
-    "NORMS",
-    "check_box",
-    "check_dim",
-    "check_floating_point",
-    "check_in_range",
-    "check_norm",
-    "check_positive",
-    "check_probability",
-    "format_norm",
-]
-
 NORMS = (1.0, 2.0, math.inf)
 
 

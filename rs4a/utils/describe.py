@@ -27,8 +27,6 @@ import numpy as np
 import torch
 from joblib.hashing import Hasher
 
-__all__ = ["Describer", "codes_in", "describe", "installed_version"]
-
 #: Packages whose versions are part of every digest, in place of their code.
 _VERSIONED = (
     "torch", "torchvision", "skorch", "scikit-learn", "numpy", "scipy", "joblib",

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["seal", "unseal", "whole_file"]
-
 _DIGEST_SIZE = 32
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from rs4a.utils.user_warnings import warn_user
 
-__all__ = ["add_moved_modules", "moved"]
-
 #: By the old module and name: where the object is now, as `pkgutil.resolve_name` reads it.
 _MOVED = {
     "rs4a.bound_record": {"BoundRecord": "rs4a.records:BoundRecord"},

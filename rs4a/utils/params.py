@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-__all__ = ["check_own_name", "from_json", "known_classes", "to_json", "without_former"]
-
 _JSON_TYPES = (bool, int, float, str, type(None))
 
 

@@ -5,8 +5,6 @@ import warnings
 
 from rs4a.exceptions import CertificationWarning
 
-__all__ = ["warn_user"]
-
 #: Packages that call each other for the user.
 _BETWEEN = {__name__.partition(".")[0], "skorch", "sklearn", "torch", "joblib", "functools"}
 
