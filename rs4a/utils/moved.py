@@ -21,6 +21,7 @@ _MOVED = {
         "CertificationLog": "rs4a.records:CertificationLog",
         "common_images": "rs4a.records:common_images",
     },
+    "rs4a.datasets.plain_pickle": {},
     "rs4a.inference": {"Inference": "rs4a:Inference"},
     "rs4a.metrics": {"summarize": "rs4a:Certification.summary"},
     "rs4a.networks": {
@@ -58,6 +59,7 @@ _READ = "rs4a 0.1.0 wrote JSON: safetensors.safe_open(path, 'pt').metadata()['rs
 _EXAMPLE = "examples/plot_{}.py shows the few lines that take its place."
 #: By the old module and name: advice for users.
 _ENDED = {
+    ("rs4a.datasets.plain_pickle", "read_plain_pickle"): "Loaders read pickled data sets.",
     ("rs4a.networks", "save_checkpoint"): _SAVE,
     ("rs4a.networks", "read_checkpoint_metadata"): _READ,
     ("rs4a.recipes", "replace_last_layer"): _EXAMPLE.format("fine_tuning"),
