@@ -38,7 +38,7 @@ PROBABILITIES = 1.0 - np.concatenate(
 )
 
 #: Arguments that `radius` refuses.
-WRONG: dict[str, list[Any]] = {
+_WRONG: dict[str, list[Any]] = {
     "norm": [0, 1.5, "2", None, math.nan, -1],
     "prob_lower": [math.nan, -0.1, 1.1, [0.7, math.nan]],
     "dim": [0, -1, 2.5, None],
@@ -149,7 +149,7 @@ class NoiseContract:
         for each in (clone(noise), pickle.loads(pickle.dumps(noise)), copy.deepcopy(noise)):
             assert each is not noise
             assert each.get_params() == params
-        assert rescaled(noise, sigma=2.0).sigma == 2.0
+        assert _rescaled(noise, sigma=2.0).sigma == 2.0
 
     def test_repr_shows_what_was_given(self, noise: Noise) -> None:
         """The text makes the noise again."""
@@ -160,9 +160,9 @@ class NoiseContract:
     def test_scale_and_std_are_inverse(self, noise: Noise) -> None:
         """A lambda means a sigma, and that sigma means the lambda."""
         for dim in self.dims:
-            by_sigma = rescaled(noise, sigma=noise.std(dim))
+            by_sigma = _rescaled(noise, sigma=noise.std(dim))
             assert by_sigma.scale(dim) == pytest.approx(noise.scale(dim), rel=1e-12)
-            assert rescaled(noise, lambd=noise.scale(dim)).std(dim) == pytest.approx(
+            assert _rescaled(noise, lambd=noise.scale(dim)).std(dim) == pytest.approx(
                 noise.std(dim), rel=1e-12
             )
 
@@ -254,7 +254,7 @@ class NoiseContract:
 
     def test_radius_refuses_wrong_arguments(self, noise: Noise) -> None:
         """A radius is never silently wrong."""
-        for name, values in WRONG.items():
+        for name, values in _WRONG.items():
             for value in values:
                 good = {"prob_lower": 0.9, "norm": 1, "dim": self.dims[0]}
                 with pytest.raises(ValueError, match=f"{name} must be"):
@@ -266,7 +266,7 @@ class NoiseContract:
     def test_refuses_a_bad_scale(self, noise: Noise, name: str) -> None:
         """At use, since the constructor only stores."""
         for value in (0, 0.0, -1.0, math.nan, math.inf, "0.5", [1.0]):
-            bad = rescaled(noise, **{name: value})
+            bad = _rescaled(noise, **{name: value})
             message = rf"{name} of \w+ must be a float in the range"
             with pytest.raises(ValueError, match=message):
                 bad.radius(0.9, norm=1, dim=self.dims[0])
@@ -277,7 +277,7 @@ class NoiseContract:
         """Neither and both are refused."""
         for given, word in (({}, "neither"), ({"sigma": 1.0, "lambd": 1.0}, "both")):
             with pytest.raises(ValueError, match=f"sigma and lambd, got {word}"):
-                rescaled(noise, **given).scale(self.dims[0])
+                _rescaled(noise, **given).scale(self.dims[0])
 
     def test_refuses_to_sample_into_what_is_no_float_tensor(self, noise: Noise) -> None:
         """Integers and numpy arrays are no place for noise."""
@@ -338,10 +338,10 @@ class AdditiveNoiseContract(NoiseContract):
     def test_radius_is_equivariant_in_sigma(self, noise: Noise, norm: float) -> None:
         """Twice the sigma, twice the radius."""
         for dim in self.dims:
-            unit = rescaled(noise, sigma=1.0).radius(PROBABILITIES, norm=norm, dim=dim)
+            unit = _rescaled(noise, sigma=1.0).radius(PROBABILITIES, norm=norm, dim=dim)
             for sigma in (1e-3, 7.3):
                 np.testing.assert_allclose(
-                    rescaled(noise, sigma=sigma).radius(PROBABILITIES, norm=norm, dim=dim),
+                    _rescaled(noise, sigma=sigma).radius(PROBABILITIES, norm=norm, dim=dim),
                     sigma * unit,
                     rtol=1e-12,
                 )
@@ -370,13 +370,13 @@ class AdditiveNoiseContract(NoiseContract):
     def test_refuses_more_than_the_dtype_can_hold(self, noise: Noise) -> None:
         """Otherwise draws would be infinite."""
         with pytest.raises(ValueError, match=r"too much for torch\.float32"):
-            rescaled(noise, sigma=1e36).sample(torch.zeros(2, self.dims[0]))
+            _rescaled(noise, sigma=1e36).sample(torch.zeros(2, self.dims[0]))
 
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def rescaled(noise: Noise, **scale: Any) -> Noise:
+def _rescaled(noise: Noise, **scale: Any) -> Noise:
     """Copy with another scale: `sigma` or `lambd`."""
     return clone(noise).set_params(**{"sigma": None, "lambd": None, **scale})

@@ -36,7 +36,7 @@ from rs4a.noises.streams import stream_keys
 from rs4a.radii.rounding import FloatArray
 from rs4a.utils.checks import check_box, check_norm, format_norm
 
-Float32Array = NDArray[np.float32]
+_Float32Array = NDArray[np.float32]
 
 #: Largest distance with which float32 can calculate.
 _LONGEST = 1e30
@@ -144,7 +144,7 @@ class PGD(BaseEstimator):
         y: ArrayLike,
         *,
         radius: ArrayLike | None = None,
-    ) -> Float32Array:
+    ) -> _Float32Array:
         """Inputs within the radius at which `y` has few votes.
 
         Parameters
@@ -181,7 +181,7 @@ class PGD(BaseEstimator):
         classifier._validate_params()
         self._validate_params()
         check_additive(classifier.noise_, "PGD")
-        inputs: Float32Array = np.asarray(check_inputs(classifier, X, reset=False))
+        inputs: _Float32Array = np.asarray(check_inputs(classifier, X, reset=False))
         targets = _targets(classifier, y, len(inputs))
         radii = self._radii(radius, len(inputs))
         norm = self._resolved_norm(classifier)
@@ -207,7 +207,7 @@ class PGD(BaseEstimator):
         return attacked
 
     def _attack(
-        self, classifier: Any, X: Float32Array, y: Tensor, ball: Ball, seeds: list[int]
+        self, classifier: Any, X: _Float32Array, y: Tensor, ball: Ball, seeds: list[int]
     ) -> Tensor:
         """The best perturbation, in float32, of inputs that share forward passes."""
         net = classifier.estimator_
@@ -270,7 +270,7 @@ def _targets(classifier: Any, y: ArrayLike, n: int) -> NDArray[np.int64]:
     return class_indices(labels, classifier.classes_, "the classifier")
 
 
-def _checked_box(box: Any, X: Float32Array) -> tuple[float, float] | None:
+def _checked_box(box: Any, X: _Float32Array) -> tuple[float, float] | None:
     checked = check_box(box)
     if checked is not None and not (X.min() >= checked[0] and X.max() <= checked[1]):
         raise ValueError(
@@ -290,7 +290,7 @@ def _log_proba_of(net: Any, n_classes: int) -> Callable[[Tensor], Tensor]:
     return log_proba
 
 
-def _draws(noise: Any, X: Float32Array, n: int, seed: int, device: torch.device) -> Tensor:
+def _draws(noise: Any, X: _Float32Array, n: int, seed: int, device: torch.device) -> Tensor:
     """Noise for every input from a generator of its own, (n, n_inputs, ...)."""
     draws = torch.zeros((len(X), n, *X.shape[1:]), device=device)
     for row, generator in enumerate(_generators(X, seed, device)):
@@ -298,7 +298,7 @@ def _draws(noise: Any, X: Float32Array, n: int, seed: int, device: torch.device)
     return draws.transpose(0, 1)
 
 
-def _random_start(X: Float32Array, ball: Ball, seed: int) -> Tensor:
+def _random_start(X: _Float32Array, ball: Ball, seed: int) -> Tensor:
     """A perturbation of random direction and length for every input."""
     device = ball.radius.device
     start = torch.empty((len(X), X[0].size), device=device)
@@ -311,13 +311,13 @@ def _random_start(X: Float32Array, ball: Ball, seed: int) -> Tensor:
 
 
 def _generators(
-    X: Float32Array, seed: int, device: torch.device
+    X: _Float32Array, seed: int, device: torch.device
 ) -> Iterator[torch.Generator]:
     for first, *_ in stream_keys(X, seed).tolist():
         yield torch.Generator(device).manual_seed(first % 2**63)
 
 
-def _moved(X: Float32Array, delta: Tensor, ball: Ball) -> Float32Array:
+def _moved(X: _Float32Array, delta: Tensor, ball: Ball) -> _Float32Array:
     """X + delta in float32, within the ball although float32 rounded delta and radius."""
     if ball.norm != math.inf:  # the sum over coordinates is rounded as well
         ball = ball._replace(radius=ball.radius * (1.0 - 1e-12))
@@ -325,7 +325,7 @@ def _moved(X: Float32Array, delta: Tensor, ball: Ball) -> Float32Array:
     return _rounded_inwards(X, within.view(delta.shape).numpy())
 
 
-def _rounded_inwards(X: Float32Array, delta: FloatArray) -> Float32Array:
+def _rounded_inwards(X: _Float32Array, delta: FloatArray) -> _Float32Array:
     """X + delta in float32; each coordinate moves at most as far as in delta."""
     exact = X.astype(np.float64) + delta
     rounded = exact.astype(np.float32)
@@ -334,7 +334,7 @@ def _rounded_inwards(X: Float32Array, delta: FloatArray) -> Float32Array:
 
 
 def _check_distance(
-    attacked: Float32Array, X: Float32Array, norm: float, radii: FloatArray
+    attacked: _Float32Array, X: _Float32Array, norm: float, radii: FloatArray
 ) -> None:
     """An attack beyond the radius would refute certificates that are right."""
     moved = (attacked.astype(np.float64) - X).reshape(len(X), -1)

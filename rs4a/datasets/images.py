@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset
 
 
-def as_fractions(values: NDArray[np.uint8], max_value: Any = 255) -> NDArray[np.float32]:
+def _as_fractions(values: NDArray[np.uint8], max_value: Any = 255) -> NDArray[np.float32]:
     """Return bytes as C-contiguous float32 in [0, 1]: the nearest to value / max_value."""
     fractions = np.empty(values.shape, dtype=np.float32)
     return np.divide(values, max_value, out=fractions, dtype=np.float32)
@@ -139,7 +139,7 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        image = torch.from_numpy(as_fractions(self.images[index], self.max_value))
+        image = torch.from_numpy(_as_fractions(self.images[index], self.max_value))
         if self.transform is not None:
             image = self.transform(image)
         return image, int(self.targets[index])
@@ -155,4 +155,4 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         y : ndarray of shape (n,), int64
             Labels.
         """
-        return as_fractions(self.images, self.max_value), self.targets
+        return _as_fractions(self.images, self.max_value), self.targets

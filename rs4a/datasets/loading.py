@@ -112,7 +112,7 @@ class Request:
         return dataset.arrays() if self.as_arrays else dataset
 
 
-class Loader(Protocol):
+class _Loader(Protocol):
     """The call that all loaders share."""
 
     def __call__(
@@ -132,10 +132,10 @@ def loader(
     splits: tuple[str, ...] = ("train", "test"),
     by_hand: str = "",
     arrays_by_default: bool = True,
-) -> Callable[[Callable[[Request], Any]], Loader]:
+) -> Callable[[Callable[[Request], Any]], _Loader]:
     """Make a loader of a function of its request: all loaders have the same parameters."""
 
-    def decorate(read: Callable[[Request], Any]) -> Loader:
+    def decorate(read: Callable[[Request], Any]) -> _Loader:
         def load(
             root: Root = None,
             *,

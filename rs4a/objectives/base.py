@@ -210,7 +210,7 @@ class Objective(BaseEstimator, ABC):
         copies : torch.Tensor of shape (m, n, ...)
             Inputs of the net.
         """
-        return draw_copies(batch.noise, batch.X, self.n_samples)
+        return _draw_copies(batch.noise, batch.X, self.n_samples)
 
     @abstractmethod
     def loss(self, answers: NoisyOutputs) -> torch.Tensor:
@@ -228,7 +228,7 @@ class Objective(BaseEstimator, ABC):
         """
 
 
-def draw_copies(noise: Noise, X: torch.Tensor, n_copies: int) -> torch.Tensor:
+def _draw_copies(noise: Noise, X: torch.Tensor, n_copies: int) -> torch.Tensor:
     """Independent noisy copies of a batch, (n_copies, n, ...)."""
     noise.check_inputs(X)  # once, and not each copy
     copies = X.expand(n_copies, *X.shape).flatten(0, 1)

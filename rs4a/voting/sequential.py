@@ -18,7 +18,7 @@ _LARGEST_FILLED = 4096
 Drawer = Callable[[Requests], NDArray[np.int64]]
 
 
-class Outcome(NamedTuple):
+class _Outcome(NamedTuple):
     """Votes, and whether an interruption ended their drawing."""
 
     counts: NDArray[np.int64]
@@ -35,7 +35,7 @@ def sequential_votes(
     batch_size: int,
     max_votes: int | None = None,
     progress: Callable[[int, int], object] | None = None,
-) -> Outcome:
+) -> _Outcome:
     """Draw votes for the undecided inputs, look by look.
 
     The votes of an input depend on the input alone, or with `max_votes` on the votes of all
@@ -71,7 +71,7 @@ def sequential_votes(
 
     Returns
     -------
-    outcome : Outcome
+    outcome : _Outcome
         Valid for bounds that hold at any time, also after KeyboardInterrupt.
     """
     counts = counts.copy()
@@ -96,12 +96,12 @@ def sequential_votes(
                 cost = to_go[undecided]
                 requests = _affordable(requests, rule, cost, keys[undecided], left)
             if not len(requests.rows):
-                return Outcome(counts, interrupted=False)
+                return _Outcome(counts, interrupted=False)
             drawn = ahead.take(requests)
             counts[requests.rows] += drawn
             to_go[requests.rows] = 0
     except KeyboardInterrupt:
-        return Outcome(counts, interrupted=True)
+        return _Outcome(counts, interrupted=True)
 
 
 class _Ahead:

@@ -132,7 +132,7 @@ class Workers(ExitStack):
         return self.enter_context(parallel)
 
     @cached_property
-    def _sent(self) -> "PackedVoters":
+    def _sent(self) -> "_PackedVoters":
         return pack_voters(self.voters)
 
 
@@ -154,7 +154,7 @@ def _report_failures(backend: Any) -> None:
     backend.submit = reporting
 
 
-class PackedVoters(NamedTuple):
+class _PackedVoters(NamedTuple):
     """Voters as bytes.
 
     Parameters
@@ -182,7 +182,7 @@ class PackedVoters(NamedTuple):
     precision: str
 
 
-def pack_voters(voters: Voters) -> PackedVoters:
+def pack_voters(voters: Voters) -> _PackedVoters:
     """Pickle voters for another process.
 
     Parameters
@@ -192,7 +192,7 @@ def pack_voters(voters: Voters) -> PackedVoters:
 
     Returns
     -------
-    packed : PackedVoters
+    packed : _PackedVoters
         Holds classes of the user's script; names classes of modules.
     """
     file = io.BytesIO()
@@ -202,7 +202,7 @@ def pack_voters(voters: Voters) -> PackedVoters:
     kinds = [type(each) for each in (*roots(voters.net), voters.noise)]
     names = ", ".join(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)
     device, precision = str(net_device(voters.net)), torch.get_float32_matmul_precision()
-    return PackedVoters(content, digest, names, device, precision)
+    return _PackedVoters(content, digest, names, device, precision)
 
 
 class _NetPickler(Pickler):
@@ -256,7 +256,7 @@ def run_task(
         scikit-learn's configuration in the caller's thread.
 
     *sent : object
-        Fields of PackedVoters; a tuple would hide the array from dask.
+        Fields of _PackedVoters; a tuple would hide the array from dask.
 
     Returns
     -------
@@ -271,13 +271,13 @@ def run_task(
     RuntimeError
         If the worker does not have a class of the net or noise, or no GPU for the net.
     """
-    packed = PackedVoters(*sent)
+    packed = _PackedVoters(*sent)
     torch.set_float32_matmul_precision(packed.precision)
     with config_context(**config), copy.copy(_unpacked(packed)) as voters:
         return index, function(voters, *_load(arguments, packed.classes))
 
 
-def _unpacked(packed: PackedVoters) -> Voters:
+def _unpacked(packed: _PackedVoters) -> Voters:
     with _LOCK:
         if packed.digest not in _UNPACKED:
             device = own_device(torch.device(packed.device))
