@@ -399,7 +399,7 @@ def test_another_noise_needs_another_trial():
         warnings.simplefilter("error")
         smoothed(base).certify(X[:3])
     for _ in range(2):  # a failed trial is repeated
-        with pytest.warns(CertificationWarning, match="changes with what else is in its"):
+        with pytest.warns(CertificationWarning, match="with the other inputs of its batch"):
             smoothed(base, noise=Gaussian(sigma=100.0)).certify(X[:3])
 
 

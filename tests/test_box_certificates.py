@@ -153,6 +153,7 @@ def test_votes_stop_when_the_radius_in_the_box_is_decided(fitted, data, runner_u
     np.testing.assert_array_equal(backwards.counts, in_box.counts[::-1])
 
 
+@pytest.mark.slow
 def test_in_a_search(data):
     X, y = data
     search = GridSearchCV(

@@ -193,6 +193,7 @@ def test_what_is_counted_is_no_difference(kind):
     assert describe(tree) == before
 
 
+@pytest.mark.slow
 def test_files_with_names_of_the_library_are_described(tmp_path):
     """Python's own modules are told by its version, but these are no longer they."""
     code = (

@@ -88,6 +88,7 @@ def test_inputs_stop_early_only_where_all_radii_are_decided(fit, X, expected):
     assert (certified(further) > decided).mean() < 0.05
 
 
+@pytest.mark.slow
 def test_rtol(fit, X):
     certification = fit(bound=ConfidenceSequence(max_n=20_000, rtol=0.2)).certify(X[:20])
     stopped = (certification.n_votes < 20_000) & ~certification.abstained

@@ -70,6 +70,7 @@ def test_pickled_records_of_0_1_0_load(name):
     assert type(again.noise) is type(record.noise)
 
 
+@pytest.mark.slow
 def test_new_paths_do_not_warn():
     program = "import rs4a, rs4a.records, rs4a.persistence, rs4a.metrics, rs4a.networks"
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)

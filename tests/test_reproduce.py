@@ -155,6 +155,7 @@ def test_interrupted_certification_goes_on(run, monkeypatch, sequential):
     assert read_results(folder)[0].alpha == 0.01
 
 
+@pytest.mark.pages
 def test_sweep(run, monkeypatch):
     options = [*DIGITS, *TRAINING, *VOTES, "--noises", "Uniform", "Gaussian"]
     options += ["--sigmas", "0.2", "0.3"]
@@ -180,6 +181,7 @@ def test_sweep(run, monkeypatch):
     assert_same_run("whole/digits_uniform_0.3", "runs/digits_uniform_0.3")
 
 
+@pytest.mark.pages
 def test_sweep_of_objectives_under_splitting(run):
     """Templates are kept with the nets, and a box enlarges what is drawn at random."""
     noises = ["Splitting:deterministic=true,levels=16", "Splitting:deterministic=false"]
@@ -261,6 +263,7 @@ def test_released_files_by_folder_and_with_noise(run, cifar):
     assert str(read_results("runs/other")[0].noise) == "Uniform(lambd=1.5)"
 
 
+@pytest.mark.pages
 def test_two_objectives_of_one_noise_are_told_apart(run):
     for objective in ("NoiseAugmentation", "Stability"):
         options = [*DIGITS, "--name", objective]

@@ -343,6 +343,7 @@ def test_epochs_are_scored_by_all_views(digits):
     assert clf.estimator_.history[-1, "certified_accuracy"] == wanted > 0.0
 
 
+@pytest.mark.slow
 def test_in_a_search_beside_other_noises(digits):
     X, _, y, _ = digits
     noises = [Uniform(), Splitting(levels=16), Splitting(deterministic=False)]

@@ -365,6 +365,7 @@ def test_stopping_by_rtol_fails_with_alpha_at_most(rtol, alpha):
     assert 0 < max(failures) <= alpha
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.2, 0.01])
 def test_stopping_as_soon_as_the_bound_is_wrong_fails_with_alpha_at_most(alpha):
     """Of all ways to stop, the worst one: it knows p and looks after every vote."""

@@ -214,13 +214,13 @@ def test_memory_tells_weights_apart(data, tmp_path):
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.ones(3), r"sample_weight.shape == \(3,\), expected \(200,\)"),
-        (np.ones((200, 1)), "Sample weights must be 1D array"),
-        (["heavy"] * 200, "could not convert string to float"),
-        ([1.0] * 199 + [np.nan], "Input sample_weight contains NaN"),
-        ([1.0] * 199 + [np.inf], "Input sample_weight contains infinity"),
-        ([-1.0] + [1.0] * 199, "Negative values in data passed to `sample_weight`"),
-        (np.zeros(200), "Sample weights must contain at least one non-zero number"),
+        (np.ones(3), r"one number for each of the 200 inputs.* shape \(3,\)"),
+        (np.ones((200, 1)), r"shape \(200, 1\)"),
+        (["heavy"] * 200, "dtype <U5"),
+        ([1.0] * 199 + [np.nan], "sample_weight must be finite and at least 0, got nan"),
+        ([1.0] * 199 + [np.inf], "sample_weight must be finite and at least 0, got inf"),
+        ([-1.0] + [1.0] * 199, "sample_weight must be finite and at least 0, got -1"),
+        (np.zeros(200), "sample_weight must not be zero for all inputs"),
     ],
 )
 @pytest.mark.parametrize("base", [None, LogisticRegression()])
@@ -287,7 +287,7 @@ def test_what_is_frozen_ignores_weights(data):
     clf = smoothed(base).fit(X, y, np.arange(200)).partial_fit(X, y, None, np.arange(200))
     assert clf.estimator_ is base.estimator
     with pytest.raises(
-        ValueError, match="Negative values in data passed to `sample_weight`"
+        ValueError, match="sample_weight must be finite and at least 0, got -1"
     ):
         smoothed(base).fit(X, y, -np.ones(200))
 

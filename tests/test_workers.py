@@ -62,6 +62,7 @@ def fail(voters, number):
     raise ValueError(f"task {number}")
 
 
+@pytest.mark.cluster
 def test_errors_of_a_task_end_the_call():
     with (
         Workers(voters(initialized(Threshold)), n_jobs=2) as workers,

@@ -38,6 +38,7 @@ def test_every_noise_certifies(noise, digits):
     np.testing.assert_array_equal(again.counts, certification.counts[10:])
 
 
+@pytest.mark.slow
 def test_one_search_over_noises_of_different_kinds(digits):
     X_train, X_test, y_train, y_test = digits
     search = GridSearchCV(

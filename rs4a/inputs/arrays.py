@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_array,
     column_or_1d,
     validate_data,
@@ -213,12 +212,18 @@ def check_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
     """
     if sample_weight is None:
         return None
-    given = as_array(sample_weight)
-    weights: NDArray[np.float64] = _check_sample_weight(
-        given, np.empty(n), dtype=np.float64, ensure_non_negative=True
-    )
-    if not weights.any():  # scikit-learn before 1.9 accepts zeros
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+    weights = np.asarray(as_array(sample_weight))
+    if weights.shape != (n,) or weights.dtype.kind not in "biufO":
+        raise ValueError(
+            f"sample_weight must have one number for each of the {n} inputs, shape ({n},), "
+            f"got shape {weights.shape} and dtype {weights.dtype}."
+        )
+    weights = weights.astype(np.float64)
+    bad = weights[~(np.isfinite(weights) & (weights >= 0.0))]
+    if len(bad):
+        raise ValueError(f"sample_weight must be finite and at least 0, got {bad[0]:g}.")
+    if n and not weights.any():
+        raise ValueError("sample_weight must not be zero for all inputs.")
     return weights
 
 

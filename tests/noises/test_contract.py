@@ -160,6 +160,7 @@ def test_a_scale_beyond_float64_is_refused():
         Gaussian(sigma=10**400).scale(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [pytest.param(300, marks=pytest.mark.slow), 1e4])
 @pytest.mark.parametrize(
     ("dim", "beyond"), [(64, 8), pytest.param(24, 8, marks=pytest.mark.slow), (10, 2.5)]

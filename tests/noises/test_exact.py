@@ -398,6 +398,7 @@ def test_a_box_lets_attacks_go_whole_steps():
 # In the classifier
 
 
+@pytest.mark.slow
 def test_exact_noise_in_a_search(digits):
     X_train, X_test, y_train, y_test = digits
     grid = [Gaussian(exact=True, levels=16), Uniform(exact=True, levels=16), Uniform()]
