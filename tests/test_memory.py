@@ -609,7 +609,7 @@ def kill(process):
 
 
 @pytest.mark.slow
-def test_killed_twenty_times(tmp_path):
+def test_killed_ten_times(tmp_path):
     """At random moments; the record that comes out in the end is that of no kill."""
     process = start(tmp_path)
     began = time.monotonic()
@@ -618,7 +618,7 @@ def test_killed_twenty_times(tmp_path):
     wanted = (tmp_path / "record.npz").read_bytes()
     shutil.rmtree(tmp_path / "memory")
     (tmp_path / "record.npz").unlink()
-    moments = np.random.default_rng(0).uniform(0.3 * duration, 1.1 * duration, size=20)
+    moments = np.random.default_rng(0).uniform(0.3 * duration, 1.1 * duration, size=10)
     n_killed = 0
     for moment in moments:
         process = start(tmp_path)
@@ -627,42 +627,15 @@ def test_killed_twenty_times(tmp_path):
         except subprocess.TimeoutExpired:
             kill(process)
             n_killed += 1
-            if n_killed % 7 == 0:  # else all would be there soon
+            if n_killed % 4 == 0:  # else all would be there soon
                 for path in files(tmp_path)[::2]:
                     path.unlink()
-    assert n_killed >= 5
+    assert n_killed >= 3
     assert start(tmp_path).wait() == 0
     (tmp_path / "wanted.npz").write_bytes(wanted)
     one, other = (Certification.load(tmp_path / f"{n}.npz") for n in ("record", "wanted"))
     assert_same(one, other)
     np.testing.assert_array_equal(one.radius(), other.radius())
-
-
-class Suicidal(Threshold):
-    """Kills its process at its first forward pass in a worker, but once only."""
-
-    def __init__(self, flag, parent, t=0.5):
-        super().__init__(t)
-        self.flag = flag
-        self.parent = parent
-
-    def forward(self, X):
-        if os.getpid() != self.parent and not Path(self.flag).exists():
-            Path(self.flag).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().forward(X)
-
-
-@pytest.mark.cluster
-def test_a_worker_that_dies_costs_time_only(tmp_path):
-    net = frozen(
-        Suicidal, [0, 1], module__flag=str(tmp_path / "flag"), module__parent=os.getpid()
-    )
-    clf = make().set_params(estimator=net, n_jobs=2).fit(X[:2], [0, 1])
-    with pytest.warns(CertificationWarning, match="A worker died"):
-        certification = clf.certify(X)
-    assert (tmp_path / "flag").exists()
-    assert_same(certification, make().certify(X))
 
 
 # Trainings
