@@ -707,9 +707,7 @@ def test_subscripts_out_of_range():
     for rows in (4, [-5], [0, 9]):
         with pytest.raises(IndexError, match="out of bounds for axis 0 with size 4"):
             make()[rows]
-    with pytest.raises(
-        IndexError, match="size of axis is 4 but size of corresponding boolean"
-    ):
+    with pytest.raises(IndexError, match="boolean"):  # in words of numpy's version
         make()[[True, False, True]]
     assert [len(record) for record in make()] == [1, 1, 1, 1]
 
